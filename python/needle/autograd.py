@@ -1,0 +1,1202 @@
+"""The engine: values that remember the operation that made them, and the sweep that differentiates them.
+
+Read it from top to bottom: modes, `Op` (what an operation is), `Value` and `Tensor` (what it makes), then the sweep:
+`find_topo_sort`, `compute_gradient_of_variables`, and the gradients that `backward()` leaves behind.
+"""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ContextDecorator
+from contextvars import ContextVar, Token
+from sys import getrefcount
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+
+import numpy as np
+from numpy import ndarray
+
+from . import pool
+from .backend import Device, as_array, default_device
+from .memory import as_recorded, hand_out, handed_out, private
+
+# ----------------------------------------------------------------------------------------------------------- modes
+
+LAZY_MODE = False
+"""True: values are computed when first asked for. Set it as `needle.autograd.LAZY_MODE = True`."""
+
+_recording: ContextVar[bool] = ContextVar("recording", default=True)
+_asked: ContextVar[set[int] | None] = ContextVar("asked", default=None)
+_is_recording = _recording.get
+_get_asked = _asked.get
+
+
+class _GradMode(ContextDecorator):
+    """Sets whether operations are recorded, in this thread and context; usable in `with` and as a decorator."""
+
+    _value: bool
+
+    def __init__(self) -> None:
+        self._tokens: list[Token[bool]] = []
+
+    def _recreate_cm(self) -> _GradMode:
+        return type(self)()
+
+    def __enter__(self) -> None:
+        self._tokens.append(_recording.set(self._value))
+
+    def __exit__(self, *_: object) -> None:
+        _recording.reset(self._tokens.pop())
+
+
+class no_grad(_GradMode):
+    """`with needle.no_grad():` computes without recording; the results need no gradient."""
+
+    _value = False
+
+
+class enable_grad(_GradMode):
+    """`with needle.enable_grad():` records again inside of a `no_grad` block."""
+
+    _value = True
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are being recorded here and now."""
+    return _recording.get()
+
+
+def wanted(tensor: Value) -> bool:
+    """For gradient rules: does anybody ask for the adjoint of this input?
+
+    In a sweep, only what lies on a path to a requested variable; outside of one (a rule called by hand), everything.
+    """
+    asked = _get_asked()
+    return asked is None or id(tensor) in asked
+
+
+# What a tensor is to the sweep. Operations combine their inputs' states with `|`; above DETACHED, they are recorded.
+CONSTANT = 0  # no adjoint is ever computed for it
+DETACHED = 1  # starts no recording, yet is given its gradient where it takes part in one
+RECORDED = 3  # starts recording
+
+
+def is_recorded(*inputs: Any) -> bool:
+    """Whether an operation on these would be recorded."""
+    return _is_recording() and any(isinstance(a, Value) and a.needs > DETACHED for a in inputs)
+
+
+# ------------------------------------------------------------------------------------------------------ operations
+
+
+_new = object.__new__
+
+
+class Op:
+    """An operation: how to compute it on arrays, and its gradient, side by side.
+
+    `compute(*arrays)` sees raw arrays and returns one (a `TensorTupleOp`: a tuple of them).
+    `gradient(out_grad, node)` returns one adjoint an input, None where there is none. It is written in differentiable
+    tensor operations on `node.inputs` and on `node`, the output. Adjoints are shaped like the output; summing them back
+    to a broadcast input's shape, and their dtype, are `gradient_as_tuple`'s matter.
+    `saves` says what `gradient` reads ("inputs", "output"), `view` whether the output shares an input's memory.
+    `transpose`, for a linear or bilinear op, says that `gradient` needs no looking at: "identity" if it passes out_grad
+    to every input, "itself" if it is the same op, with out_grad in the place of the input.
+    """
+
+    __slots__ = ()
+    saves: tuple[str, ...] = ("inputs", "output")
+    view: bool = False
+    transpose: str | None = None
+    makes: type[Any]
+    """The class of the output."""
+    takes_out: bool = False
+    """Whether `compute` takes `out=`, as ufuncs do: element-wise operations."""
+    _facts: tuple[Any, bool, type[Any], str | None, bool]
+    """What every call reads, in one look-up: the ufunc if `compute` is one, whether it saves inputs, and the above."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if hasattr(cls, "makes"):
+            ufunc = cls.compute if isinstance(cls.compute, np.ufunc) else None
+            cls._facts = ufunc, "inputs" in cls.saves, cls.makes, cls.transpose, cls.takes_out
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Compute, and record. Every operation comes through here, so it is written flat, for speed."""
+        try:
+            if len(inputs) == 2:
+                a, b = inputs
+                arrays: tuple[Any, ...] = (a._array, b._array)
+                needs = a.needs | b.needs
+            elif len(inputs) == 1:
+                a = inputs[0]
+                arrays = (a._array,)
+                needs = a.needs
+            else:
+                arrays = tuple([a._array for a in inputs])
+                needs = CONSTANT
+                for a in inputs:
+                    needs |= a.needs
+        except AttributeError:
+            return self(*[as_value(a, self) for a in inputs])
+        if LAZY_MODE or handed_out:
+            if LAZY_MODE:
+                return _defer(self, inputs, needs)
+            arrays = tuple([private(array) for array in arrays])
+        ufunc, saves_inputs, makes, _, takes_out = self._facts
+        try:
+            if takes_out and arrays[0].nbytes >= pool.SMALLEST:
+                out = self.compute(*arrays, out=pool.result_of(arrays))
+            else:
+                out = self.compute(*arrays) if ufunc is None else ufunc(*arrays)
+        except (ValueError, TypeError, IndexError, OverflowError) as error:
+            explain(error, self, arrays)
+        if type(out) is not ndarray:
+            out = as_array(out)
+        node = _new(makes)
+        node._array = out
+        node._grad = None
+        if needs > DETACHED and _is_recording():
+            node.op = self
+            node.inputs = inputs
+            node.saved = arrays if saves_inputs else None
+            node.needs = RECORDED
+        else:
+            node.op = None
+            node.inputs = ()
+            node.saved = None
+            node.needs = CONSTANT
+        return node
+
+    def compute(self, *arrays: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__}.compute(*arrays) is missing: return the output's raw array")
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        raise NotImplementedError(
+            f"{type(self).__name__}.gradient(out_grad, node) is missing: return one adjoint for each of node.inputs"
+        )
+
+    def hint(self, *arrays: Any) -> str:
+        """What to do about arrays that `compute` refused; ends the error message."""
+        return ""
+
+    def gradient_as_tuple(self, out_grad: Any, node: Value) -> tuple[Any, ...]:
+        """One adjoint an input, in that input's shape and dtype, None where there is none."""
+        adjoints = _one_each(self, self.gradient(out_grad, node), node.inputs)
+        fitted = [None if g is None else _fit(g, a, self) for a, g in zip(node.inputs, adjoints, strict=True)]
+        return tuple(_Sum(g).total(a) if isinstance(g, Part) else g for a, g in zip(node.inputs, fitted, strict=True))
+
+    def __repr__(self) -> str:
+        return type(self).__name__
+
+
+def _one_each(op: Op, adjoints: Any, inputs: tuple[Value, ...]) -> tuple[Any, ...]:
+    """What a gradient rule returned, as a tuple with one adjoint for each input."""
+    if type(adjoints) is not tuple:
+        adjoints = tuple(adjoints) if isinstance(adjoints, (list, TensorTuple)) else (adjoints,)
+    if len(adjoints) != len(inputs):
+        raise ValueError(
+            f"{type(op).__name__}.gradient returned {len(adjoints)} adjoint(s) for {len(inputs)} input(s); "
+            "return one for each of node.inputs, in their order, and None where there is none"
+        )
+    return adjoints  # type: ignore[no-any-return]
+
+
+def _fit(adjoint: Any, value: Value, op: Op) -> Any:
+    """The adjoint in the value's own shape and dtype: the one place where broadcasting is undone."""
+    if isinstance(adjoint, Part) or isinstance(value, TensorTuple):
+        return adjoint
+    if not isinstance(adjoint, Tensor):
+        raise TypeError(
+            f"{type(op).__name__}.gradient returned a {type(adjoint).__name__} where a Tensor is needed; "
+            "compute adjoints from out_grad and node.inputs with Tensor operations, or return None"
+        )
+    array = value._array
+    if array.dtype.kind == "b":
+        return None
+    adjoint = _unbroadcast(adjoint, array.shape, op)
+    dtype = gradient_dtype(array.dtype)
+    if adjoint._array.dtype != dtype:
+        if adjoint._array.dtype.kind == "c" and dtype.kind != "c":
+            adjoint = adjoint.real
+        adjoint = adjoint.astype(dtype)
+    return adjoint
+
+
+def _unbroadcast(adjoint: Tensor, shape: tuple[int, ...], op: Op) -> Tensor:
+    """The adjoint of `broadcast_to`: summed over the axes along which a value of this shape was repeated."""
+    have = adjoint._array.shape
+    if have == shape:
+        return adjoint
+    added = len(have) - len(shape)
+    if added < 0 or any(h != s and s != 1 for h, s in zip(have[added:], shape, strict=True)):
+        raise ValueError(
+            f"{type(op).__name__}.gradient returned an adjoint of shape {have} for an input of shape {shape}; "
+            "return it in the output's shape or in the input's (broadcast_to and reshape bring it there)"
+        )
+    repeated = tuple(added + i for i, (h, s) in enumerate(zip(have[added:], shape, strict=True)) if h != s)
+    axes = tuple(range(added)) + repeated
+    return adjoint.sum(axes).reshape(shape) if repeated else adjoint.sum(axes)
+
+
+def gradient_dtype(dtype: Any) -> Any:
+    """The dtype of the gradient of a value of this dtype: its own, float64 for integers."""
+    return dtype if dtype.kind in "fc" else np.dtype(np.float64)
+
+
+class TensorOp(Op):
+    """An operation whose output is one Tensor."""
+
+    __slots__ = ()
+
+
+class TensorTupleOp(Op):
+    """An operation whose output is a TensorTuple.
+
+    Its `gradient` is given a tuple, one adjoint an output, None for an output that nothing was computed from.
+    """
+
+    __slots__ = ()
+
+
+def explain(error: Exception, op: Op, arrays: tuple[Any, ...]) -> NoReturn:
+    """Raise the error again, saying which operation refused what, and what to do."""
+    got = ", ".join(
+        f"{name} of shape {a.shape} and dtype {a.dtype}" if hasattr(a, "shape") else f"{name} a tuple of {len(a)}"
+        for name, a in zip("abcdefghijklmnopqrstuvwxyz", arrays, strict=False)
+    )
+    kind = next(k for k in (IndexError, TypeError, ValueError, OverflowError) if isinstance(error, k))
+    hint = op.hint(*arrays)
+    raise kind(f"{op!r}: {error} (got {got})" + (f"; {hint}" if hint else "")) from error
+
+
+# ------------------------------------------------------------------------------------- lazy mode: compute when asked
+
+
+class _Pending:
+    """Stands in `saved` for the array of an input that has not been computed."""
+
+
+_PENDING = _Pending()
+_slot_of_array: Callable[[Any], Any]
+
+
+def _computed(value: Value) -> bool:
+    try:
+        _slot_of_array(value)
+    except AttributeError:
+        return False
+    return True
+
+
+def _defer(op: Op, inputs: tuple[Any, ...], needs: int) -> Any:
+    """A node without a value yet. It remembers the arrays that its inputs have now, as an eager one would use them."""
+    node = _new(op.makes)
+    node._grad = None
+    node.op = op
+    node.inputs = inputs
+    node.saved = tuple([private(a._array) if _computed(a) else _PENDING for a in inputs])
+    node.needs = RECORDED if needs > DETACHED and _is_recording() else CONSTANT
+    return node
+
+
+def _compute_deferred(value: Value) -> Any:
+    """Compute a deferred value, and first those it stands on; a loop, for chains of any length."""
+    stack = [value]
+    while stack:
+        node = stack[-1]
+        if _computed(node):
+            stack.pop()
+            continue
+        if node.op is None:
+            raise AttributeError(f"{type(node).__name__} has no value: it was made without an array and without an op")
+        # An input that was assigned to since then has the value it had here as its own input.
+        inputs = [
+            a.inputs[0] if s is _PENDING and a.op is _ALIAS else a
+            for a, s in zip(node.inputs, node.saved, strict=True)
+        ]
+        missing = [a for a, s in zip(inputs, node.saved, strict=True) if s is _PENDING and not _computed(a)]
+        if missing:
+            stack.extend(reversed(missing))
+            continue
+        arrays = tuple([a._array if s is _PENDING else s for a, s in zip(inputs, node.saved, strict=True)])
+        try:
+            out = node.op.compute(*arrays)
+        except (ValueError, TypeError, IndexError, OverflowError) as error:
+            explain(error, node.op, arrays)
+        node._array = out if type(out) is ndarray else as_array(out)
+        if node.needs:
+            node.saved = arrays if "inputs" in node.op.saves else None
+        else:
+            node.op, node.inputs, node.saved = None, (), None
+        stack.pop()
+    return _slot_of_array(value)
+
+
+# ---------------------------------------------------------------------------------------------------------- values
+
+
+class Value:
+    """A value in the graph, with the op and the inputs that made it (`op` is None for a leaf)."""
+
+    __slots__ = ("__weakref__", "_array", "_grad", "inputs", "needs", "op", "saved")
+
+    op: Op | None
+    inputs: tuple[Value, ...]
+    saved: tuple[Any, ...] | None
+    """The inputs' arrays as `compute` saw them, where the gradient reads them."""
+    needs: int
+    _array: Any
+    _grad: Any
+
+    def realize_cached_data(self) -> Any:
+        """The live, writable array, computed now if it has not been yet. What is written there, the next operation
+        sees; operations that were recorded before go on with what they saw."""
+        return self.cached_data
+
+    @property
+    def cached_data(self) -> Any:
+        """The live, writable array; see `realize_cached_data`."""
+        return hand_out(self._array)
+
+    def is_leaf(self) -> bool:
+        """Whether no recorded operation made it."""
+        return self.op is None
+
+    def __getattr__(self, name: str) -> Any:
+        # Reached only when the normal way fails: a slot left empty because its value was deferred.
+        if name == "_array":
+            return _compute_deferred(self)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
+_slot_of_array = Value.__dict__["_array"].__get__
+
+
+class Tensor(Value):
+    """An n-dimensional array that records how it was computed, for `backward()`.
+
+    `Tensor(array)` copies, and keeps NumPy's dtype unless `dtype` is given. `requires_grad` is True for numbers unless
+    told otherwise (booleans have no gradient). Raises TypeError for what is no number, ValueError for ragged lists.
+    """
+
+    __slots__ = ()
+    __array_ufunc__ = None  # ndarray op Tensor: NumPy steps back, and the reflected operator here answers
+    __hash__ = object.__hash__  # == compares elementwise; tensors are hashed by identity
+
+    def __init__(
+        self, array: Any, *, device: Device | None = None, dtype: Any = None, requires_grad: bool | None = None
+    ):
+        if isinstance(array, Tensor):
+            array = array._array
+        if device is not None and device not in (default_device(),):
+            raise ValueError(f"Tensor: device {device!r} is not on this machine; needle.all_devices() lists them")
+        try:
+            self._array = np.array(array, dtype=dtype)
+        except ValueError as error:
+            raise ValueError(f"Tensor: cannot make an array of {type(array).__name__}: {error}") from error
+        kind = self._array.dtype.kind
+        if kind not in "biufc":
+            raise TypeError(
+                f"Tensor: needs booleans or numbers, got dtype {self._array.dtype} from {type(array).__name__}; "
+                "give dtype=float to convert"
+            )
+        if requires_grad and kind == "b":
+            raise ValueError("Tensor: booleans have no gradient; leave requires_grad out, or give dtype=float")
+        self.op = None
+        self.inputs = ()
+        self.saved = None
+        self._grad = None
+        self.needs = CONSTANT if kind == "b" or requires_grad is False else RECORDED
+
+    @staticmethod
+    def make_const(array: Any, *, requires_grad: bool = False) -> Tensor:
+        """A tensor that shares this array's memory, without a copy; by default it needs no gradient."""
+        tensor = constant(hand_out(np.asarray(array)))
+        tensor.needs = RECORDED if requires_grad else CONSTANT
+        return tensor
+
+    # The value -----------------------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._array.shape  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> Any:
+        return self._array.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self._array.ndim  # type: ignore[no-any-return]
+
+    @property
+    def size(self) -> int:
+        return self._array.size  # type: ignore[no-any-return]
+
+    @property
+    def nbytes(self) -> int:
+        return self._array.nbytes  # type: ignore[no-any-return]
+
+    @property
+    def device(self) -> Device:
+        return default_device()
+
+    @property
+    def cached_data(self) -> Any:
+        """The live, writable array; see `realize_cached_data`."""
+        array = self._array
+        if not array.flags.writeable:  # a broadcast view: the live array is one that can be written to
+            array = self._array = array.copy()
+        return hand_out(array)
+
+    @cached_data.setter
+    def cached_data(self, array: Any) -> None:
+        self.data = array
+
+    def numpy(self) -> Any:
+        """A copy of the value as an array."""
+        return self._array.copy()
+
+    def item(self) -> Any:
+        """The single element as a Python number; ValueError if there is not exactly one."""
+        if self._array.size != 1:
+            raise ValueError(f"Tensor.item: needs exactly one element, got shape {self.shape}; index it first")
+        return self._array.item()
+
+    def tolist(self) -> Any:
+        """The value as (nested lists of) Python numbers."""
+        return self._array.tolist()
+
+    def detach(self) -> Tensor:
+        """A leaf that shares the value and starts no recording. Where it takes part in a recorded computation, its
+        gradient is delivered all the same, so that `W = (W - lr * W.grad).detach()` works step after step."""
+        tensor = constant(self._array)
+        if tensor._array.dtype.kind != "b":
+            tensor.needs = DETACHED
+        return tensor
+
+    @property
+    def data(self) -> Tensor:
+        """The detached value. Assigning (a Tensor, which is shared, or an array, which is copied) changes the value
+        for what is computed from now on; operations recorded before keep the old one."""
+        return self.detach()
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        array = value._array if isinstance(value, Tensor) else np.array(value)
+        old = self._array
+        if array.shape != old.shape or array.dtype != old.dtype:
+            raise ValueError(
+                f"Tensor.data: the new value must have shape {old.shape} and dtype {old.dtype}, got {array.shape} and "
+                f"{array.dtype}; make a new Tensor for another shape, or write value.astype({str(old.dtype)!r})"
+            )
+        if isinstance(self.op, _GradientOf):  # x.grad.data = ...: x's gradient is this value now, without a history
+            self.op.variable.grad = constant(array)
+        _assigned[id(self)] = weakref.ref(self, lambda _, key=id(self): _assigned.pop(key, None))  # type: ignore[misc]
+        if self.op is not None:  # what was recorded lives on as the input of an assignment
+            self.inputs = (_twin(self, old),)
+            self.op, self.saved = _ALIAS, None
+        self._array = array
+
+    # The gradient --------------------------------------------------------------------------------------------
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether operations on this tensor are recorded. Can be set on a leaf."""
+        return self.needs > DETACHED
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if self.op is not None and not value:
+            raise ValueError(
+                f"Tensor.requires_grad: this tensor is the output of a recorded {self.op!r}; "
+                "write t.detach() for a tensor without its history"
+            )
+        if value and self._array.dtype.kind == "b":
+            raise ValueError("Tensor.requires_grad: booleans have no gradient; convert with t.astype(float)")
+        if self.op is None:
+            self.needs = RECORDED if value else CONSTANT
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that the last `backward()` set, None before the first one.
+
+        It has this tensor's shape and dtype (float64 for integers). It can be differentiated again as long as the
+        output that it came from was alive when it was read. Assigning stores a plain value without a history.
+        """
+        kept = self._grad
+        if kept is None:
+            if self.op is None:
+                return None
+            raise AttributeError  # __getattr__ below says why
+        return None if kept is _RETAIN else kept.tensor(self)
+
+    @grad.setter
+    def grad(self, value: Any) -> None:
+        if value is None:
+            self._grad = None if self.op is None else _RETAIN
+            return
+        array = value._array if isinstance(value, Tensor) else np.array(value)
+        dtype = gradient_dtype(self._array.dtype)
+        if array.shape != self._array.shape or array.dtype != dtype:
+            raise ValueError(
+                f"Tensor.grad: must have shape {self.shape} and dtype {dtype}, got {array.shape} and {array.dtype}"
+            )
+        self._grad = _Gradient(array, None)
+
+    def retain_grad(self) -> None:
+        """Have `backward()` keep the gradient of this inner tensor, too."""
+        if self._grad is None and self.op is not None:
+            self._grad = _RETAIN
+
+    def backward(self, out_grad: Any = None, accumulate: bool = False) -> None:
+        """Set `.grad` of every leaf (and of those that `retain_grad()` named) that this value was computed from.
+
+        `out_grad` has this tensor's shape; it starts from ones unless given. `accumulate=True` adds to the gradients
+        that are there. `.grad` is the direction of steepest ascent (for complex leaves the conjugate of the adjoint).
+        Raises ValueError if nothing here was recorded.
+        """
+        compute_gradient_of_variables(self, out_grad, accumulate)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_array":
+            return _compute_deferred(self)
+        if name == "grad":
+            raise AttributeError(
+                f"Tensor.grad: this tensor is not a leaf but the output of {self.op!r}, and backward() keeps gradients "
+                "only on leaves; call t.retain_grad() before backward() to have this one, too"
+            )
+        raise AttributeError(f"'Tensor' object has no attribute {name!r}")
+
+    # Python's protocols --------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        return f"needle.Tensor({np.array2string(self._array, separator=', ', prefix='needle.Tensor(')})"
+
+    def __str__(self) -> str:
+        return str(self._array)
+
+    def __format__(self, spec: str) -> str:
+        return format(self._array.item() if spec and self._array.size == 1 else self._array, spec)
+
+    def __len__(self) -> int:
+        if self._array.ndim == 0:
+            raise TypeError("len(): a 0-d Tensor has no length; t.size is 1")
+        return len(self._array)
+
+    def __bool__(self) -> bool:
+        if self._array.size != 1:
+            raise ValueError(
+                f"bool(): a Tensor of shape {self.shape} has no single truth value; write (t).any() or (t).all() "
+                "of t.numpy()"
+            )
+        return bool(self._array.item())
+
+    def _leaves_the_record(self, what: str, instead: str) -> None:
+        if self.needs > DETACHED and _is_recording() and type(self.op) is not _GradientOf:
+            raise TypeError(
+                f"{what}: this Tensor needs a gradient, and {what} would drop it in silence; write {instead}, "
+                "or use Needle's operations to stay differentiable"
+            )
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        self._leaves_the_record("np.asarray(t)", "t.numpy()")
+        if copy is False:
+            return self.cached_data if dtype is None else self.cached_data.astype(dtype, copy=False)
+        return np.array(self._array, dtype=dtype)
+
+    def __float__(self) -> float:
+        self._leaves_the_record("float(t)", "t.item()")
+        return float(self.item())
+
+    def __int__(self) -> int:
+        self._leaves_the_record("int(t)", "t.item()")
+        return int(self.item())
+
+    def __complex__(self) -> complex:
+        self._leaves_the_record("complex(t)", "t.item()")
+        return complex(self.item())
+
+    def __index__(self) -> int:
+        self._leaves_the_record("an index", "t.item()")
+        if self._array.dtype.kind not in "iu" or self._array.ndim:
+            raise TypeError(f"an index needs a 0-d integer Tensor, got shape {self.shape} and dtype {self.dtype}")
+        return int(self._array)
+
+    def __reduce__(self) -> Any:
+        """Pickled and copied as a leaf: the value, whether it needs a gradient, and the gradient's value."""
+        gradient = getattr(self._grad, "array", None)
+        return _rebuild, (self._array, self.needs, gradient)
+
+    def __copy__(self) -> Tensor:
+        return _rebuild(self._array, self.needs, getattr(self._grad, "array", None))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        gradient = getattr(self._grad, "array", None)
+        return _rebuild(self._array.copy(), self.needs, None if gradient is None else gradient.copy())
+
+    if TYPE_CHECKING:  # bound by the table in ops/binding.py; a test holds the two lists against each other
+
+        def __add__(self, other: TensorLike) -> Tensor: ...
+        def __radd__(self, other: TensorLike) -> Tensor: ...
+        def __sub__(self, other: TensorLike) -> Tensor: ...
+        def __rsub__(self, other: TensorLike) -> Tensor: ...
+        def __mul__(self, other: TensorLike) -> Tensor: ...
+        def __rmul__(self, other: TensorLike) -> Tensor: ...
+        def __truediv__(self, other: TensorLike) -> Tensor: ...
+        def __rtruediv__(self, other: TensorLike) -> Tensor: ...
+        def __floordiv__(self, other: TensorLike) -> Tensor: ...
+        def __rfloordiv__(self, other: TensorLike) -> Tensor: ...
+        def __mod__(self, other: TensorLike) -> Tensor: ...
+        def __rmod__(self, other: TensorLike) -> Tensor: ...
+        def __divmod__(self, other: TensorLike) -> tuple[Tensor, Tensor]: ...
+        def __rdivmod__(self, other: TensorLike) -> tuple[Tensor, Tensor]: ...
+        def __pow__(self, other: TensorLike) -> Tensor: ...
+        def __rpow__(self, other: TensorLike) -> Tensor: ...
+        def __matmul__(self, other: TensorLike) -> Tensor: ...
+        def __rmatmul__(self, other: TensorLike) -> Tensor: ...
+        def __neg__(self) -> Tensor: ...
+        def __pos__(self) -> Tensor: ...
+        def __abs__(self) -> Tensor: ...
+        def __invert__(self) -> Tensor: ...
+        def __and__(self, other: TensorLike) -> Tensor: ...
+        def __rand__(self, other: TensorLike) -> Tensor: ...
+        def __or__(self, other: TensorLike) -> Tensor: ...
+        def __ror__(self, other: TensorLike) -> Tensor: ...
+        def __xor__(self, other: TensorLike) -> Tensor: ...
+        def __rxor__(self, other: TensorLike) -> Tensor: ...
+        def __lshift__(self, other: TensorLike) -> Tensor: ...
+        def __rlshift__(self, other: TensorLike) -> Tensor: ...
+        def __rshift__(self, other: TensorLike) -> Tensor: ...
+        def __rrshift__(self, other: TensorLike) -> Tensor: ...
+        def __lt__(self, other: TensorLike) -> Tensor: ...
+        def __le__(self, other: TensorLike) -> Tensor: ...
+        def __gt__(self, other: TensorLike) -> Tensor: ...
+        def __ge__(self, other: TensorLike) -> Tensor: ...
+        def __eq__(self, other: TensorLike) -> Tensor: ...  # type: ignore[override]
+        def __ne__(self, other: TensorLike) -> Tensor: ...  # type: ignore[override]
+        def __getitem__(self, index: Any) -> Tensor: ...
+        def __iter__(self) -> Iterator[Tensor]: ...
+        def sum(
+            self, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None
+        ) -> Tensor: ...
+        def max(
+            self, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None
+        ) -> Tensor: ...
+        def mean(
+            self, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None
+        ) -> Tensor: ...
+        def logsumexp(
+            self, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None
+        ) -> Tensor: ...
+        def reshape(self, *shape: Any) -> Tensor: ...
+        def broadcast_to(self, *shape: Any) -> Tensor: ...
+        def transpose(self, *axes: Any) -> Tensor: ...
+        def matmul(self, other: TensorLike) -> Tensor: ...
+        def exp(self) -> Tensor: ...
+        def log(self) -> Tensor: ...
+        def sqrt(self) -> Tensor: ...
+        def sin(self) -> Tensor: ...
+        def cos(self) -> Tensor: ...
+        def tanh(self) -> Tensor: ...
+        def relu(self) -> Tensor: ...
+        def abs(self) -> Tensor: ...
+        def conj(self) -> Tensor: ...
+        def astype(self, dtype: Any) -> Tensor: ...
+        @property
+        def real(self) -> Tensor: ...
+        @property
+        def T(self) -> Tensor: ...
+        @property
+        def mT(self) -> Tensor: ...
+
+
+TensorLike: TypeAlias = Any
+"""A Tensor, an array, or a Python or NumPy number."""
+Axes: TypeAlias = int | tuple[int, ...] | None
+
+
+class TensorTuple(Value):
+    """Several tensors made by one operation; index it, iterate over it, or take `tuple()` of it."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    @property
+    def cached_data(self) -> Any:
+        """The live, writable arrays, as a tuple."""
+        return tuple(hand_out(member) for member in self._array)
+
+    def numpy(self) -> tuple[Any, ...]:
+        """A copy of each value, as a tuple of arrays."""
+        return tuple(member.copy() for member in self._array)
+
+    def detach(self) -> tuple[Tensor, ...]:
+        """The detached members."""
+        return tuple(member.detach() for member in self)
+
+    def __repr__(self) -> str:
+        return f"needle.TensorTuple{tuple(self)!r}"
+
+    if TYPE_CHECKING:
+
+        def __getitem__(self, index: int) -> Tensor: ...
+        def __add__(self, other: Any) -> TensorTuple: ...
+
+
+TensorOp.makes = Tensor
+TensorTupleOp.makes = TensorTuple
+
+
+def constant(array: Any) -> Tensor:
+    """A leaf around this very array that needs no gradient."""
+    tensor = _new(Tensor)
+    tensor._array = array
+    tensor._grad = None
+    tensor.op = None
+    tensor.inputs = ()
+    tensor.saved = None
+    tensor.needs = CONSTANT
+    return tensor
+
+
+def as_value(value: Any, op: object = "as_value") -> Any:
+    """A Tensor or TensorTuple as it is; an array, number or list of numbers as a constant of its own (a copy)."""
+    if isinstance(value, Value):
+        return value
+    array = np.array(value)
+    if array.dtype.kind not in "biufc":
+        raise TypeError(
+            f"{op!r}: needs a Tensor, an array or a number, got {type(value).__name__}; convert it with np.asarray"
+        )
+    return constant(array)
+
+
+def _rebuild(array: Any, needs: int, gradient: Any) -> Tensor:
+    tensor = constant(array)
+    tensor.needs = needs
+    if gradient is not None:
+        tensor._grad = _Gradient(gradient, None)
+    return tensor
+
+
+def __getattr__(name: str) -> Any:
+    """`TENSOR_COUNTER`, the number of live tensors: counted when asked for, so that no operation pays for it."""
+    if name == "TENSOR_COUNTER":
+        return sum(isinstance(thing, Value) for thing in gc.get_objects())
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+# ------------------------------------------------------------------------------------------------------- the sweep
+
+
+def find_topo_sort(node_list: Sequence[Value]) -> list[Value]:
+    """Post-order depth-first sort: every node stands after all of its inputs, which are visited from left to right."""
+    return _sort(node_list, differentiable=False)[0]
+
+
+def _sort(nodes: Sequence[Value], differentiable: bool) -> tuple[list[Any], set[int]]:
+    """The sort, and the ids of what is in it; `differentiable` leaves out what no adjoint can reach."""
+    order: list[Any] = []
+    seen: set[int] = set()
+    stack: list[Any] = list(reversed(nodes))
+    pop, push, done, see = stack.pop, stack.append, order.append, seen.add
+    while stack:
+        node = pop()
+        if node is None:  # all inputs of the node beneath are done
+            done(pop())
+            continue
+        key = id(node)
+        if key in seen:
+            continue
+        see(key)
+        inputs = node.inputs
+        if not inputs:
+            if type(node.op) is not _GradientOf:
+                done(node)
+                continue
+            inputs = node.inputs = node.op.replay()
+        push(node)
+        push(None)
+        for a in reversed(inputs):
+            if a.needs or not differentiable:
+                push(a)
+    return order, seen
+
+
+class Part:
+    """A contribution to a part of a value's adjoint: element `index` receives `adjoint`.
+
+    The contributions to one value are summed at once, by `total`, so that reading x[i] n times stays linear in n.
+    """
+
+    __slots__ = ("adjoint", "index")
+
+    def __init__(self, index: Any, adjoint: Any):
+        self.index = index
+        self.adjoint = adjoint
+
+    @staticmethod
+    def total(parts: list[Any], value: Any) -> Any:
+        """The adjoint of `value` that these parts make up."""
+        array = value._array
+        return constant(np.zeros(array.shape, gradient_dtype(array.dtype)))
+
+
+ZERO = Part(None, None)
+"""Reached, but by no path along which anything changes: a zero of the value's shape."""
+
+
+class _Sum:
+    """The adjoints that have reached one value so far."""
+
+    __slots__ = ("dense", "owned", "parts")
+
+    def __init__(self, first: Any):
+        self.dense: Any = None
+        self.owned = False
+        self.parts: list[Any] = []
+        self.add(first)
+
+    def add(self, adjoint: Any) -> None:
+        if isinstance(adjoint, Part):
+            self.parts.append(adjoint)
+        elif self.dense is None:
+            self.dense = adjoint
+        elif self.owned and not _is_recording():
+            np.add(self.dense._array, adjoint._array, out=self.dense._array)
+        else:
+            self.dense = self.dense + adjoint
+            self.owned = True
+
+    def total(self, value: Any) -> Any:
+        parts = [part for part in self.parts if part is not ZERO]
+        if not parts:
+            return Part.total(parts, value) if self.dense is None else self.dense
+        total = type(parts[0]).total(parts, value)
+        return total if self.dense is None else self.dense + total
+
+
+def _sweep(
+    outputs: Sequence[Tensor], out_grads: Sequence[Tensor], variables: Sequence[Tensor] | None, record: bool
+) -> list[tuple[Tensor, Tensor]]:
+    """The adjoints of these variables (None: of all leaves, and of tensors that retain theirs), as far as there are.
+
+    Walks the sorted graph backwards; each node's adjoint is complete when it is reached, is handed to the node's rule,
+    and is freed.
+    """
+    order, asked = _sort(outputs, differentiable=True)
+    kept: set[int] = set()
+    if variables is not None:
+        kept = {id(v) for v in variables}
+        asked = set()
+        for node in order:
+            if id(node) in kept or any(id(a) in asked for a in node.inputs):
+                asked.add(id(node))
+    found = []
+    adjoints: dict[int, Any] = {}
+    for output, out_grad in zip(outputs, out_grads, strict=True):
+        _add(adjoints, id(output), out_grad)
+    take = adjoints.pop
+    was_recording, was_asked = _recording.set(record), _asked.set(asked)
+    try:
+        for node in reversed(order):
+            key = id(node)
+            adjoint = take(key, None)
+            if adjoint is None:
+                continue
+            if type(adjoint) is _Sum:
+                adjoint = adjoint.total(node)
+            inputs = node.inputs
+            if key in kept if kept else node._grad is not None or not inputs:
+                found.append((node, adjoint))
+            if not inputs:
+                continue
+            if handed_out or _assigned:
+                node = _as_recorded(node, asked)
+            op = node.op
+            ufunc, _, _, transpose, _ = op._facts
+            if transpose is None or record:
+                returned = op.gradient(adjoint, node)
+                if type(returned) is not tuple or len(returned) != len(inputs):
+                    returned = _one_each(op, returned, inputs)
+            elif transpose == "identity":
+                returned = (adjoint,) * len(inputs)
+            else:
+                returned = _apply_transpose(ufunc or op.compute, adjoint._array, node.saved, inputs, asked)
+            for a, g in zip(inputs, returned):  # noqa: B905 - of equal length by now
+                key = id(a)
+                if g is None or key not in asked:
+                    continue
+                if type(g) is Tensor:  # _fit, as far as nothing is to be done
+                    have, need = g._array, a._array
+                    if have.shape != need.shape or have.dtype is not need.dtype:
+                        g = _fit(g, a, op)
+                    if key not in adjoints:
+                        adjoints[key] = g
+                        continue
+                else:
+                    g = _fit(g, a, op)
+                _add(adjoints, key, g)
+    finally:
+        _recording.reset(was_recording)
+        _asked.reset(was_asked)
+    return found
+
+
+def _apply_transpose(
+    compute: Callable[..., Any], out_grad: Any, saved: Any, inputs: tuple[Value, ...], asked: set[int]
+) -> tuple[Tensor | None, ...]:
+    """`gradient` of an op that is its own transpose, on the arrays alone: what a Tensor operation costs beside them is
+    most of the time of a small one."""
+    if len(inputs) == 1:
+        return (_transposed(compute, out_grad),)
+    a, b = inputs
+    by_a = _transposed(compute, out_grad, saved[1]) if id(a) in asked else None
+    by_b = _transposed(compute, out_grad, saved[0]) if id(b) in asked else None
+    return by_a, by_b
+
+
+def _transposed(compute: Callable[..., Any], *arrays: Any) -> Tensor:
+    large = arrays[0].nbytes >= pool.SMALLEST
+    out = compute(*arrays, out=pool.result_of(arrays)) if large else compute(*arrays)
+    return constant(out if type(out) is ndarray else as_array(out))
+
+
+def _add(adjoints: dict[int, Any], key: int, adjoint: Any) -> None:
+    if adjoint is None:
+        return
+    there = adjoints.get(key)
+    if there is None:
+        adjoints[key] = _Sum(adjoint) if isinstance(adjoint, Part) else adjoint
+    else:
+        if type(there) is not _Sum:
+            there = adjoints[key] = _Sum(there)
+        there.add(adjoint)
+
+
+_assigned: dict[int, weakref.ref[Tensor]] = {}
+"""The live tensors that were assigned to: while there are none, no sweep needs to look for changed inputs."""
+
+
+class _Alias(TensorOp):
+    """The same value under another record: what a tensor held before it was assigned to or written into."""
+
+    saves = ()
+    view = True
+
+    def compute(self, a: Any) -> Any:
+        return a
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad
+
+
+_ALIAS = _Alias()
+
+
+def _twin(value: Any, array: Any, inputs: tuple[Value, ...] | None = None) -> Any:
+    """Another value with the same record (or other inputs), and this array."""
+    twin = _new(type(value))
+    twin._array = array
+    twin._grad = None
+    twin.op = value.op
+    twin.inputs = value.inputs if inputs is None else inputs
+    twin.saved = value.saved
+    twin.needs = value.needs
+    return twin
+
+
+def _as_recorded(node: Any, asked: set[int]) -> Any:
+    """The node as its operation saw it, where an input or itself was assigned to or written into since then."""
+    kept: Any = node.saved or ()
+    output = node._array
+    if handed_out:
+        kept, output = [as_recorded(array) for array in kept], as_recorded(output)
+    if output is node._array and all([a._array is array for a, array in zip(node.inputs, kept)]):  # noqa: B905
+        return node
+    inputs = list(node.inputs)
+    for i, array in enumerate(kept):
+        a = inputs[i]
+        if a._array is not array:
+            inputs[i] = alias = _twin(a, array, (a,))
+            alias.op, alias.saved = _ALIAS, None
+            if id(a) in asked:
+                asked.add(id(alias))
+    return _twin(node, output, tuple(inputs))
+
+
+# ----------------------------------------------------------------------------- gradients, and gradients of gradients
+
+
+def compute_gradient_of_variables(output_tensor: Tensor, out_grad: Any = None, accumulate: bool = False) -> None:
+    """Set `.grad` of the variables that `output_tensor` was computed from; see `Tensor.backward`."""
+    if output_tensor.needs <= DETACHED:
+        why = "it was detached" if output_tensor.needs == DETACHED else "nothing that it was computed from does"
+        raise ValueError(
+            f"backward(): this Tensor of shape {output_tensor.shape} needs no gradient, because {why} (or it was "
+            "computed under no_grad()); make the inputs with requires_grad=True, or set t.requires_grad = True"
+        )
+    seed = _seed(output_tensor, out_grad)
+    past = _Past(output_tensor, None if out_grad is None else seed)
+    found = _sweep([output_tensor], [seed], None, record=False)
+    with no_grad():
+        while found:
+            variable, adjoint = found.pop()
+            if adjoint.dtype.kind == "c":
+                adjoint = adjoint.conj()
+            array, pasts, old = _own(adjoint), (past,), variable._grad
+            if accumulate and type(old) is _Gradient:
+                array, pasts = old.array + array, (*old.pasts, past)
+            variable._grad = _Gradient(as_array(array), pasts)
+
+
+def _seed(output: Tensor, out_grad: Any) -> Tensor:
+    """The adjoint that a sweep starts from, in the output's shape and gradient dtype."""
+    array = output._array
+    dtype = gradient_dtype(array.dtype)
+    if out_grad is None:
+        return constant(np.ones_like(array, dtype=dtype, subok=False))
+    seed = as_value(out_grad, "backward")
+    if seed.shape != array.shape:
+        raise ValueError(
+            f"backward(): out_grad must have the output's shape {array.shape}, got {seed.shape}; "
+            "needle.broadcast_to(out_grad, t.shape) brings it there"
+        )
+    return seed if seed.dtype == dtype else seed.astype(dtype)
+
+
+def _own(adjoint: Tensor) -> Any:
+    """The adjoint's array, copied if anything else holds it: a gradient may be written to without harm elsewhere."""
+    array = adjoint._array
+    # One reference each from here and from getrefcount's argument; one more is the caller's, or the slot's.
+    if type(array.base) is not ndarray and getrefcount(adjoint) <= 3 and getrefcount(array) <= 3:
+        return array
+    return array.copy()
+
+
+class _Retain:
+    """Stands in `_grad` of an inner tensor whose gradient is to be kept."""
+
+
+_RETAIN = _Retain()
+
+
+class _Past:
+    """One call of `backward()`: what it takes to run it again with recording on. It keeps no output alive."""
+
+    __slots__ = ("_origin", "_out_grad", "_output", "views")
+
+    def __init__(self, output: Tensor, out_grad: Tensor | None):
+        self._output = weakref.ref(output)
+        # A gradient that was differentiated (`x.grad.backward()`) can be read again from the tensor it belongs to.
+        self._origin = output.op.origin() if isinstance(output.op, _GradientOf) else None
+        self._out_grad: Any = weakref.ref(out_grad) if out_grad is not None and out_grad.needs else out_grad
+        self.views: list[weakref.ref[Tensor]] = []
+
+    def source(self) -> tuple[Tensor, Tensor | None] | None:
+        """The output and its adjoint; None if they no longer exist."""
+        output = self._output()
+        if output is None and self._origin is not None:
+            variable, gradient = self._origin[0](), self._origin[1]
+            output = None if variable is None else gradient.tensor(variable)
+        out_grad = self._out_grad
+        if isinstance(out_grad, weakref.ref):
+            out_grad = out_grad()
+            if out_grad is None:
+                return None
+        return None if output is None else (output, out_grad)
+
+
+class _Gradient:
+    """What `backward()` leaves in a tensor's `_grad`: the value, and the calls that made it.
+
+    It must not hold the output, which holds the graph, which holds the tensor: such a cycle would outlive its last
+    use. So it knows its past by weak references only, and `tensor()` makes a Tensor, which does hold the output, each
+    time that the gradient is read.
+    """
+
+    __slots__ = ("_view", "array", "pasts")
+
+    def __init__(self, array: Any, pasts: tuple[_Past, ...] | None):
+        self.array = array
+        self.pasts = pasts or ()
+        self._view: Any = None
+
+    def tensor(self, variable: Tensor) -> Tensor:
+        view: Tensor | None = None if self._view is None else self._view()
+        if view is None:
+            view = constant(self.array)
+            view.op = _GradientOf(variable, self)
+            view.needs = RECORDED if self.pasts else CONSTANT
+            self._view = weakref.ref(view)
+            if self.pasts:
+                self.pasts[-1].views.append(self._view)
+        return view
+
+
+class _GradientOf(TensorOp):
+    """The gradient of earlier outputs by a variable, recorded only when somebody differentiates through it.
+
+    Its node starts without inputs. When the sort reaches it, `replay` runs the backward pass again, recording, and
+    gives the node its inputs: the recorded gradient, and the leaves that the outputs depend on (whose adjoint is a
+    structural zero, so that the derivative of a constant gradient is 0 and not missing).
+    """
+
+    saves = ()
+    __slots__ = ("_gradient", "_sources", "variable")
+
+    def __init__(self, variable: Tensor, gradient: _Gradient):
+        self.variable = variable
+        self._gradient = gradient
+        self._sources = [past.source() for past in gradient.pasts]
+
+    def __repr__(self) -> str:
+        return "gradient"
+
+    def origin(self) -> tuple[weakref.ref[Tensor], _Gradient]:
+        return weakref.ref(self.variable), self._gradient
+
+    def compute(self, recorded: Any, *leaves: Any) -> Any:
+        return recorded
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad, *[ZERO for _ in node.inputs[1:]]
+
+    def replay(self) -> tuple[Value, ...]:
+        """The inputs of this gradient's node; those of gradients from the same sweep are found on the way."""
+        pasts = self._gradient.pasts
+        nodes = [view for ref in pasts[-1].views if (view := ref()) is not None]
+        nodes = [v for v in nodes if type(v.op) is _GradientOf and not v.inputs and v.op._gradient.pasts == pasts]
+        variables = [v.op.variable for v in nodes]  # type: ignore[union-attr]
+        totals: dict[int, Any] = {}
+        leaves: dict[int, Value] = {}
+        for source in self._sources:
+            if source is None:
+                raise ValueError(
+                    f"backward(): cannot differentiate through the .grad of a Tensor of shape {self.variable.shape}: "
+                    "the output that it came from is gone. Keep that output (the loss) in a variable until .grad has "
+                    "been read, or write x.grad.detach() where only the value is meant"
+                )
+            output, out_grad = source
+            seed = _seed(output, out_grad)
+            for variable, adjoint in _sweep([output], [seed], variables, record=True):
+                _add(totals, id(variable), adjoint)
+            leaves.update((id(v), v) for v in _sort([output, seed], differentiable=True)[0] if v.op is None)
+        inputs = {}
+        with enable_grad():
+            for view, variable in zip(nodes, variables, strict=True):
+                adjoint = totals[id(variable)]
+                if type(adjoint) is _Sum:
+                    adjoint = adjoint.total(variable)
+                if adjoint.dtype.kind == "c":
+                    adjoint = adjoint.conj()
+                inputs[id(view.op)] = view.inputs = (adjoint, *leaves.values())
+        return inputs[id(self)]

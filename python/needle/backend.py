@@ -1,0 +1,91 @@
+"""Where arrays live, and whose functions compute on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+class Device:
+    """A place that holds arrays, and the array module (`xp`) that computes there.
+
+    The creating methods take a shape as separate integers and return raw arrays, float32 unless told otherwise.
+    Random numbers come from the module's global state, so `np.random.seed` fixes them.
+    """
+
+    __slots__ = ("name", "xp")
+
+    def __init__(self, name: str, xp: Any):
+        self.name = name
+        self.xp = xp
+
+    def __repr__(self) -> str:
+        return f"needle.{self.name}()"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Device) and other.name == self.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def enabled(self) -> bool:
+        return self.xp is not None
+
+    def zeros(self, *shape: int, dtype: Any = "float32") -> Any:
+        return self.xp.zeros(shape, dtype=dtype)
+
+    def ones(self, *shape: int, dtype: Any = "float32") -> Any:
+        return self.xp.ones(shape, dtype=dtype)
+
+    def empty(self, *shape: int, dtype: Any = "float32") -> Any:
+        return self.xp.empty(shape, dtype=dtype)
+
+    def full(self, shape: tuple[int, ...], fill_value: Any, dtype: Any = "float32") -> Any:
+        return self.xp.full(shape, fill_value, dtype=dtype)
+
+    def rand(self, *shape: int, dtype: Any = "float32") -> Any:
+        """Uniform numbers of [0, 1)."""
+        return self.xp.asarray(self.xp.random.rand(*shape)).astype(dtype)
+
+    def randn(self, *shape: int, dtype: Any = "float32") -> Any:
+        """Standard normal numbers."""
+        return self.xp.asarray(self.xp.random.randn(*shape)).astype(dtype)
+
+    def one_hot(self, n: int, labels: Any, dtype: Any = "float32") -> Any:
+        """Rows of the n-by-n identity: labels of shape s (integers, 0 to n-1) give an array of shape s + (n,)."""
+        labels = self.xp.asarray(labels)
+        if labels.dtype.kind not in "iu":
+            raise TypeError(f"one_hot: labels must be integers, got {labels.dtype}; write labels.astype(int)")
+        if labels.size and (labels.min() < 0 or labels.max() >= n):
+            raise ValueError(
+                f"one_hot: labels must lie in 0..{n - 1} for n={n}, got values from {labels.min()} to {labels.max()}"
+            )
+        return self.xp.eye(n, dtype=dtype)[labels]
+
+
+_CPU = Device("cpu", np)
+
+
+def cpu() -> Device:
+    """The device of plain NumPy arrays."""
+    return _CPU
+
+
+def all_devices() -> list[Device]:
+    """Every device that can be used on this machine."""
+    return [_CPU]
+
+
+def default_device() -> Device:
+    """The device of a tensor that names none."""
+    return _CPU
+
+
+def as_array(value: object) -> Any:
+    """An array: itself, or a 0-d one around the NumPy scalar that a reduction to 0-d returns. Tuples by member."""
+    if type(value) is np.ndarray:
+        return value
+    if isinstance(value, (tuple, list)):
+        return tuple(as_array(member) for member in value)
+    return np.asarray(value) if isinstance(value, (np.generic, int, float, complex)) else value

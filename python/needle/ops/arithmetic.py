@@ -1,0 +1,212 @@
+"""Sums, products, quotients: the element-wise ops behind + - * / // and %."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..autograd import ZERO, Tensor, as_value, is_recorded, wanted
+from .base import NUMBERS, Bilinear, Elementwise, Linear, operands
+
+
+class EWiseAdd(Elementwise, Linear):
+    ufunc, saves = "add", ()
+    transpose = "identity"
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad, out_grad
+
+
+class AddScalar(Elementwise):
+    ufunc, saves = "add", ()
+    transpose = "identity"
+    __slots__ = ("scalar",)
+
+    def __init__(self, scalar: Any):
+        self.scalar = scalar
+
+    def compute(self, a: Any, out: Any = None) -> Any:
+        return np.add(a, self.scalar, out=out)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return (out_grad,)
+
+
+def add(a: Any, b: Any) -> Tensor:
+    """a + b."""
+    if type(b) in NUMBERS and type(a) not in NUMBERS:
+        return AddScalar(b)(a)
+    if type(a) in NUMBERS and type(b) not in NUMBERS:
+        return AddScalar(a)(b)
+    return EWISE_ADD(a, b)
+
+
+def add_scalar(a: Any, scalar: Any) -> Tensor:
+    """a + scalar, for a Python number."""
+    return AddScalar(scalar)(a)
+
+
+class Negate(Elementwise, Linear):
+    ufunc, saves = "negative", ()
+    transpose = "itself"
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return (-out_grad,)
+
+
+def negate(a: Any) -> Tensor:
+    """-a."""
+    return NEGATE(a)
+
+
+def positive(a: Any) -> Tensor:
+    """+a: the tensor itself."""
+    return a if isinstance(a, Tensor) else as_value(a)  # type: ignore[return-value]
+
+
+def subtract(a: Any, b: Any) -> Tensor:
+    """a - b, recorded as a + (-b), which IEEE arithmetic makes the same number."""
+    if type(b) in NUMBERS and type(a) not in NUMBERS:
+        a = as_value(a)
+        if type(b) is int and a._array.dtype.kind == "u" and 0 <= b <= np.iinfo(a._array.dtype).max:
+            b = b - 2 ** (8 * a._array.dtype.itemsize) if b else 0  # -b as the unsigned number that wraps to it
+        return AddScalar(-b)(a)
+    if is_recorded(a, b):
+        return add(a, NEGATE(b))
+    return EWISE_SUB(*operands(a, b))
+
+
+class EWiseSub(Elementwise):
+    """a - b in one pass, where nothing is recorded (an optimizer's step, a gradient rule)."""
+
+    ufunc, saves = "subtract", ()
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad, -out_grad
+
+
+class EWiseMul(Elementwise, Bilinear):
+    ufunc, saves = "multiply", ("inputs",)
+    transpose = "itself"
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        a, b = node.inputs
+        return out_grad * b if wanted(a) else None, out_grad * a if wanted(b) else None
+
+
+class MulScalar(Elementwise, Linear):
+    ufunc, saves = "multiply", ()
+    transpose = "itself"
+    __slots__ = ("scalar",)
+
+    def __init__(self, scalar: Any):
+        self.scalar = scalar
+
+    def compute(self, a: Any, out: Any = None) -> Any:
+        return np.multiply(a, self.scalar, out=out)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return (out_grad * self.scalar,)
+
+
+def multiply(a: Any, b: Any) -> Tensor:
+    """a * b, element by element."""
+    if type(b) in NUMBERS and type(a) not in NUMBERS:
+        return MulScalar(b)(a)
+    if type(a) in NUMBERS and type(b) not in NUMBERS:
+        return MulScalar(a)(b)
+    return EWISE_MUL(a, b)
+
+
+def mul_scalar(a: Any, scalar: Any) -> Tensor:
+    """a * scalar, for a Python number."""
+    return MulScalar(scalar)(a)
+
+
+class EWiseDiv(Elementwise):
+    ufunc, saves = "divide", ("inputs", "output")
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        a, b = node.inputs
+        return out_grad / b if wanted(a) else None, -out_grad * node / b if wanted(b) else None
+
+
+class DivScalar(Elementwise, Linear):
+    ufunc, saves = "divide", ()
+    transpose = "itself"
+    __slots__ = ("scalar",)
+
+    def __init__(self, scalar: Any):
+        self.scalar = scalar
+
+    def compute(self, a: Any, out: Any = None) -> Any:
+        return np.divide(a, self.scalar, out=out)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return (out_grad / self.scalar,)
+
+
+class RDivScalar(Elementwise):
+    """scalar / a."""
+
+    ufunc, saves = "divide", ("inputs", "output")
+    __slots__ = ("scalar",)
+
+    def __init__(self, scalar: Any):
+        self.scalar = scalar
+
+    def compute(self, a: Any, out: Any = None) -> Any:
+        return np.divide(self.scalar, a, out=out)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return (-out_grad * node / node.inputs[0],)
+
+
+def divide(a: Any, b: Any) -> Tensor:
+    """a / b; integers give float64."""
+    if type(b) in NUMBERS and type(a) not in NUMBERS:
+        return DivScalar(b)(a)
+    if type(a) in NUMBERS and type(b) not in NUMBERS:
+        return RDivScalar(a)(b)
+    return EWISE_DIV(a, b)
+
+
+def divide_scalar(a: Any, scalar: Any) -> Tensor:
+    """a / scalar, for a Python number."""
+    return DivScalar(scalar)(a)
+
+
+class FloorDivide(Elementwise):
+    ufunc, saves = "floor_divide", ()
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return ZERO, ZERO  # constant between its jumps
+
+
+def floor_divide(a: Any, b: Any) -> Tensor:
+    """floor(a / b); its gradient is 0."""
+    return FLOOR_DIVIDE(*operands(a, b))
+
+
+class Mod(Elementwise):
+    ufunc, saves = "remainder", ("inputs",)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        a, b = node.inputs
+        return out_grad, -out_grad * (a // b) if wanted(b) else None  # a % b = a - b * floor(a / b)
+
+
+def mod(a: Any, b: Any) -> Tensor:
+    """a % b, with the sign of b as in Python."""
+    return MOD(*operands(a, b))
+
+
+def divmod_(a: Any, b: Any) -> tuple[Tensor, Tensor]:
+    """(a // b, a % b)."""
+    return floor_divide(a, b), mod(a, b)
+
+
+EWISE_ADD, EWISE_SUB, NEGATE = EWiseAdd(), EWiseSub(), Negate()
+EWISE_MUL, EWISE_DIV = EWiseMul(), EWiseDiv()
+FLOOR_DIVIDE, MOD = FloorDivide(), Mod()

@@ -1,0 +1,124 @@
+"""What families of operations have in common: their algebra, scalar operands, axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..autograd import Axes, Tensor, TensorOp, as_value, constant
+
+NUMBERS = frozenset({int, float, bool, complex})
+"""Exact types of Python numbers: weak in dtype, and part of an op. `np.float64` is a float, too, but not weak."""
+
+
+class Elementwise(TensorOp):
+    """Each output element depends on the input elements at its place: a diagonal Jacobian, so `gradient` is the
+    forward rule, too. `ufunc` names the NumPy ufunc that computes it, and that is `compute` unless a class has its own."""
+
+    __slots__ = ()
+    takes_out = True
+    ufunc: str
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        if "ufunc" in vars(cls) and "compute" not in vars(cls):
+            setattr(cls, "compute", getattr(np, cls.ufunc))  # noqa: B010 - a ufunc is not a method: it stays unbound
+        super().__init_subclass__(**kwargs)
+
+    def hint(self, *arrays: Any) -> str:
+        try:
+            np.broadcast_shapes(*(a.shape for a in arrays))
+        except ValueError:
+            return (
+                "shapes broadcast when, counted from the right, each pair of lengths is equal or one of them is 1; "
+                "reshape an operand or use broadcast_to"
+            )
+        return ""
+
+
+class Linear(TensorOp):
+    """Linear in its input: the forward rule is the op itself, applied to the tangent."""
+
+    __slots__ = ()
+
+
+class Bilinear(TensorOp):
+    """Linear in each of two inputs: the forward rule is two applications of the op."""
+
+    __slots__ = ()
+
+
+def weak(number: Any, like: Any) -> Tensor:
+    """A Python number as a constant, in the dtype that NumPy gives it beside an array like this."""
+    dtype = like.dtype if hasattr(like, "dtype") else np.asarray(like).dtype
+    return constant(np.asarray(number, dtype=np.result_type(dtype, number)))
+
+
+def operands(a: Any, b: Any) -> tuple[Any, Any]:
+    """Two operands as values; a Python number takes the other one's dtype as NumPy has it."""
+    if type(a) in NUMBERS and type(b) not in NUMBERS:
+        b = as_value(b)
+        return weak(a, b), b
+    if type(b) in NUMBERS and type(a) not in NUMBERS:
+        a = as_value(a)
+        return a, weak(b, a)
+    return as_value(a), as_value(b)
+
+
+def normalize_axes(op: object, axes: Axes, ndim: int) -> tuple[int, ...]:
+    """The axes as a sorted tuple of non-negative integers; None means all of them."""
+    if axes is None:
+        return tuple(range(ndim))
+    given = axes if isinstance(axes, (tuple, list)) else (axes,)
+    normal = []
+    for axis in given:
+        if isinstance(axis, bool) or not hasattr(axis, "__index__"):
+            raise TypeError(f"{op!r}: axes must be None, an int or a tuple of ints, got {axes!r}")
+        i = int(axis.__index__())
+        if not -ndim <= i < ndim:
+            raise ValueError(f"{op!r}: axis {i} does not exist; a {ndim}-d input has axes from {-ndim} to {ndim - 1}")
+        normal.append(i % ndim)
+    if len(set(normal)) != len(normal):
+        raise ValueError(f"{op!r}: axes {axes!r} name an axis of the {ndim}-d input twice; name each once")
+    return tuple(sorted(normal))
+
+
+def given_axes(name: str, axes: Axes, axis: Axes) -> Axes:
+    """Methods take Needle's `axes` and NumPy's `axis`; not both."""
+    if axes is not None and axis is not None:
+        raise TypeError(f"{name}: give axes or axis, not both (got axes={axes!r}, axis={axis!r})")
+    return axis if axes is None else axes
+
+
+def kept_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a reduction over these (normal) axes that keeps them with length 1."""
+    return tuple(1 if i in axes else n for i, n in enumerate(shape))
+
+
+OPERANDS = (Tensor, np.ndarray, np.generic, int, float, complex, list, tuple)
+
+
+def operator(function: Callable[[Any, Any], Any], op: Callable[..., Any] | None = None) -> Callable[[Any, Any], Any]:
+    """The method behind a binary operator; two Tensors go straight to `op`, unknown types may answer for themselves."""
+    direct = function if op is None else op.__call__  # a bound method is called faster than an instance
+
+    def method(self: Any, other: Any) -> Any:
+        if type(other) is Tensor:
+            return direct(self, other)
+        if type(other) in NUMBERS or isinstance(other, OPERANDS):
+            return function(self, other)
+        return NotImplemented
+
+    return method
+
+
+def reflected(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """The method behind a binary operator whose left operand is not a Tensor."""
+
+    def method(self: Any, other: Any) -> Any:
+        if type(other) in NUMBERS or isinstance(other, OPERANDS):
+            return function(other, self)
+        return NotImplemented
+
+    return method

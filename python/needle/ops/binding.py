@@ -1,0 +1,86 @@
+"""The one table of what Python's operators and methods do on a Tensor.
+
+`Tensor` declares the same names for type checkers and editors; a test holds the two lists against each other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..autograd import Tensor, TensorTuple
+from . import arithmetic as ar
+from . import dtypes, elementwise, indexing, matmul, power, reduction, selection, shape, softmax, tuples
+from .base import operator, reflected
+
+OPERATORS: dict[str, Any] = {
+    "__add__": operator(ar.add, ar.EWISE_ADD),
+    "__radd__": reflected(ar.add),
+    "__sub__": operator(ar.subtract),
+    "__rsub__": reflected(ar.subtract),
+    "__mul__": operator(ar.multiply, ar.EWISE_MUL),
+    "__rmul__": reflected(ar.multiply),
+    "__truediv__": operator(ar.divide, ar.EWISE_DIV),
+    "__rtruediv__": reflected(ar.divide),
+    "__floordiv__": operator(ar.floor_divide),
+    "__rfloordiv__": reflected(ar.floor_divide),
+    "__mod__": operator(ar.mod),
+    "__rmod__": reflected(ar.mod),
+    "__divmod__": operator(ar.divmod_),
+    "__rdivmod__": reflected(ar.divmod_),
+    "__pow__": operator(power.power),
+    "__rpow__": reflected(power.power),
+    "__matmul__": operator(matmul.matmul, matmul.MATMUL),
+    "__rmatmul__": reflected(matmul.matmul),
+    "__neg__": ar.negate,
+    "__pos__": ar.positive,
+    "__abs__": elementwise.absolute,
+    "__invert__": selection.invert,
+    "__and__": operator(selection.bitwise_and),
+    "__rand__": reflected(selection.bitwise_and),
+    "__or__": operator(selection.bitwise_or),
+    "__ror__": reflected(selection.bitwise_or),
+    "__xor__": operator(selection.bitwise_xor),
+    "__rxor__": reflected(selection.bitwise_xor),
+    "__lshift__": operator(selection.left_shift),
+    "__rlshift__": reflected(selection.left_shift),
+    "__rshift__": operator(selection.right_shift),
+    "__rrshift__": reflected(selection.right_shift),
+    "__lt__": operator(selection.less),
+    "__le__": operator(selection.less_equal),
+    "__gt__": operator(selection.greater),
+    "__ge__": operator(selection.greater_equal),
+    "__eq__": operator(selection.equal),
+    "__ne__": operator(selection.not_equal),
+    "__getitem__": indexing.getitem,
+    "__iter__": indexing.iterate,
+}
+
+METHODS: dict[str, Any] = {
+    "sum": reduction.sum_method,
+    "max": reduction.max_method,
+    "mean": reduction.mean_method,
+    "logsumexp": softmax.logsumexp_method,
+    "reshape": shape.reshape_method,
+    "broadcast_to": shape.broadcast_to_method,
+    "transpose": shape.transpose_method,
+    "matmul": matmul.matmul,
+    "exp": elementwise.exp,
+    "log": elementwise.log,
+    "sqrt": elementwise.sqrt,
+    "sin": elementwise.sin,
+    "cos": elementwise.cos,
+    "tanh": elementwise.tanh,
+    "relu": elementwise.relu,
+    "abs": elementwise.absolute,
+    "conj": dtypes.conj,
+    "astype": dtypes.astype,
+    "real": property(dtypes.real),
+    "T": property(shape.full_transpose),
+    "mT": property(shape.matrix_transpose),
+}
+
+for _name, _method in {**OPERATORS, **METHODS}.items():
+    setattr(Tensor, _name, _method)
+
+setattr(TensorTuple, "__getitem__", tuples.tuple_get_item)  # noqa: B010 - declared on TensorTuple for type checkers
+setattr(TensorTuple, "__add__", tuples.add_tuples)  # noqa: B010

@@ -1,0 +1,129 @@
+"""Functions of one argument, element by element."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..autograd import ZERO, Tensor
+from .base import Elementwise
+from .selection import masked, where
+
+
+class Exp(Elementwise):
+    ufunc, saves = "exp", ("output",)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad * node
+
+
+def exp(a: Any) -> Tensor:
+    """e ** a."""
+    return EXP(a)
+
+
+class Log(Elementwise):
+    ufunc, saves = "log", ("inputs",)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad / node.inputs[0]
+
+
+def log(a: Any) -> Tensor:
+    """The natural logarithm."""
+    return LOG(a)
+
+
+class Sqrt(Elementwise):
+    ufunc, saves = "sqrt", ("output",)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad / (2 * node)
+
+
+def sqrt(a: Any) -> Tensor:
+    """The square root. Its gradient at 0 is infinite."""
+    return SQRT(a)
+
+
+class Sin(Elementwise):
+    ufunc, saves = "sin", ("inputs",)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad * cos(node.inputs[0])
+
+
+def sin(a: Any) -> Tensor:
+    """The sine of radians."""
+    return SIN(a)
+
+
+class Cos(Elementwise):
+    ufunc, saves = "cos", ("inputs",)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return -out_grad * sin(node.inputs[0])
+
+
+def cos(a: Any) -> Tensor:
+    """The cosine of radians."""
+    return COS(a)
+
+
+class Tanh(Elementwise):
+    ufunc, saves = "tanh", ("output",)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad * (1 - node * node)  # from the output: g / cosh(a)**2 overflows
+
+
+def tanh(a: Any) -> Tensor:
+    """The hyperbolic tangent."""
+    return TANH(a)
+
+
+class ReLU(Elementwise):
+    ufunc, saves = "maximum", ("output",)
+
+    def compute(self, a: Any, out: Any = None) -> Any:
+        return np.maximum(a, 0, out=out)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return masked(out_grad, node > 0)
+
+
+def relu(a: Any) -> Tensor:
+    """max(a, 0); its gradient at 0 is 0, and no NaN passes where it is 0."""
+    return RELU(a)
+
+
+class Abs(Elementwise):
+    ufunc, saves = "absolute", ("inputs", "output")
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        a = node.inputs[0]
+        if a.dtype.kind != "c":
+            return out_grad * sign(a)
+        return out_grad * a.conj() / where(node == 0, 1, node)
+
+
+def absolute(a: Any) -> Tensor:
+    """|a|; its gradient at 0 is 0. For complex a, the modulus."""
+    return ABS(a)
+
+
+class Sign(Elementwise):
+    ufunc, saves = "sign", ()
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return ZERO
+
+
+def sign(a: Any) -> Tensor:
+    """-1, 0 or 1; its gradient is 0. For complex a, a / |a|, which has no gradient here."""
+    return SIGN(a)
+
+
+EXP, LOG, SQRT, SIN, COS, TANH = Exp(), Log(), Sqrt(), Sin(), Cos(), Tanh()
+RELU, ABS, SIGN = ReLU(), Abs(), Sign()

@@ -1,0 +1,137 @@
+"""a ** b. The derivative by the base is b * a**(b-1), by the exponent a**b * log(a); what is special is the zeros."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+
+from ..autograd import ZERO, Tensor, as_value, wanted
+from .base import NUMBERS, Bilinear, Elementwise, operands
+from .elementwise import log
+from .selection import where
+
+
+class EWisePow(Elementwise):
+    ufunc, saves = "power", ("inputs", "output")
+    __slots__ = ("quiet",)
+
+    def __init__(self, quiet: bool = False):
+        self.quiet = quiet
+
+    def compute(self, a: Any, b: Any, out: Any = None) -> Any:
+        with np.errstate(divide="ignore") if self.quiet else nullcontext():
+            return np.power(a, b, out=out)
+
+    def hint(self, *arrays: Any) -> str:
+        return super().hint(*arrays) or INTEGER_HINT
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        a, b = node.inputs
+        by_a = by_b = None
+        if wanted(a):
+            # b == 0 makes a constant, whatever a is: the exponent 1 there stands in for -1, which is infinite at a = 0.
+            slope = b * EWisePow(quiet=True)(a, where(b == 0, 1, b - 1))
+            by_a = zero_safe_multiply(out_grad, slope)
+        if wanted(b):
+            by_b = out_grad * node * log(where((a == 0) & (b >= 0), 1, a))
+        return by_a, by_b
+
+
+class PowerScalar(Elementwise):
+    """a ** scalar."""
+
+    ufunc, saves = "power", ("inputs",)
+    __slots__ = ("quiet", "scalar")
+
+    def __init__(self, scalar: Any, quiet: bool = False):
+        self.scalar = scalar
+        self.quiet = quiet
+
+    def compute(self, a: Any, out: Any = None) -> Any:
+        if self.scalar == 2:  # as NumPy's ** does
+            return np.square(a, out=out)
+        with np.errstate(divide="ignore") if self.quiet else nullcontext():
+            return a**self.scalar if out is None else np.power(a, self.scalar, out=out)
+
+    def hint(self, *arrays: Any) -> str:
+        return INTEGER_HINT
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        a, n = node.inputs[0], self.scalar
+        if n == 0:
+            return ZERO
+        if n == 1:
+            return out_grad
+        if n == 2:
+            return out_grad * (2 * a)
+        if type(n) is not complex and n > 1:
+            return out_grad * (n * a ** (n - 1))
+        return zero_safe_multiply(out_grad, n * PowerScalar(n - 1, quiet=True)(a))
+
+
+class RPowerScalar(Elementwise):
+    """scalar ** a, for a positive scalar."""
+
+    ufunc, saves = "power", ("output",)
+    __slots__ = ("scalar",)
+
+    def __init__(self, scalar: Any):
+        self.scalar = scalar
+
+    def compute(self, a: Any, out: Any = None) -> Any:
+        return np.power(self.scalar, a, out=out)
+
+    def hint(self, *arrays: Any) -> str:
+        return INTEGER_HINT
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad * node * float(np.log(self.scalar))
+
+
+INTEGER_HINT = "a negative power of integers needs a float base: write a.astype(float) ** b"
+
+
+def power(a: Any, b: Any) -> Tensor:
+    """a ** b, element by element.
+
+    At a = 0 the derivative by the exponent is 0 for b >= 0; at b = 0 that by the base is 0.
+    """
+    if type(b) in NUMBERS and type(a) not in NUMBERS:
+        return PowerScalar(b)(a)
+    if type(a) in NUMBERS and type(a) is not complex and a > 0 and type(b) not in NUMBERS:
+        return RPowerScalar(a)(b)
+    return EWISE_POW(*operands(a, b))
+
+
+def power_scalar(a: Any, scalar: Any) -> Tensor:
+    """a ** scalar, for a Python number."""
+    return PowerScalar(scalar)(a)
+
+
+class ZeroSafeMul(Elementwise, Bilinear):
+    """a * b, and 0 wherever a is 0, even where b is infinite.
+
+    It multiplies an adjoint by a slope that may be infinite: in x * x**0.5 at 0, the adjoint x of the power vanishes
+    faster than the slope 0.5 / x**0.5 grows, and the derivative of x**1.5 is 0.
+    """
+
+    ufunc, saves = "multiply", ("inputs",)
+
+    def compute(self, a: Any, b: Any, out: Any = None) -> Any:
+        with np.errstate(invalid="ignore"):
+            out = np.multiply(a, b, out=out)
+        return np.where(a == 0, a, out)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        a, b = node.inputs
+        return zero_safe_multiply(out_grad, b) if wanted(a) else None, out_grad * a if wanted(b) else None
+
+
+def zero_safe_multiply(a: Any, b: Any) -> Tensor:
+    """a * b, where 0 * inf is 0."""
+    return ZERO_SAFE_MUL(as_value(a), as_value(b))
+
+
+EWISE_POW, ZERO_SAFE_MUL = EWisePow(), ZeroSafeMul()

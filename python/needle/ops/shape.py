@@ -1,0 +1,122 @@
+"""The same elements in another shape or order, or repeated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..autograd import Tensor
+from .base import Linear
+
+
+class Transpose(Linear):
+    """Swaps two axes."""
+
+    saves, view = (), True
+    __slots__ = ("axes",)
+
+    def __init__(self, axes: tuple[int, int] | None = None):
+        self.axes = (-2, -1) if axes is None else axes
+
+    def compute(self, a: Any) -> Any:
+        return a.swapaxes(*self.axes)
+
+    def hint(self, *arrays: Any) -> str:
+        return "it swaps two axes, by default the last two, of an input that has them"
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return Transpose(self.axes)(out_grad)
+
+
+def transpose(a: Any, axes: tuple[int, int] | None = None) -> Tensor:
+    """a with two axes swapped, the last two by default."""
+    if axes is not None and (not isinstance(axes, (tuple, list)) or len(axes) != 2):
+        raise ValueError(f"transpose: axes must be the two axes to swap, like (0, 2), got {axes!r}")
+    return Transpose(None if axes is None else (axes[0], axes[1]))(a)  # type: ignore[no-any-return]
+
+
+class Reshape(Linear):
+    saves, view = (), True
+    __slots__ = ("shape",)
+
+    def __init__(self, shape: int | tuple[int, ...]):
+        self.shape = shape
+
+    def compute(self, a: Any) -> Any:
+        return a.reshape(self.shape)
+
+    def hint(self, *arrays: Any) -> str:
+        return "the new shape must hold as many elements; -1 stands for one length to be worked out"
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad.reshape(node.inputs[0].shape)
+
+
+def reshape(a: Any, shape: int | tuple[int, ...]) -> Tensor:
+    """The elements in row-major order in a new shape; one length may be -1."""
+    return Reshape(shape)(a)  # type: ignore[no-any-return]
+
+
+class BroadcastTo(Linear):
+    saves, view = (), True
+    __slots__ = ("shape",)
+
+    def __init__(self, shape: int | tuple[int, ...]):
+        self.shape = shape
+
+    def compute(self, a: Any) -> Any:
+        if a.ndim == 0 and type(self.shape) is tuple:  # np.broadcast_to takes 2 us, and every sum's gradient does this
+            out = np.ndarray(self.shape, a.dtype, a, 0, (0,) * len(self.shape))
+            out.flags.writeable = False
+            return out
+        return np.broadcast_to(a, self.shape)
+
+    def hint(self, *arrays: Any) -> str:
+        return "counted from the right, each length must be kept unless it is 1; reshape to put the 1s in place"
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad  # summed over the new and repeated axes where all adjoints are fitted to their inputs
+
+
+def broadcast_to(a: Any, shape: int | tuple[int, ...]) -> Tensor:
+    """a repeated along new leading axes and axes of length 1, up to this shape, without copying."""
+    return BroadcastTo(shape)(a)  # type: ignore[no-any-return]
+
+
+# The methods take a shape or axes as one tuple or as separate integers.
+
+
+def reshape_method(a: Tensor, *shape: Any) -> Tensor:
+    return reshape(a, shape[0] if len(shape) == 1 else shape)
+
+
+def broadcast_to_method(a: Tensor, *shape: Any) -> Tensor:
+    return broadcast_to(a, shape[0] if len(shape) == 1 else shape)
+
+
+def transpose_method(a: Tensor, *axes: Any) -> Tensor:
+    if len(axes) == 1 and not isinstance(axes[0], int):
+        axes = axes[0]
+    if axes and axes != (None,) and axes is not None and len(axes) != 2:
+        raise ValueError(
+            f"Tensor.transpose: takes the two axes to swap, got {axes!r}; swap twice for another permutation"
+        )
+    return transpose(a, axes or None)  # type: ignore[arg-type]
+
+
+def matrix_transpose(a: Tensor) -> Tensor:
+    """a.mT: the last two axes swapped."""
+    return transpose(a)
+
+
+def full_transpose(a: Tensor) -> Tensor:
+    """a.T, for up to two dimensions: beyond, `a.mT` swaps the last two axes, which is mostly what is meant."""
+    if a.ndim > 2:
+        raise ValueError(
+            f"Tensor.T: is for 1-d and 2-d tensors, got shape {a.shape}; a.mT swaps the last two axes, "
+            "a.transpose(i, j) any two"
+        )
+    return transpose(a) if a.ndim == 2 else a
+
+

@@ -1,0 +1,73 @@
+"""Several tensors as one value, and one of them out of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..autograd import Part, Tensor, TensorOp, TensorTuple, TensorTupleOp
+
+
+class MakeTensorTuple(TensorTupleOp):
+    __slots__ = ()
+    saves, view = (), True
+
+    def compute(self, *arrays: Any) -> Any:
+        return arrays
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad
+
+
+def make_tuple(*tensors: Any) -> TensorTuple:
+    """A TensorTuple of these tensors."""
+    return MAKE_TENSOR_TUPLE(*tensors)  # type: ignore[no-any-return]
+
+
+class TupleGetItem(TensorOp):
+    saves, view = (), True
+    __slots__ = ("index",)
+
+    def __init__(self, index: int):
+        self.index = index
+
+    def compute(self, arrays: Any) -> Any:
+        return arrays[self.index]
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return TuplePart(self.index, out_grad)
+
+
+def tuple_get_item(value: Any, index: int) -> Tensor:
+    """Member `index` of a TensorTuple; negative indices count from its end."""
+    if not isinstance(value, TensorTuple):
+        raise TypeError(f"TupleGetItem: needs a TensorTuple, got {type(value).__name__}; make_tuple makes one")
+    if isinstance(index, bool) or not hasattr(index, "__index__"):
+        raise TypeError(f"TupleGetItem: the index must be an int, got {index!r}")
+    size = len(value)
+    if not -size <= index < size:
+        raise IndexError(f"TupleGetItem: index {index} is outside of a TensorTuple of {size}")
+    return TupleGetItem(int(index) % size)(value)  # type: ignore[no-any-return]
+
+
+class TuplePart(Part):
+    """The adjoint of one member."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def total(parts: list[TuplePart], value: Any) -> Any:
+        members: list[Any] = [None] * len(value)
+        for part in parts:
+            i = part.index
+            members[i] = part.adjoint if members[i] is None else members[i] + part.adjoint
+        return tuple(members)
+
+
+def add_tuples(a: TensorTuple, b: Any) -> TensorTuple:
+    """The sums of the members of two tuples of equal length."""
+    if len(a) != len(b):
+        raise ValueError(f"TensorTuple: cannot add tuples of {len(a)} and {len(b)} members")
+    return make_tuple(*[x + y for x, y in zip(a, b, strict=True)])
+
+
+MAKE_TENSOR_TUPLE = MakeTensorTuple()
