@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 import numpy as np
 from numpy import ndarray
 
-from . import pool
 from .backend import Device, as_array, default_device
 from .memory import as_recorded, hand_out, handed_out, private
+from .pool import SMALLEST, result_of
 
 # ----------------------------------------------------------------------------------------------------------- modes
 
@@ -27,8 +27,9 @@ LAZY_MODE = False
 """True: values are computed when first asked for. Set it as `needle.autograd.LAZY_MODE = True`."""
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
-_asked: ContextVar[set[int] | None] = ContextVar("asked", default=None)
-_is_recording = _recording.get
+_asked: ContextVar[set[Value] | None] = ContextVar("asked", default=None)
+is_recording = _recording.get
+"""Whether operations are recorded, in this thread and context."""
 _get_asked = _asked.get
 
 
@@ -64,7 +65,7 @@ class enable_grad(_GradMode):
 
 def is_grad_enabled() -> bool:
     """Whether operations are being recorded here and now."""
-    return _recording.get()
+    return is_recording()
 
 
 def wanted(tensor: Value) -> bool:
@@ -73,7 +74,7 @@ def wanted(tensor: Value) -> bool:
     In a sweep, only what lies on a path to a requested variable; outside of one (a rule called by hand), everything.
     """
     asked = _get_asked()
-    return asked is None or id(tensor) in asked
+    return asked is None or tensor in asked
 
 
 # What a tensor is to the sweep. Operations combine their inputs' states with `|`; above DETACHED, they are recorded.
@@ -84,7 +85,11 @@ RECORDED = 3  # starts recording
 
 def is_recorded(*inputs: Any) -> bool:
     """Whether an operation on these would be recorded."""
-    return _is_recording() and any(isinstance(a, Value) and a.needs > DETACHED for a in inputs)
+    if is_recording():
+        for a in inputs:
+            if isinstance(a, Value) and a.needs > DETACHED:
+                return True
+    return False
 
 
 # ------------------------------------------------------------------------------------------------------ operations
@@ -146,8 +151,8 @@ class Op:
             arrays = tuple([private(array) for array in arrays])
         ufunc, saves_inputs, makes, _, takes_out = self._facts
         try:
-            if takes_out and arrays[0].nbytes >= pool.SMALLEST:
-                out = self.compute(*arrays, out=pool.result_of(arrays))
+            if takes_out and arrays[0].nbytes >= SMALLEST:
+                out = self.compute(*arrays, out=result_of(arrays))  # type: ignore[call-arg]
             else:
                 out = self.compute(*arrays) if ufunc is None else ufunc(*arrays)
         except (ValueError, TypeError, IndexError, OverflowError) as error:
@@ -157,7 +162,7 @@ class Op:
         node = _new(makes)
         node._array = out
         node._grad = None
-        if needs > DETACHED and _is_recording():
+        if needs > DETACHED and is_recording():
             node.op = self
             node.inputs = inputs
             node.saved = arrays if saves_inputs else None
@@ -200,7 +205,7 @@ def _one_each(op: Op, adjoints: Any, inputs: tuple[Value, ...]) -> tuple[Any, ..
             f"{type(op).__name__}.gradient returned {len(adjoints)} adjoint(s) for {len(inputs)} input(s); "
             "return one for each of node.inputs, in their order, and None where there is none"
         )
-    return adjoints  # type: ignore[no-any-return]
+    return adjoints
 
 
 def _fit(adjoint: Any, value: Value, op: Op) -> Any:
@@ -230,7 +235,7 @@ def _unbroadcast(adjoint: Tensor, shape: tuple[int, ...], op: Op) -> Tensor:
     if have == shape:
         return adjoint
     added = len(have) - len(shape)
-    if added < 0 or any(h != s and s != 1 for h, s in zip(have[added:], shape, strict=True)):
+    if added < 0 or any(s not in (h, 1) for h, s in zip(have[added:], shape, strict=True)):
         raise ValueError(
             f"{type(op).__name__}.gradient returned an adjoint of shape {have} for an input of shape {shape}; "
             "return it in the output's shape or in the input's (broadcast_to and reshape bring it there)"
@@ -297,7 +302,7 @@ def _defer(op: Op, inputs: tuple[Any, ...], needs: int) -> Any:
     node.op = op
     node.inputs = inputs
     node.saved = tuple([private(a._array) if _computed(a) else _PENDING for a in inputs])
-    node.needs = RECORDED if needs > DETACHED and _is_recording() else CONSTANT
+    node.needs = RECORDED if needs > DETACHED and is_recording() else CONSTANT
     return node
 
 
@@ -313,8 +318,7 @@ def _compute_deferred(value: Value) -> Any:
             raise AttributeError(f"{type(node).__name__} has no value: it was made without an array and without an op")
         # An input that was assigned to since then has the value it had here as its own input.
         inputs = [
-            a.inputs[0] if s is _PENDING and a.op is _ALIAS else a
-            for a, s in zip(node.inputs, node.saved, strict=True)
+            a.inputs[0] if s is _PENDING and a.op is _ALIAS else a for a, s in zip(node.inputs, node.saved, strict=True)
         ]
         missing = [a for a, s in zip(inputs, node.saved, strict=True) if s is _PENDING and not _computed(a)]
         if missing:
@@ -344,7 +348,7 @@ class Value:
 
     op: Op | None
     inputs: tuple[Value, ...]
-    saved: tuple[Any, ...] | None
+    saved: Any
     """The inputs' arrays as `compute` saw them, where the gradient reads them."""
     needs: int
     _array: Any
@@ -421,7 +425,7 @@ class Tensor(Value):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self._array.shape  # type: ignore[no-any-return]
+        return self._array.shape
 
     @property
     def dtype(self) -> Any:
@@ -429,15 +433,15 @@ class Tensor(Value):
 
     @property
     def ndim(self) -> int:
-        return self._array.ndim  # type: ignore[no-any-return]
+        return self._array.ndim
 
     @property
     def size(self) -> int:
-        return self._array.size  # type: ignore[no-any-return]
+        return self._array.size
 
     @property
     def nbytes(self) -> int:
-        return self._array.nbytes  # type: ignore[no-any-return]
+        return self._array.nbytes
 
     @property
     def device(self) -> Device:
@@ -494,7 +498,7 @@ class Tensor(Value):
             )
         if isinstance(self.op, _GradientOf):  # x.grad.data = ...: x's gradient is this value now, without a history
             self.op.variable.grad = constant(array)
-        _assigned[id(self)] = weakref.ref(self, lambda _, key=id(self): _assigned.pop(key, None))  # type: ignore[misc]
+        _remember_assignment(self)
         if self.op is not None:  # what was recorded lives on as the input of an assignment
             self.inputs = (_twin(self, old),)
             self.op, self.saved = _ALIAS, None
@@ -595,7 +599,7 @@ class Tensor(Value):
         return bool(self._array.item())
 
     def _leaves_the_record(self, what: str, instead: str) -> None:
-        if self.needs > DETACHED and _is_recording() and type(self.op) is not _GradientOf:
+        if self.needs > DETACHED and is_recording() and type(self.op) is not _GradientOf:
             raise TypeError(
                 f"{what}: this Tensor needs a gradient, and {what} would drop it in silence; write {instead}, "
                 "or use Needle's operations to stay differentiable"
@@ -679,18 +683,10 @@ class Tensor(Value):
         def __ne__(self, other: TensorLike) -> Tensor: ...  # type: ignore[override]
         def __getitem__(self, index: Any) -> Tensor: ...
         def __iter__(self) -> Iterator[Tensor]: ...
-        def sum(
-            self, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None
-        ) -> Tensor: ...
-        def max(
-            self, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None
-        ) -> Tensor: ...
-        def mean(
-            self, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None
-        ) -> Tensor: ...
-        def logsumexp(
-            self, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None
-        ) -> Tensor: ...
+        def sum(self, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None) -> Tensor: ...
+        def max(self, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None) -> Tensor: ...
+        def mean(self, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None) -> Tensor: ...
+        def logsumexp(self, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None) -> Tensor: ...
         def reshape(self, *shape: Any) -> Tensor: ...
         def broadcast_to(self, *shape: Any) -> Tensor: ...
         def transpose(self, *axes: Any) -> Tensor: ...
@@ -802,10 +798,10 @@ def find_topo_sort(node_list: Sequence[Value]) -> list[Value]:
     return _sort(node_list, differentiable=False)[0]
 
 
-def _sort(nodes: Sequence[Value], differentiable: bool) -> tuple[list[Any], set[int]]:
-    """The sort, and the ids of what is in it; `differentiable` leaves out what no adjoint can reach."""
+def _sort(nodes: Sequence[Value], differentiable: bool) -> tuple[list[Any], set[Value]]:
+    """The sort, and the set of what is in it; `differentiable` leaves out what no adjoint can reach."""
     order: list[Any] = []
-    seen: set[int] = set()
+    seen: set[Any] = set()
     stack: list[Any] = list(reversed(nodes))
     pop, push, done, see = stack.pop, stack.append, order.append, seen.add
     while stack:
@@ -813,10 +809,9 @@ def _sort(nodes: Sequence[Value], differentiable: bool) -> tuple[list[Any], set[
         if node is None:  # all inputs of the node beneath are done
             done(pop())
             continue
-        key = id(node)
-        if key in seen:
+        if node in seen:
             continue
-        see(key)
+        see(node)
         inputs = node.inputs
         if not inputs:
             if type(node.op) is not _GradientOf:
@@ -870,7 +865,7 @@ class _Sum:
             self.parts.append(adjoint)
         elif self.dense is None:
             self.dense = adjoint
-        elif self.owned and not _is_recording():
+        elif self.owned and not is_recording():
             np.add(self.dense._array, adjoint._array, out=self.dense._array)
         else:
             self.dense = self.dense + adjoint
@@ -893,97 +888,104 @@ def _sweep(
     and is freed.
     """
     order, asked = _sort(outputs, differentiable=True)
-    kept: set[int] = set()
+    kept: set[Value] = set()
     if variables is not None:
-        kept = {id(v) for v in variables}
-        asked = set()
+        kept, asked = set(variables), set()
         for node in order:
-            if id(node) in kept or any(id(a) in asked for a in node.inputs):
-                asked.add(id(node))
+            if node in kept or not asked.isdisjoint(node.inputs):
+                asked.add(node)
     found = []
-    adjoints: dict[int, Any] = {}
+    adjoints: dict[Value, Any] = {}
     for output, out_grad in zip(outputs, out_grads, strict=True):
-        _add(adjoints, id(output), out_grad)
+        _add(adjoints, output, out_grad)
     take = adjoints.pop
     was_recording, was_asked = _recording.set(record), _asked.set(asked)
     try:
         for node in reversed(order):
-            key = id(node)
-            adjoint = take(key, None)
+            adjoint = take(node, None)
             if adjoint is None:
                 continue
             if type(adjoint) is _Sum:
                 adjoint = adjoint.total(node)
             inputs = node.inputs
-            if key in kept if kept else node._grad is not None or not inputs:
+            if node in kept if kept else node._grad is not None or not inputs:
                 found.append((node, adjoint))
             if not inputs:
                 continue
-            if handed_out or _assigned:
+            if handed_out:
                 node = _as_recorded(node, asked)
+            elif _assigned and node.saved is not None:
+                for a, array in zip(inputs, node.saved):  # noqa: B905 - made together, when it was recorded
+                    if a._array is not array:
+                        node = _as_recorded(node, asked)
+                        break
             op = node.op
-            ufunc, _, _, transpose, _ = op._facts
+            compute, _, _, transpose, _ = op._facts
             if transpose is None or record:
                 returned = op.gradient(adjoint, node)
                 if type(returned) is not tuple or len(returned) != len(inputs):
                     returned = _one_each(op, returned, inputs)
             elif transpose == "identity":
                 returned = (adjoint,) * len(inputs)
+            elif len(inputs) == 1:
+                returned = (_transposed(compute or op.compute, adjoint._array),)
             else:
-                returned = _apply_transpose(ufunc or op.compute, adjoint._array, node.saved, inputs, asked)
+                (a, b), (x, y) = inputs, node.saved
+                returned = (
+                    _transposed(compute, adjoint._array, y) if a in asked else None,
+                    _transposed(compute, adjoint._array, x) if b in asked else None,
+                )
             for a, g in zip(inputs, returned):  # noqa: B905 - of equal length by now
-                key = id(a)
-                if g is None or key not in asked:
+                if g is None or a not in asked:
                     continue
                 if type(g) is Tensor:  # _fit, as far as nothing is to be done
                     have, need = g._array, a._array
                     if have.shape != need.shape or have.dtype is not need.dtype:
                         g = _fit(g, a, op)
-                    if key not in adjoints:
-                        adjoints[key] = g
+                    if a not in adjoints:
+                        adjoints[a] = g
                         continue
                 else:
                     g = _fit(g, a, op)
-                _add(adjoints, key, g)
+                _add(adjoints, a, g)
     finally:
         _recording.reset(was_recording)
         _asked.reset(was_asked)
     return found
 
 
-def _apply_transpose(
-    compute: Callable[..., Any], out_grad: Any, saved: Any, inputs: tuple[Value, ...], asked: set[int]
-) -> tuple[Tensor | None, ...]:
-    """`gradient` of an op that is its own transpose, on the arrays alone: what a Tensor operation costs beside them is
-    most of the time of a small one."""
-    if len(inputs) == 1:
-        return (_transposed(compute, out_grad),)
-    a, b = inputs
-    by_a = _transposed(compute, out_grad, saved[1]) if id(a) in asked else None
-    by_b = _transposed(compute, out_grad, saved[0]) if id(b) in asked else None
-    return by_a, by_b
-
-
 def _transposed(compute: Callable[..., Any], *arrays: Any) -> Tensor:
-    large = arrays[0].nbytes >= pool.SMALLEST
-    out = compute(*arrays, out=pool.result_of(arrays)) if large else compute(*arrays)
-    return constant(out if type(out) is ndarray else as_array(out))
+    """An adjoint from an op that is its own transpose, on the arrays alone: what a Tensor operation costs beside them
+    is most of the time of a small one."""
+    large = arrays[0].nbytes >= SMALLEST
+    out = compute(*arrays, out=result_of(arrays)) if large else compute(*arrays)
+    tensor = _new(Tensor)
+    tensor._array = out if type(out) is ndarray else as_array(out)
+    tensor._grad = tensor.op = tensor.saved = None
+    tensor.inputs = ()
+    tensor.needs = CONSTANT
+    return tensor
 
 
-def _add(adjoints: dict[int, Any], key: int, adjoint: Any) -> None:
+def _add(adjoints: dict[Value, Any], value: Value, adjoint: Any) -> None:
     if adjoint is None:
         return
-    there = adjoints.get(key)
+    there = adjoints.get(value)
     if there is None:
-        adjoints[key] = _Sum(adjoint) if isinstance(adjoint, Part) else adjoint
+        adjoints[value] = _Sum(adjoint) if isinstance(adjoint, Part) else adjoint
     else:
         if type(there) is not _Sum:
-            there = adjoints[key] = _Sum(there)
+            there = adjoints[value] = _Sum(there)
         there.add(adjoint)
 
 
 _assigned: dict[int, weakref.ref[Tensor]] = {}
 """The live tensors that were assigned to: while there are none, no sweep needs to look for changed inputs."""
+
+
+def _remember_assignment(tensor: Tensor) -> None:
+    key = id(tensor)
+    _assigned[key] = weakref.ref(tensor, lambda _: _assigned.pop(key, None))
 
 
 class _Alias(TensorOp):
@@ -1014,13 +1016,13 @@ def _twin(value: Any, array: Any, inputs: tuple[Value, ...] | None = None) -> An
     return twin
 
 
-def _as_recorded(node: Any, asked: set[int]) -> Any:
+def _as_recorded(node: Any, asked: set[Value]) -> Any:
     """The node as its operation saw it, where an input or itself was assigned to or written into since then."""
     kept: Any = node.saved or ()
     output = node._array
     if handed_out:
         kept, output = [as_recorded(array) for array in kept], as_recorded(output)
-    if output is node._array and all([a._array is array for a, array in zip(node.inputs, kept)]):  # noqa: B905
+    if output is node._array and all(a._array is array for a, array in zip(node.inputs, kept)):  # noqa: B905
         return node
     inputs = list(node.inputs)
     for i, array in enumerate(kept):
@@ -1028,8 +1030,8 @@ def _as_recorded(node: Any, asked: set[int]) -> Any:
         if a._array is not array:
             inputs[i] = alias = _twin(a, array, (a,))
             alias.op, alias.saved = _ALIAS, None
-            if id(a) in asked:
-                asked.add(id(alias))
+            if a in asked:
+                asked.add(alias)
     return _twin(node, output, tuple(inputs))
 
 
@@ -1052,7 +1054,8 @@ def compute_gradient_of_variables(output_tensor: Tensor, out_grad: Any = None, a
             variable, adjoint = found.pop()
             if adjoint.dtype.kind == "c":
                 adjoint = adjoint.conj()
-            array, pasts, old = _own(adjoint), (past,), variable._grad
+            pasts: tuple[_Past, ...] = (past,)
+            array, old = _own(adjoint), variable._grad
             if accumulate and type(old) is _Gradient:
                 array, pasts = old.array + array, (*old.pasts, past)
             variable._grad = _Gradient(as_array(array), pasts)
@@ -1176,8 +1179,8 @@ class _GradientOf(TensorOp):
         nodes = [view for ref in pasts[-1].views if (view := ref()) is not None]
         nodes = [v for v in nodes if type(v.op) is _GradientOf and not v.inputs and v.op._gradient.pasts == pasts]
         variables = [v.op.variable for v in nodes]  # type: ignore[union-attr]
-        totals: dict[int, Any] = {}
-        leaves: dict[int, Value] = {}
+        totals: dict[Value, Any] = {}
+        leaves: dict[Value, None] = {}
         for source in self._sources:
             if source is None:
                 raise ValueError(
@@ -1188,15 +1191,15 @@ class _GradientOf(TensorOp):
             output, out_grad = source
             seed = _seed(output, out_grad)
             for variable, adjoint in _sweep([output], [seed], variables, record=True):
-                _add(totals, id(variable), adjoint)
-            leaves.update((id(v), v) for v in _sort([output, seed], differentiable=True)[0] if v.op is None)
+                _add(totals, variable, adjoint)
+            leaves.update((v, None) for v in _sort([output, seed], differentiable=True)[0] if v.op is None)
         inputs = {}
         with enable_grad():
             for view, variable in zip(nodes, variables, strict=True):
-                adjoint = totals[id(variable)]
+                adjoint = totals[variable]
                 if type(adjoint) is _Sum:
                     adjoint = adjoint.total(variable)
                 if adjoint.dtype.kind == "c":
                     adjoint = adjoint.conj()
-                inputs[id(view.op)] = view.inputs = (adjoint, *leaves.values())
+                inputs[id(view.op)] = view.inputs = (adjoint, *leaves)
         return inputs[id(self)]

@@ -59,7 +59,7 @@ class _Pool(threading.local):
         return block
 
     def drop_free(self) -> None:
-        for nbytes, blocks in self.blocks.items():
+        for blocks in self.blocks.values():
             blocks[:] = [block for block in blocks if getrefcount(block) > 3]
         self.bytes = sum(nbytes * len(blocks) for nbytes, blocks in self.blocks.items())
 

@@ -62,7 +62,7 @@ def negate(a: Any) -> Tensor:
 
 def positive(a: Any) -> Tensor:
     """+a: the tensor itself."""
-    return a if isinstance(a, Tensor) else as_value(a)  # type: ignore[return-value]
+    return a if isinstance(a, Tensor) else as_value(a)
 
 
 def subtract(a: Any, b: Any) -> Tensor:
@@ -72,9 +72,9 @@ def subtract(a: Any, b: Any) -> Tensor:
         if type(b) is int and a._array.dtype.kind == "u" and 0 <= b <= np.iinfo(a._array.dtype).max:
             b = b - 2 ** (8 * a._array.dtype.itemsize) if b else 0  # -b as the unsigned number that wraps to it
         return AddScalar(-b)(a)
-    if is_recorded(a, b):
+    if type(a) in NUMBERS or is_recorded(a, b):
         return add(a, NEGATE(b))
-    return EWISE_SUB(*operands(a, b))
+    return EWISE_SUB(a, b)
 
 
 class EWiseSub(Elementwise):

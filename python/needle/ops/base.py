@@ -6,8 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
-from ..autograd import Axes, Tensor, TensorOp, as_value, constant
+from .. import autograd
+from ..autograd import CONSTANT, DETACHED, RECORDED, Axes, Tensor, TensorOp, as_value, constant, is_recording
+from ..backend import as_array
+from ..memory import handed_out
+from ..pool import SMALLEST
+
+_new = object.__new__
 
 NUMBERS = frozenset({int, float, bool, complex})
 """Exact types of Python numbers: weak in dtype, and part of an op. `np.float64` is a float, too, but not weak."""
@@ -15,7 +22,7 @@ NUMBERS = frozenset({int, float, bool, complex})
 
 class Elementwise(TensorOp):
     """Each output element depends on the input elements at its place: a diagonal Jacobian, so `gradient` is the
-    forward rule, too. `ufunc` names the NumPy ufunc that computes it, and that is `compute` unless a class has its own."""
+    forward rule, too. `ufunc` names the NumPy ufunc that computes it; it is `compute` unless a class has its own."""
 
     __slots__ = ()
     takes_out = True
@@ -99,18 +106,48 @@ def kept_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]
 OPERANDS = (Tensor, np.ndarray, np.generic, int, float, complex, list, tuple)
 
 
-def operator(function: Callable[[Any, Any], Any], op: Callable[..., Any] | None = None) -> Callable[[Any, Any], Any]:
-    """The method behind a binary operator; two Tensors go straight to `op`, unknown types may answer for themselves."""
-    direct = function if op is None else op.__call__  # a bound method is called faster than an instance
+def operator(function: Callable[[Any, Any], Any], op: Any = None) -> Callable[[Any, Any], Any]:
+    """The method behind a binary operator; unknown types may answer for themselves.
+
+    With an `op`, whose `compute` is a ufunc, two small Tensors are computed and recorded right here: as `op(a, b)`
+    does, without the calls that would take longer than the sum or product of a few numbers.
+    """
 
     def method(self: Any, other: Any) -> Any:
-        if type(other) is Tensor:
-            return direct(self, other)
         if type(other) in NUMBERS or isinstance(other, OPERANDS):
             return function(self, other)
         return NotImplemented
 
-    return method
+    if op is None:
+        return method
+    ufunc, saves = op.compute, "inputs" in op.saves
+
+    def quick_method(self: Any, other: Any) -> Any:
+        if type(other) is not Tensor:
+            return method(self, other)
+        x, y = self._array, other._array
+        if autograd.LAZY_MODE or handed_out or x.nbytes >= SMALLEST:
+            return op(self, other)
+        try:
+            out = ufunc(x, y)
+        except (ValueError, TypeError):
+            return op(self, other)  # which says what is wrong
+        node = _new(Tensor)
+        node._array = out if type(out) is ndarray else as_array(out)
+        node._grad = None
+        if (self.needs | other.needs) > DETACHED and is_recording():
+            node.op = op
+            node.inputs = (self, other)
+            node.saved = (x, y) if saves else None
+            node.needs = RECORDED
+        else:
+            node.op = None
+            node.inputs = ()
+            node.saved = None
+            node.needs = CONSTANT
+        return node
+
+    return quick_method
 
 
 def reflected(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:

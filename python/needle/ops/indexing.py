@@ -33,7 +33,7 @@ def getitem(a: Any, index: Any) -> Tensor:
     Integer and boolean Tensors may be part of the index. Elements that are read several times add their gradients up.
     """
     index = tuple(map(_plain, index)) if isinstance(index, tuple) else _plain(index)
-    return GetItem(index)(a)  # type: ignore[no-any-return]
+    return GetItem(index)(a)
 
 
 def _plain(index: Any) -> Any:

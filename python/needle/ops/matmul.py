@@ -73,7 +73,7 @@ class MatMul(Bilinear):
 
 def matmul(a: Any, b: Any) -> Tensor:
     """The matrix product over the last axis of a and the second-last of b; batch axes broadcast on either side."""
-    return MATMUL(a, b)  # type: ignore[no-any-return]
+    return MATMUL(a, b)
 
 
 MATMUL = MatMul()

@@ -18,7 +18,7 @@ def expand(reduced: Tensor, shape: tuple[int, ...], axes: Axes) -> Tensor:
         kept = kept_shape(shape, normalize_axes("expand", axes, len(shape)))
         if reduced.shape != kept:
             reduced = Reshape(kept)(reduced)
-    return reduced if reduced.shape == shape else BroadcastTo(shape)(reduced)  # type: ignore[no-any-return]
+    return reduced if reduced.shape == shape else BroadcastTo(shape)(reduced)
 
 
 class Summation(Linear):
@@ -41,7 +41,7 @@ class Summation(Linear):
 
 def summation(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:
     """The sum over axes: None for all, an int, or a tuple."""
-    return Summation(axes, keepdims)(a)  # type: ignore[no-any-return]
+    return Summation(axes, keepdims)(a)
 
 
 def mean(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:
@@ -77,7 +77,7 @@ class Max(TensorOp):
 
 def max(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:
     """The largest element over axes; equal ones share its gradient evenly."""
-    return Max(axes, keepdims)(a)  # type: ignore[no-any-return]
+    return Max(axes, keepdims)(a)
 
 
 def sum_method(a: Tensor, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None) -> Tensor:

@@ -10,7 +10,6 @@ from ..autograd import Tensor, TensorOp, as_value, constant, explain, wanted
 from ..backend import as_array
 from .base import NUMBERS, Elementwise, Linear, operands
 
-
 _BITS = {np.dtype(np.float32): np.dtype(np.int32), np.dtype(np.float64): np.dtype(np.int64)}
 
 
@@ -90,8 +89,8 @@ class Discrete(TensorOp):
 
 def _discrete(ufunc: str, a: Any, b: Any) -> Tensor:
     if type(b) in NUMBERS and type(a) not in NUMBERS:
-        return Discrete(ufunc, b)(a)  # type: ignore[no-any-return]
-    return Discrete(ufunc)(*operands(a, b))  # type: ignore[no-any-return]
+        return Discrete(ufunc, b)(a)
+    return Discrete(ufunc)(*operands(a, b))
 
 
 def equal(a: Any, b: Any) -> Tensor:
@@ -151,7 +150,7 @@ def right_shift(a: Any, b: Any) -> Tensor:
 
 def invert(a: Any) -> Tensor:
     """~a, for booleans and integers."""
-    return Discrete("invert")(a)  # type: ignore[no-any-return]
+    return Discrete("invert")(a)
 
 
 MASKED, WHERE = Masked(), Where()

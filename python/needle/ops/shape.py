@@ -33,7 +33,7 @@ def transpose(a: Any, axes: tuple[int, int] | None = None) -> Tensor:
     """a with two axes swapped, the last two by default."""
     if axes is not None and (not isinstance(axes, (tuple, list)) or len(axes) != 2):
         raise ValueError(f"transpose: axes must be the two axes to swap, like (0, 2), got {axes!r}")
-    return Transpose(None if axes is None else (axes[0], axes[1]))(a)  # type: ignore[no-any-return]
+    return Transpose(None if axes is None else (axes[0], axes[1]))(a)
 
 
 class Reshape(Linear):
@@ -55,7 +55,7 @@ class Reshape(Linear):
 
 def reshape(a: Any, shape: int | tuple[int, ...]) -> Tensor:
     """The elements in row-major order in a new shape; one length may be -1."""
-    return Reshape(shape)(a)  # type: ignore[no-any-return]
+    return Reshape(shape)(a)
 
 
 class BroadcastTo(Linear):
@@ -81,7 +81,7 @@ class BroadcastTo(Linear):
 
 def broadcast_to(a: Any, shape: int | tuple[int, ...]) -> Tensor:
     """a repeated along new leading axes and axes of length 1, up to this shape, without copying."""
-    return BroadcastTo(shape)(a)  # type: ignore[no-any-return]
+    return BroadcastTo(shape)(a)
 
 
 # The methods take a shape or axes as one tuple or as separate integers.
@@ -102,7 +102,7 @@ def transpose_method(a: Tensor, *axes: Any) -> Tensor:
         raise ValueError(
             f"Tensor.transpose: takes the two axes to swap, got {axes!r}; swap twice for another permutation"
         )
-    return transpose(a, axes or None)  # type: ignore[arg-type]
+    return transpose(a, axes or None)
 
 
 def matrix_transpose(a: Tensor) -> Tensor:
@@ -118,5 +118,3 @@ def full_transpose(a: Tensor) -> Tensor:
             "a.transpose(i, j) any two"
         )
     return transpose(a) if a.ndim == 2 else a
-
-

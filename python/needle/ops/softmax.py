@@ -12,7 +12,6 @@ from .base import given_axes, normalize_axes
 from .elementwise import exp
 from .reduction import expand, summation
 
-
 _SPREAD = {2: 5.0, 4: 60.0, 8: 500.0}
 """Bytes of a float -> how far below the maximum exp() still has all its digits."""
 
@@ -64,7 +63,7 @@ class LogSumExp(TensorOp):
 
 def logsumexp(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:
     """log(sum(exp(a))) over axes, without overflow; -inf where all elements are -inf."""
-    return LogSumExp(axes, keepdims)(a)  # type: ignore[no-any-return]
+    return LogSumExp(axes, keepdims)(a)
 
 
 class Softmax(TensorOp):
@@ -88,7 +87,7 @@ class Softmax(TensorOp):
 
 def softmax(a: Any, axes: Axes = -1) -> Tensor:
     """exp(a) / sum(exp(a)) over axes; where several elements share an infinite maximum, they share evenly."""
-    return Softmax(axes)(a)  # type: ignore[no-any-return]
+    return Softmax(axes)(a)
 
 
 class LogSoftmax(TensorOp):
@@ -101,8 +100,7 @@ class LogSoftmax(TensorOp):
     def compute(self, a: Any) -> Any:
         axes = normalize_axes(self, self.axes, a.ndim)
         out, _ = _shifted(_float(a), axes)
-        out = out - np.log(np.exp(out).sum(axes, dtype=_accumulator(out), keepdims=True)).astype(out.dtype, copy=False)
-        return out
+        return out - np.log(np.exp(out).sum(axes, dtype=_accumulator(out), keepdims=True)).astype(out.dtype, copy=False)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return out_grad - exp(node) * summation(out_grad, self.axes, keepdims=True)
@@ -110,7 +108,7 @@ class LogSoftmax(TensorOp):
 
 def logsoftmax(a: Any, axes: Axes = -1) -> Tensor:
     """log(softmax(a)) over axes, by default the last one, without overflow."""
-    return LogSoftmax(axes)(a)  # type: ignore[no-any-return]
+    return LogSoftmax(axes)(a)
 
 
 class SoftmaxLoss(TensorTupleOp):
@@ -143,7 +141,7 @@ class SoftmaxLoss(TensorTupleOp):
         by_logits = by_targets = None
         probabilities = node[1]
         if by_loss is not None:
-            scale = by_loss / (prod(logits.shape[:-1]))
+            scale = by_loss / prod(logits.shape[:-1])
             by_logits = (probabilities - targets) * scale if wanted(logits) else None
             by_targets = logsoftmax(logits) * -scale if wanted(targets) else None
         if by_probabilities is not None and wanted(logits):
@@ -156,7 +154,7 @@ class SoftmaxLoss(TensorTupleOp):
 def softmax_loss(logits: Any, targets: Any) -> Tensor:
     """The mean over the rows of logsumexp(logits) - sum(logits * targets), along the last axis: the cross-entropy of
     softmax(logits) with target probabilities (one-hot rows, or any that sum to 1). No rows give NaN."""
-    return SOFTMAX_LOSS(logits, targets)[0]  # type: ignore[no-any-return]
+    return SOFTMAX_LOSS(logits, targets)[0]
 
 
 def _accumulator(array: Any) -> Any:

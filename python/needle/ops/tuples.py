@@ -20,7 +20,7 @@ class MakeTensorTuple(TensorTupleOp):
 
 def make_tuple(*tensors: Any) -> TensorTuple:
     """A TensorTuple of these tensors."""
-    return MAKE_TENSOR_TUPLE(*tensors)  # type: ignore[no-any-return]
+    return MAKE_TENSOR_TUPLE(*tensors)
 
 
 class TupleGetItem(TensorOp):
@@ -46,7 +46,7 @@ def tuple_get_item(value: Any, index: int) -> Tensor:
     size = len(value)
     if not -size <= index < size:
         raise IndexError(f"TupleGetItem: index {index} is outside of a TensorTuple of {size}")
-    return TupleGetItem(int(index) % size)(value)  # type: ignore[no-any-return]
+    return TupleGetItem(int(index) % size)(value)
 
 
 class TuplePart(Part):

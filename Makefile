@@ -1,0 +1,36 @@
+# Each target makes its own environment in .venv where there is none.
+# PYTHON chooses the interpreter that makes it (3.11 or newer); OUT, DATA and ARGS go to the training program.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help train test lint bench clean
+
+help:
+	@echo "make train   train the two-layer net on MNIST; pictures and weights go to runs/mnist (ARGS='--epochs 5 ...')"
+	@echo "make test    run all tests, and every example in the docstrings and the README"
+	@echo "make lint    ruff and mypy"
+	@echo "make bench   compare with PyTorch, JAX, autograd and MyGrad, as far as they are installed"
+
+# One stamp a set of extras: a target installs only what it needs, once, and again when pyproject.toml changes.
+$(VENV)/%.stamp: pyproject.toml tools/environment.py
+	@$(PYTHON) tools/environment.py $(VENV) $(subst -, ,$*)
+	@touch $@
+
+train: $(VENV)/apps.stamp
+	$(BIN)/python apps/train_mnist.py $(ARGS)
+
+test: $(VENV)/apps-test.stamp
+	$(BIN)/python -m pytest -q $(ARGS)
+
+lint: $(VENV)/apps-test-lint.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/apps.stamp
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist runs
