@@ -129,6 +129,8 @@ class Op:
 
     def __call__(self, *inputs: Any) -> Any:
         """Compute, and record. Every operation comes through here, so it is written flat, for speed."""
+        if LAZY_MODE:
+            return _defer(self, inputs)
         try:
             if len(inputs) == 2:
                 a, b = inputs
@@ -144,10 +146,10 @@ class Op:
                 for a in inputs:
                     needs |= a.needs
         except AttributeError:
+            if all(isinstance(a, Value) for a in inputs):
+                raise
             return self(*[as_value(a, self) for a in inputs])
-        if LAZY_MODE or handed_out:
-            if LAZY_MODE:
-                return _defer(self, inputs, needs)
+        if handed_out:
             arrays = tuple([private(array) for array in arrays])
         ufunc, saves_inputs, makes, _, takes_out = self._facts
         try:
@@ -183,7 +185,7 @@ class Op:
         )
 
     def hint(self, *arrays: Any) -> str:
-        """What to do about arrays that `compute` refused; ends the error message."""
+        """What is wrong with arrays that `compute` refused, and the fix; "" leaves it to the error's own words."""
         return ""
 
     def gradient_as_tuple(self, out_grad: Any, node: Value) -> tuple[Any, ...]:
@@ -267,13 +269,14 @@ class TensorTupleOp(Op):
 
 def explain(error: Exception, op: Op, arrays: tuple[Any, ...]) -> NoReturn:
     """Raise the error again, saying which operation refused what, and what to do."""
+    if str(error).startswith(f"{op!r}: "):  # the op said it itself
+        raise error
     got = ", ".join(
         f"{name} of shape {a.shape} and dtype {a.dtype}" if hasattr(a, "shape") else f"{name} a tuple of {len(a)}"
         for name, a in zip("abcdefghijklmnopqrstuvwxyz", arrays, strict=False)
     )
-    kind = next(k for k in (IndexError, TypeError, ValueError, OverflowError) if isinstance(error, k))
-    hint = op.hint(*arrays)
-    raise kind(f"{op!r}: {error} (got {got})" + (f"; {hint}" if hint else "")) from error
+    kind = next(k for k in (ValueError, TypeError, IndexError, OverflowError) if isinstance(error, k))
+    raise kind(f"{op!r}: {op.hint(*arrays) or error} (got {got})") from error
 
 
 # ------------------------------------------------------------------------------------- lazy mode: compute when asked
@@ -295,14 +298,14 @@ def _computed(value: Value) -> bool:
     return True
 
 
-def _defer(op: Op, inputs: tuple[Any, ...], needs: int) -> Any:
+def _defer(op: Op, inputs: tuple[Any, ...]) -> Any:
     """A node without a value yet. It remembers the arrays that its inputs have now, as an eager one would use them."""
     node = _new(op.makes)
     node._grad = None
     node.op = op
-    node.inputs = inputs
+    node.inputs = inputs = tuple([as_value(a, op) for a in inputs])
     node.saved = tuple([private(a._array) if _computed(a) else _PENDING for a in inputs])
-    node.needs = RECORDED if needs > DETACHED and is_recording() else CONSTANT
+    node.needs = RECORDED if is_recorded(*inputs) else CONSTANT
     return node
 
 

@@ -34,12 +34,13 @@ class Elementwise(TensorOp):
         super().__init_subclass__(**kwargs)
 
     def hint(self, *arrays: Any) -> str:
+        shapes = [a.shape for a in arrays]
         try:
-            np.broadcast_shapes(*(a.shape for a in arrays))
+            np.broadcast_shapes(*shapes)
         except ValueError:
             return (
-                "shapes broadcast when, counted from the right, each pair of lengths is equal or one of them is 1; "
-                "reshape an operand or use broadcast_to"
+                f"the shapes {' and '.join(map(str, shapes))} do not broadcast: counted from the right, each pair of "
+                "lengths must be equal or have a 1 in it; reshape an operand, or use broadcast_to"
             )
         return ""
 
@@ -125,8 +126,10 @@ def operator(function: Callable[[Any, Any], Any], op: Any = None) -> Callable[[A
     def quick_method(self: Any, other: Any) -> Any:
         if type(other) is not Tensor:
             return method(self, other)
+        if autograd.LAZY_MODE or handed_out:
+            return op(self, other)
         x, y = self._array, other._array
-        if autograd.LAZY_MODE or handed_out or x.nbytes >= SMALLEST:
+        if x.nbytes >= SMALLEST:
             return op(self, other)
         try:
             out = ufunc(x, y)

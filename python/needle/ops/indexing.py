@@ -20,9 +20,6 @@ class GetItem(Linear):
     def compute(self, a: Any) -> Any:
         return a[self.index]
 
-    def hint(self, *arrays: Any) -> str:
-        return "an index is made of ints, slices, ..., None, and integer or boolean arrays that fit the axes"
-
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return IndexPart(self.index, out_grad)
 

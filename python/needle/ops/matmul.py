@@ -30,8 +30,8 @@ class MatMul(Bilinear):
         inner = b.shape[-2] if b.ndim > 1 else b.shape[0]
         if a.shape[-1] != inner:
             return (
-                f"the last axis of a ({a.shape[-1]}) must be as long as the {'second-last' if b.ndim > 1 else 'only'} "
-                f"axis of b ({inner}); is one of them to be transposed?"
+                f"the last axis of a is {a.shape[-1]} long, the {'second-last' if b.ndim > 1 else 'only'} axis of b "
+                f"{inner}, and they must be equal; is one of them to be transposed?"
             )
         return f"the batch axes {a.shape[:-2]} and {b.shape[:-2]} must broadcast"
 

@@ -25,7 +25,7 @@ class EWisePow(Elementwise):
             return np.power(a, b, out=out)
 
     def hint(self, *arrays: Any) -> str:
-        return super().hint(*arrays) or INTEGER_HINT
+        return super().hint(*arrays) or _integer_hint(*arrays)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, b = node.inputs
@@ -56,7 +56,7 @@ class PowerScalar(Elementwise):
             return a**self.scalar if out is None else np.power(a, self.scalar, out=out)
 
     def hint(self, *arrays: Any) -> str:
-        return INTEGER_HINT
+        return _integer_hint(*arrays)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, n = node.inputs[0], self.scalar
@@ -84,13 +84,16 @@ class RPowerScalar(Elementwise):
         return np.power(self.scalar, a, out=out)
 
     def hint(self, *arrays: Any) -> str:
-        return INTEGER_HINT
+        return _integer_hint(*arrays)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return out_grad * node * float(np.log(self.scalar))
 
 
-INTEGER_HINT = "a negative power of integers needs a float base: write a.astype(float) ** b"
+def _integer_hint(*arrays: Any) -> str:
+    if any(a.dtype.kind not in "iu" for a in arrays):
+        return ""
+    return "integers have no negative powers; make the base a float: a.astype(float) ** b"
 
 
 def power(a: Any, b: Any) -> Tensor:

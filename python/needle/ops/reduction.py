@@ -65,7 +65,7 @@ class Max(TensorOp):
         return a.max(normalize_axes(self, self.axes, a.ndim), keepdims=self.keepdims)
 
     def hint(self, *arrays: Any) -> str:
-        return "there is no maximum of no elements" if arrays[0].size == 0 else ""
+        return "no elements have no maximum; check the shape" if arrays[0].size == 0 else ""
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a = node.inputs[0]

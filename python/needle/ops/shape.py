@@ -23,7 +23,7 @@ class Transpose(Linear):
         return a.swapaxes(*self.axes)
 
     def hint(self, *arrays: Any) -> str:
-        return "it swaps two axes, by default the last two, of an input that has them"
+        return f"cannot swap axes {self.axes} of a {arrays[0].ndim}-d input; name two axes that it has"
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return Transpose(self.axes)(out_grad)
@@ -47,7 +47,7 @@ class Reshape(Linear):
         return a.reshape(self.shape)
 
     def hint(self, *arrays: Any) -> str:
-        return "the new shape must hold as many elements; -1 stands for one length to be worked out"
+        return f"{arrays[0].size} elements do not fill shape {self.shape}; one length may be -1, to be worked out"
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return out_grad.reshape(node.inputs[0].shape)
@@ -73,7 +73,10 @@ class BroadcastTo(Linear):
         return np.broadcast_to(a, self.shape)
 
     def hint(self, *arrays: Any) -> str:
-        return "counted from the right, each length must be kept unless it is 1; reshape to put the 1s in place"
+        return (
+            f"shape {arrays[0].shape} does not broadcast to {self.shape}: counted from the right, each length must be "
+            "kept unless it is 1; reshape puts the 1s in place"
+        )
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return out_grad  # summed over the new and repeated axes where all adjoints are fitted to their inputs

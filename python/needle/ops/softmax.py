@@ -119,7 +119,7 @@ class SoftmaxLoss(TensorTupleOp):
 
     def compute(self, logits: Any, targets: Any) -> Any:
         if logits.shape != targets.shape or logits.ndim == 0:
-            raise ValueError("the logits and the rows of target probabilities must have the same shape (..., classes)")
+            raise ValueError("shapes differ")
         dtype = _float(logits).dtype
         differences, _ = _shifted(_float(logits).astype(_accumulator(logits), copy=False), (logits.ndim - 1,))
         probabilities = np.exp(differences)
@@ -133,7 +133,10 @@ class SoftmaxLoss(TensorTupleOp):
         return loss.astype(dtype), probabilities.astype(dtype, copy=False)
 
     def hint(self, *arrays: Any) -> str:
-        return "one_hot(classes, labels) makes such rows from labels"
+        return (
+            "the logits (a) and the target probabilities (b) must have the same shape (..., classes); "
+            "device.one_hot(classes, labels) makes such rows from labels"
+        )
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         logits, targets = node.inputs
