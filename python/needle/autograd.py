@@ -803,6 +803,7 @@ def find_topo_sort(node_list: Sequence[Value]) -> list[Value]:
 
 def _sort(nodes: Sequence[Value], differentiable: bool) -> tuple[list[Any], set[Value]]:
     """The sort, and the set of what is in it; `differentiable` leaves out what no adjoint can reach."""
+    everything = not differentiable
     order: list[Any] = []
     seen: set[Any] = set()
     stack: list[Any] = list(reversed(nodes))
@@ -823,9 +824,16 @@ def _sort(nodes: Sequence[Value], differentiable: bool) -> tuple[list[Any], set[
             inputs = node.inputs = node.op.replay()
         push(node)
         push(None)
-        for a in reversed(inputs):
-            if a.needs or not differentiable:
+        if len(inputs) == 2:  # the loop below, unrolled
+            a, b = inputs
+            if everything or b.needs:
+                push(b)
+            if everything or a.needs:
                 push(a)
+        else:
+            for a in reversed(inputs):
+                if everything or a.needs:
+                    push(a)
     return order, seen
 
 
@@ -934,10 +942,8 @@ def _sweep(
                 returned = (_transposed(compute or op.compute, adjoint._array),)
             else:
                 (a, b), (x, y) = inputs, node.saved
-                returned = (
-                    _transposed(compute, adjoint._array, y) if a in asked else None,
-                    _transposed(compute, adjoint._array, x) if b in asked else None,
-                )
+                by_b = _transposed(compute, adjoint._array, x) if b in asked else None
+                returned = (_transposed(compute, adjoint._array, y) if a in asked else None, by_b)
             for a, g in zip(inputs, returned):  # noqa: B905 - of equal length by now
                 if g is None or a not in asked:
                     continue
@@ -957,11 +963,10 @@ def _sweep(
     return found
 
 
-def _transposed(compute: Callable[..., Any], *arrays: Any) -> Tensor:
+def _transposed(compute: Any, *arrays: Any) -> Tensor:
     """An adjoint from an op that is its own transpose, on the arrays alone: what a Tensor operation costs beside them
     is most of the time of a small one."""
-    large = arrays[0].nbytes >= SMALLEST
-    out = compute(*arrays, out=result_of(arrays)) if large else compute(*arrays)
+    out = compute(*arrays, out=result_of(arrays)) if arrays[0].nbytes >= SMALLEST else compute(*arrays)
     tensor = _new(Tensor)
     tensor._array = out if type(out) is ndarray else as_array(out)
     tensor._grad = tensor.op = tensor.saved = None

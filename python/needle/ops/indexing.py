@@ -37,8 +37,10 @@ def _plain(index: Any) -> Any:
     """A part of an index as NumPy takes it; arrays as copies of their own, so that later writes change nothing."""
     if isinstance(index, Tensor):
         index = index.numpy()
-    elif isinstance(index, (list, np.ndarray)):
-        index = np.array(index) if len(np.shape(index)) and np.size(index) else np.array(index, dtype=np.intp)
+    elif isinstance(index, np.ndarray):
+        index = index.copy()
+    elif isinstance(index, list):
+        index = np.array(index) if index else np.array(index, dtype=np.intp)
     if isinstance(index, np.ndarray) and index.dtype.kind not in "iub":
         raise IndexError(f"GetItem: arrays used as an index must be integers or booleans, got dtype {index.dtype}")
     return index

@@ -43,12 +43,9 @@ class MatMul(Bilinear):
         if wanted(a):
             by_a = out_grad @ transpose(b)
         if wanted(b):
-            if b.ndim == 2 and a.ndim > 2:  # summing over the batch is part of the product
-                k, n = b.shape
-                by_b = transpose(a.reshape(-1, k)) @ out_grad.reshape(-1, n) if a.size else None
-                by_b = transpose(a) @ out_grad if by_b is None else by_b
-            else:
-                by_b = transpose(a) @ out_grad
+            if b.ndim == 2 and a.ndim > 2 and a.size and out_grad.size:  # summing over the batch is part of the product
+                a, out_grad = a.reshape(-1, a.shape[-1]), out_grad.reshape(-1, out_grad.shape[-1])
+            by_b = transpose(a) @ out_grad
         return by_a, by_b
 
     @staticmethod

@@ -100,6 +100,8 @@ class LogSoftmax(TensorOp):
     def compute(self, a: Any) -> Any:
         axes = normalize_axes(self, self.axes, a.ndim)
         out, _ = _shifted(_float(a), axes)
+        if out.size == 0:
+            return out
         return out - np.log(np.exp(out).sum(axes, dtype=_accumulator(out), keepdims=True)).astype(out.dtype, copy=False)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
