@@ -192,7 +192,8 @@ class Op:
         """One adjoint an input, in that input's shape and dtype, None where there is none."""
         adjoints = _one_each(self, self.gradient(out_grad, node), node.inputs)
         fitted = [None if g is None else _fit(g, a, self) for a, g in zip(node.inputs, adjoints, strict=True)]
-        return tuple(_Sum(g).total(a) if isinstance(g, Part) else g for a, g in zip(node.inputs, fitted, strict=True))
+        pairs = zip(node.inputs, fitted, strict=True)
+        return tuple(_Sum(g).total(a, record=True) if isinstance(g, Part) else g for a, g in pairs)
 
     def __repr__(self) -> str:
         return type(self).__name__
@@ -876,27 +877,30 @@ class _Sum:
             self.parts.append(adjoint)
         elif self.dense is None:
             self.dense = adjoint
-        elif self.owned and not is_recording():
-            np.add(self.dense._array, adjoint._array, out=self.dense._array)
+        elif self.owned and type(adjoint) is ndarray:
+            np.add(self.dense, adjoint, out=self.dense)
         else:
-            self.dense = self.dense + adjoint
+            self.dense = as_array(self.dense + adjoint)
             self.owned = True
 
-    def total(self, value: Any) -> Any:
+    def total(self, value: Any, record: bool) -> Any:
         parts = [part for part in self.parts if part is not ZERO]
-        if not parts:
-            return Part.total(parts, value) if self.dense is None else self.dense
-        total = type(parts[0]).total(parts, value)
-        return total if self.dense is None else self.dense + total
+        if parts or self.dense is None:
+            total = (type(parts[0]) if parts else Part).total(parts, value)
+            if type(total) is tuple:
+                return total
+            self.add(total if record else total._array)
+        return self.dense
 
 
 def _sweep(
     outputs: Sequence[Tensor], out_grads: Sequence[Tensor], variables: Sequence[Tensor] | None, record: bool
-) -> list[tuple[Tensor, Tensor]]:
+) -> list[tuple[Any, Any]]:
     """The adjoints of these variables (None: of all leaves, and of tensors that retain theirs), as far as there are.
 
     Walks the sorted graph backwards; each node's adjoint is complete when it is reached, is handed to the node's rule,
-    and is freed.
+    and is freed. Adjoints are Tensors where the sweep is recorded. Otherwise they are plain arrays, which become
+    Tensors only for a rule to compute with.
     """
     order, asked = _sort(outputs, differentiable=True)
     kept: set[Value] = set()
@@ -908,7 +912,7 @@ def _sweep(
     found = []
     adjoints: dict[Value, Any] = {}
     for output, out_grad in zip(outputs, out_grads, strict=True):
-        _add(adjoints, output, out_grad)
+        _add(adjoints, output, out_grad if record else out_grad._array)
     take = adjoints.pop
     was_recording, was_asked = _recording.set(record), _asked.set(asked)
     try:
@@ -917,7 +921,7 @@ def _sweep(
             if adjoint is None:
                 continue
             if type(adjoint) is _Sum:
-                adjoint = adjoint.total(node)
+                adjoint = adjoint.total(node, record)
             inputs = node.inputs
             if node in kept if kept else node._grad is not None or not inputs:
                 found.append((node, adjoint))
@@ -933,46 +937,49 @@ def _sweep(
             op = node.op
             compute, _, _, transpose, _ = op._facts
             if transpose is None or record:
-                returned = op.gradient(adjoint, node)
+                returned = op.gradient(constant(adjoint) if type(adjoint) is ndarray else adjoint, node)
                 if type(returned) is not tuple or len(returned) != len(inputs):
                     returned = _one_each(op, returned, inputs)
             elif transpose == "identity":
                 returned = (adjoint,) * len(inputs)
             elif len(inputs) == 1:
-                returned = (_transposed(compute or op.compute, adjoint._array),)
+                returned = (_transposed(compute or op.compute, adjoint),)
             else:
                 (a, b), (x, y) = inputs, node.saved
-                by_b = _transposed(compute, adjoint._array, x) if b in asked else None
-                returned = (_transposed(compute, adjoint._array, y) if a in asked else None, by_b)
+                by_b = _transposed(compute, adjoint, x) if b in asked else None
+                returned = (_transposed(compute, adjoint, y) if a in asked else None, by_b)
             for a, g in zip(inputs, returned):  # noqa: B905 - of equal length by now
                 if g is None or a not in asked:
                     continue
-                if type(g) is Tensor:  # _fit, as far as nothing is to be done
-                    have, need = g._array, a._array
-                    if have.shape != need.shape or have.dtype is not need.dtype:
-                        g = _fit(g, a, op)
-                    if a not in adjoints:
-                        adjoints[a] = g
-                        continue
-                else:
-                    g = _fit(g, a, op)
-                _add(adjoints, a, g)
+                if type(g) is ndarray:
+                    have = g
+                elif type(g) is Tensor:
+                    have = g._array
+                    if not record:
+                        g = have
+                else:  # a Part, or something that _fit refuses
+                    _add(adjoints, a, _fit(g, a, op))
+                    continue
+                need = a._array
+                if have.shape != need.shape or have.dtype is not need.dtype:
+                    g = _fit(g if record else constant(have), a, op)
+                    if g is not None and not record:
+                        g = g._array
+                if a in adjoints:
+                    _add(adjoints, a, g)
+                elif g is not None:
+                    adjoints[a] = g
     finally:
         _recording.reset(was_recording)
         _asked.reset(was_asked)
     return found
 
 
-def _transposed(compute: Any, *arrays: Any) -> Tensor:
+def _transposed(compute: Any, *arrays: Any) -> Any:
     """An adjoint from an op that is its own transpose, on the arrays alone: what a Tensor operation costs beside them
     is most of the time of a small one."""
     out = compute(*arrays, out=result_of(arrays)) if arrays[0].nbytes >= SMALLEST else compute(*arrays)
-    tensor = _new(Tensor)
-    tensor._array = out if type(out) is ndarray else as_array(out)
-    tensor._grad = tensor.op = tensor.saved = None
-    tensor.inputs = ()
-    tensor.needs = CONSTANT
-    return tensor
+    return out if type(out) is ndarray else as_array(out)
 
 
 def _add(adjoints: dict[Value, Any], value: Value, adjoint: Any) -> None:
@@ -1057,16 +1064,15 @@ def compute_gradient_of_variables(output_tensor: Tensor, out_grad: Any = None, a
     seed = _seed(output_tensor, out_grad)
     past = _Past(output_tensor, None if out_grad is None else seed)
     found = _sweep([output_tensor], [seed], None, record=False)
-    with no_grad():
-        while found:
-            variable, adjoint = found.pop()
-            if adjoint.dtype.kind == "c":
-                adjoint = adjoint.conj()
-            pasts: tuple[_Past, ...] = (past,)
-            array, old = _own(adjoint), variable._grad
-            if accumulate and type(old) is _Gradient:
-                array, pasts = old.array + array, (*old.pasts, past)
-            variable._grad = _Gradient(as_array(array), pasts)
+    while found:
+        variable, adjoint = found.pop()
+        if adjoint.dtype.kind == "c":
+            adjoint = as_array(adjoint.conj())
+        pasts: tuple[_Past, ...] = (past,)
+        array, old = _own(adjoint), variable._grad
+        if accumulate and type(old) is _Gradient:
+            array, pasts = as_array(old.array + array), (*old.pasts, past)
+        variable._grad = _Gradient(array, pasts)
 
 
 def _seed(output: Tensor, out_grad: Any) -> Tensor:
@@ -1084,13 +1090,11 @@ def _seed(output: Tensor, out_grad: Any) -> Tensor:
     return seed if seed.dtype == dtype else seed.astype(dtype)
 
 
-def _own(adjoint: Tensor) -> Any:
-    """The adjoint's array, copied if anything else holds it: a gradient may be written to without harm elsewhere."""
-    array = adjoint._array
-    # One reference each from here and from getrefcount's argument; one more is the caller's, or the slot's.
-    if type(array.base) is not ndarray and getrefcount(adjoint) <= 3 and getrefcount(array) <= 3:
-        return array
-    return array.copy()
+def _own(adjoint: Any) -> Any:
+    """The adjoint, copied if anything else holds it: a gradient may be written to without harm elsewhere."""
+    # Its references when nothing does: the caller's variable, the parameter here, getrefcount's own.
+    alone = type(adjoint.base) is not ndarray and getrefcount(adjoint) <= 3
+    return adjoint if alone else adjoint.copy()
 
 
 class _Retain:
@@ -1206,7 +1210,7 @@ class _GradientOf(TensorOp):
             for view, variable in zip(nodes, variables, strict=True):
                 adjoint = totals[variable]
                 if type(adjoint) is _Sum:
-                    adjoint = adjoint.total(variable)
+                    adjoint = adjoint.total(variable, True)
                 if adjoint.dtype.kind == "c":
                     adjoint = adjoint.conj()
                 inputs[id(view.op)] = view.inputs = (adjoint, *leaves)

@@ -21,7 +21,12 @@ class Masked(Linear):
 
     def compute(self, a: Any, mask: Any) -> Any:
         bits = _BITS.get(a.dtype)
-        if not a.ndim or bits is None or a.shape != mask.shape or not (a.flags.c_contiguous and mask.flags.c_contiguous):
+        if (
+            not a.ndim
+            or bits is None
+            or a.shape != mask.shape
+            or not (a.flags.c_contiguous and mask.flags.c_contiguous)
+        ):
             return np.where(mask, a, a.dtype.type(0))
         # True as an integer is 1, and -1 has all bits set: ANDing them takes half the time that choosing does.
         keep = np.negative(mask.view(np.int8)).astype(bits)
