@@ -328,7 +328,7 @@ def _compute_deferred(value: Value) -> Any:
         if missing:
             stack.extend(reversed(missing))
             continue
-        arrays = tuple([a._array if s is _PENDING else s for a, s in zip(inputs, node.saved, strict=True)])
+        arrays = tuple([a._array if s is _PENDING else as_recorded(s) for a, s in zip(inputs, node.saved, strict=True)])
         try:
             out = node.op.compute(*arrays)
         except (ValueError, TypeError, IndexError, OverflowError) as error:
@@ -479,7 +479,11 @@ class Tensor(Value):
 
     def detach(self) -> Tensor:
         """A leaf that shares the value and starts no recording. Where it takes part in a recorded computation, its
-        gradient is delivered all the same, so that `W = (W - lr * W.grad).detach()` works step after step."""
+        gradient is delivered all the same, so that `W = (W - lr * W.grad).detach()` works step after step.
+
+        What is computed from detached tensors alone is not recorded, and so brings them no gradient: a penalty like
+        `(W * W).sum()` in such a loop needs `W.requires_grad = True` first.
+        """
         tensor = constant(self._array)
         if tensor._array.dtype.kind != "b":
             tensor.needs = DETACHED
@@ -951,12 +955,12 @@ def _sweep(
             for a, g in zip(inputs, returned):  # noqa: B905 - of equal length by now
                 if g is None or a not in asked:
                     continue
-                if type(g) is ndarray:
-                    have = g
-                elif type(g) is Tensor:
+                if type(g) is Tensor:
                     have = g._array
                     if not record:
                         g = have
+                elif transpose is not None and type(g) is ndarray:
+                    have = g
                 else:  # a Part, or something that _fit refuses
                     _add(adjoints, a, _fit(g, a, op))
                     continue
@@ -1047,7 +1051,9 @@ def _as_recorded(node: Any, asked: set[Value]) -> Any:
             alias.op, alias.saved = _ALIAS, None
             if a in asked:
                 asked.add(alias)
-    return _twin(node, output, tuple(inputs))
+    twin = _twin(node, output, tuple(inputs))
+    twin.saved = tuple(kept) if kept else None
+    return twin
 
 
 # ----------------------------------------------------------------------------- gradients, and gradients of gradients

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import ZERO, Tensor, as_value, is_recorded, wanted
-from .base import NUMBERS, Bilinear, Elementwise, Linear, operands
+from .base import NUMBERS, Bilinear, Elementwise, Linear, ScalarOp, operands
 
 
 class EWiseAdd(Elementwise, Linear):
@@ -18,16 +18,12 @@ class EWiseAdd(Elementwise, Linear):
         return out_grad, out_grad
 
 
-class AddScalar(Elementwise):
+class AddScalar(ScalarOp):
+    __slots__ = ()
     ufunc, saves = "add", ()
     transpose = "identity"
-    __slots__ = ("scalar",)
-
-    def __init__(self, scalar: Any):
-        self.scalar = scalar
-
     def compute(self, a: Any, out: Any = None) -> Any:
-        return np.add(a, self.scalar, out=out)
+        return np.add(a, self.scalar, out=self.memory(out))
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return (out_grad,)
@@ -95,16 +91,12 @@ class EWiseMul(Elementwise, Bilinear):
         return out_grad * b if wanted(a) else None, out_grad * a if wanted(b) else None
 
 
-class MulScalar(Elementwise, Linear):
+class MulScalar(ScalarOp, Linear):
+    __slots__ = ()
     ufunc, saves = "multiply", ()
     transpose = "itself"
-    __slots__ = ("scalar",)
-
-    def __init__(self, scalar: Any):
-        self.scalar = scalar
-
     def compute(self, a: Any, out: Any = None) -> Any:
-        return np.multiply(a, self.scalar, out=out)
+        return np.multiply(a, self.scalar, out=self.memory(out))
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return (out_grad * self.scalar,)
@@ -132,32 +124,24 @@ class EWiseDiv(Elementwise):
         return out_grad / b if wanted(a) else None, -out_grad * node / b if wanted(b) else None
 
 
-class DivScalar(Elementwise, Linear):
+class DivScalar(ScalarOp, Linear):
+    __slots__ = ()
     ufunc, saves = "divide", ()
     transpose = "itself"
-    __slots__ = ("scalar",)
-
-    def __init__(self, scalar: Any):
-        self.scalar = scalar
-
     def compute(self, a: Any, out: Any = None) -> Any:
-        return np.divide(a, self.scalar, out=out)
+        return np.divide(a, self.scalar, out=self.memory(out))
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return (out_grad / self.scalar,)
 
 
-class RDivScalar(Elementwise):
+class RDivScalar(ScalarOp):
     """scalar / a."""
 
+    __slots__ = ()
     ufunc, saves = "divide", ("inputs", "output")
-    __slots__ = ("scalar",)
-
-    def __init__(self, scalar: Any):
-        self.scalar = scalar
-
     def compute(self, a: Any, out: Any = None) -> Any:
-        return np.divide(self.scalar, a, out=out)
+        return np.divide(self.scalar, a, out=self.memory(out))
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return (-out_grad * node / node.inputs[0],)

@@ -45,6 +45,19 @@ class Elementwise(TensorOp):
         return ""
 
 
+class ScalarOp(Elementwise):
+    """Element-wise with a Python number as the second operand."""
+
+    __slots__ = ("scalar",)
+
+    def __init__(self, scalar: Any):
+        self.scalar = scalar
+
+    def memory(self, out: Any) -> Any:
+        """`out`, unless a complex scalar makes the result another dtype than the array."""
+        return None if type(self.scalar) is complex else out
+
+
 class Linear(TensorOp):
     """Linear in its input: the forward rule is the op itself, applied to the tangent."""
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import ZERO, Tensor, as_value, wanted
-from .base import NUMBERS, Bilinear, Elementwise, operands
+from .base import NUMBERS, Bilinear, Elementwise, ScalarOp, operands
 from .elementwise import log
 from .selection import where
 
@@ -43,20 +43,20 @@ _EXACT = {2: np.square, 0.5: np.sqrt, -1: np.reciprocal}
 """Powers that NumPy's ** computes by a function of their own, faster and more exactly."""
 
 
-class PowerScalar(Elementwise):
+class PowerScalar(ScalarOp):
     """a ** scalar."""
 
     ufunc, saves = "power", ("inputs",)
-    __slots__ = ("quiet", "scalar")
+    __slots__ = ("quiet",)
 
     def __init__(self, scalar: Any, quiet: bool = False):
-        self.scalar = scalar
+        super().__init__(scalar)
         self.quiet = quiet
 
     def compute(self, a: Any, out: Any = None) -> Any:
         with np.errstate(divide="ignore") if self.quiet else nullcontext():
             exact = _EXACT.get(self.scalar) if a.dtype.kind in "fc" else None
-            return np.power(a, self.scalar, out=out) if exact is None else exact(a, out=out)
+            return np.power(a, self.scalar, out=self.memory(out)) if exact is None else exact(a, out=out)
 
     def hint(self, *arrays: Any) -> str:
         return _integer_hint(*arrays)
@@ -74,14 +74,11 @@ class PowerScalar(Elementwise):
         return zero_safe_multiply(out_grad, n * PowerScalar(n - 1, quiet=True)(a))
 
 
-class RPowerScalar(Elementwise):
+class RPowerScalar(ScalarOp):
     """scalar ** a, for a positive scalar."""
 
+    __slots__ = ()
     ufunc, saves = "power", ("output",)
-    __slots__ = ("scalar",)
-
-    def __init__(self, scalar: Any):
-        self.scalar = scalar
 
     def compute(self, a: Any, out: Any = None) -> Any:
         return np.power(self.scalar, a, out=out)
