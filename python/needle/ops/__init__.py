@@ -6,6 +6,7 @@ from .arithmetic import DivScalar as DivScalar
 from .arithmetic import EWiseAdd as EWiseAdd
 from .arithmetic import EWiseDiv as EWiseDiv
 from .arithmetic import EWiseMul as EWiseMul
+from .arithmetic import EWiseSub as EWiseSub
 from .arithmetic import FloorDivide as FloorDivide
 from .arithmetic import Mod as Mod
 from .arithmetic import MulScalar as MulScalar
