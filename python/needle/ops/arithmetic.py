@@ -68,9 +68,14 @@ def subtract(a: Any, b: Any) -> Tensor:
         if type(b) is int and a._array.dtype.kind == "u" and 0 <= b <= np.iinfo(a._array.dtype).max:
             b = b - 2 ** (8 * a._array.dtype.itemsize) if b else 0  # -b as the unsigned number that wraps to it
         return AddScalar(-b)(a)
-    if type(a) in NUMBERS or is_recorded(a, b):
+    if type(a) in NUMBERS:
         return add(a, NEGATE(b))
-    return EWISE_SUB(a, b)
+    if not is_recorded(a, b):
+        return EWISE_SUB(a, b)
+    a, b = as_value(a), as_value(b)
+    if b.dtype.kind in "biu" and b.dtype != a.dtype:  # negated in its own dtype, a small integer may wrap
+        b = b.astype(np.result_type(a.dtype, b.dtype))
+    return add(a, NEGATE(b))
 
 
 class EWiseSub(Elementwise):

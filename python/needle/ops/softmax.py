@@ -123,14 +123,17 @@ class SoftmaxLoss(TensorTupleOp):
         if logits.shape != targets.shape or logits.ndim == 0:
             raise ValueError("shapes differ")
         dtype = _float(logits).dtype
-        differences, _ = _shifted(_float(logits).astype(_accumulator(logits), copy=False), (logits.ndim - 1,))
+        differences, top = _shifted(_float(logits).astype(_accumulator(logits), copy=False), (logits.ndim - 1,))
         probabilities = np.exp(differences)
         total = probabilities.sum(-1, keepdims=True)
         probabilities /= total
-        # With rows that sum to 1, logsumexp(z) - sum(z * y) is log(total) - sum(differences * y).
+        # With rows of y that sum to 1, logsumexp(z) - sum(z * y) is log(total) - sum(differences * y).
         hit = np.vdot(targets, differences)
         if not np.isfinite(hit):  # a target of 0 at a logit of -inf costs nothing
             hit = np.multiply(targets, differences, out=np.zeros_like(differences), where=targets != 0).sum()
+        missing = 1 - targets.sum(-1, keepdims=True)
+        if missing.any():
+            hit = hit - (missing * top).sum()
         loss = (np.log(total).sum() - hit) / total.size
         return loss.astype(dtype), probabilities.astype(dtype, copy=False)
 

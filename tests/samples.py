@@ -1,0 +1,767 @@
+"""One table of samples an op: what the laws in test_laws.py are tried on.
+
+A sample is a function of tensors, arrays to call it on, and the same in plain NumPy. Where the function has a corner or
+a tie at these arrays, `smooth` is False: finite differences say nothing there, and all other laws hold all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import needle
+import numpy as np
+from needle import ops
+from needle.ops.arithmetic import EWiseSub
+
+SHAPES = [(), (0,), (0, 3), (3, 0), (1,), (1, 1), (4,), (2, 3), (2, 1, 3)]
+BROADCAST = [
+    ((), ()),
+    ((), (2, 3)),
+    ((2, 3), ()),
+    ((1,), (3,)),
+    ((2, 3), (3,)),
+    ((3,), (2, 3)),
+    ((2, 1), (1, 3)),
+    ((2, 1, 3), (4, 1)),
+    ((2, 3), (2, 3)),
+    ((1, 1), ()),
+    ((0,), (0,)),
+    ((0, 3), (3,)),
+    ((1,), (3, 0)),
+    ((3, 1), (1, 0)),
+    ((), (0, 3)),
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """`function(*tensors)` makes a node of the op; `reference(*arrays)` is the same in plain NumPy."""
+
+    name: str
+    function: Callable[..., Any]
+    arrays: tuple[np.ndarray, ...]
+    reference: Callable[..., Any]
+    smooth: bool = True
+    exact: Callable[..., Any] | None = None
+    """What finite differences are taken of, where `reference` rounds (a cast to fewer digits)."""
+
+
+def numbers(shape: tuple[int, ...], dtype: Any = np.float64, *, positive: bool = False, seed: int = 0) -> np.ndarray:
+    """Numbers of magnitudes from 0.4 to 2 (integers: from 1), none as large as another and none near 0.
+
+    Complex ones stay off the negative real axis if `positive`.
+    """
+    rng = np.random.default_rng([seed, *shape])
+    size = int(np.prod(shape))
+    dtype = np.dtype(dtype)
+    if dtype.kind == "b":
+        return (rng.permutation(size) % 2 == seed % 2).reshape(shape)
+    if dtype.kind in "iu":
+        magnitudes = 1 + rng.permutation(size)
+    else:
+        magnitudes = 0.4 + 1.6 * (rng.permutation(size) + 0.25 + 0.5 * rng.random(size)) / max(size, 1)
+    if dtype.kind == "c":
+        angles = rng.uniform(0.2, 1.2, size) * rng.choice([-1, 1], size)
+        turned = magnitudes * np.exp(1j * angles)
+        return (turned if positive else turned * rng.choice([-1, 1], size)).astype(dtype).reshape(shape)
+    signs = 1 if positive or dtype.kind == "u" else rng.choice([-1, 1], size)
+    return (magnitudes * signs).astype(dtype).reshape(shape)
+
+
+def label(arrays: tuple[np.ndarray, ...]) -> str:
+    return "-".join(f"{a.dtype}{list(a.shape)}".replace(" ", "") for a in arrays)
+
+
+def sample(function: Any, reference: Any, *arrays: Any, name: str = "", **more: Any) -> Sample:
+    given = tuple(np.asarray(a) for a in arrays)
+    return Sample(" ".join(filter(None, [name, label(given)])), function, given, reference, **more)
+
+
+def unary(
+    function: Any, reference: Any, dtypes: str = "efgd", *, positive: bool = False, name: str = "", **more: Any
+) -> list[Sample]:
+    """Every shape in float64, and every one of these dtypes."""
+    arrays = [numbers(shape, positive=positive) for shape in SHAPES]
+    arrays += [numbers((2, 3), code, positive=positive) for code in dtypes.replace("d", "")]
+    return [sample(function, reference, a, name=name, **more) for a in arrays]
+
+
+def binary(
+    function: Any, reference: Any, dtypes: str = "e f g ff df fe", *, positive: str = "", **more: Any
+) -> list[Sample]:
+    """Every pair of shapes in float64, and these pairs of dtypes; `positive` names the operands that are to be."""
+
+    def pair(shapes: Any, codes: str) -> Sample:
+        a = numbers(shapes[0], codes[0], positive="a" in positive, seed=1)
+        b = numbers(shapes[1], codes[-1], positive="b" in positive, seed=2)
+        return sample(function, reference, a, b, **more)
+
+    return [pair(shapes, "d") for shapes in BROADCAST] + [pair(((2, 3), (3,)), codes) for codes in dtypes.split()]
+
+
+def specials(function: Any, reference: Any, values: Any, *, name: str = "special") -> Sample:
+    return sample(function, reference, np.array(values), name=name, smooth=False)
+
+
+INF, NAN = np.inf, np.nan
+EVERYTHING = [-INF, -2.5, -0.0, 0.0, 1e-308, 3.0, INF, NAN]
+
+# ---------------------------------------------------------------------------------------------- sums and products
+
+
+def scalar_samples(function: Any, reference: Any, scalar_kinds: str = "ifc") -> list[Sample]:
+    """An op with a Python number in it: every shape, and numbers of every kind with tensors of every dtype."""
+    kinds = {"i": 3, "f": -1.5, "c": 1 - 2j}
+    table = unary(lambda a: function(a, 2.5), lambda a: reference(a, 2.5), "efgilD", name="2.5")
+    for kind in scalar_kinds:
+        number = kinds[kind]
+        for code in "eflD":
+            table.append(
+                sample(
+                    lambda a, s=number: function(a, s),
+                    lambda a, s=number: reference(a, s),
+                    numbers((2, 2), code),
+                    name=repr(number),
+                )
+            )
+    return table
+
+
+ARITHMETIC: dict[str, list[Sample]] = {
+    "EWiseAdd": binary(ops.add, np.add, "ee ff gg fd df ef ll lf bb ?f ?l DD Dd FF fD BB"),
+    "EWiseSub": binary(EWiseSub(), np.subtract, "ee ff fd ll lf DD fD"),
+    "EWiseMul": binary(ops.multiply, np.multiply, "ee ff gg fd df ef ll lf bf ?f DD Dd FF fD"),
+    "EWiseDiv": binary(ops.divide, np.divide, "ee ff gg fd df ef ll lf DD Dd FF fD"),
+    "AddScalar": scalar_samples(ops.add_scalar, lambda a, s: a + s)
+    + [
+        sample(lambda a: 2 + a, lambda a: 2 + a, numbers((3,), "f"), name="left"),
+        sample(lambda a: a - 2, lambda a: a - 2, numbers((3,), "B"), name="minus"),
+        sample(lambda a: a + True, lambda a: a + True, numbers((3,), "f"), name="True"),
+    ],
+    "MulScalar": scalar_samples(ops.mul_scalar, lambda a, s: a * s)
+    + [sample(lambda a: 2 * a, lambda a: 2 * a, numbers((3,), "f"), name="left")],
+    "DivScalar": scalar_samples(ops.divide_scalar, lambda a, s: a / s),
+    "RDivScalar": scalar_samples(lambda a, s: ops.divide(s, a), lambda a, s: s / a),
+    "Negate": [*unary(ops.negate, np.negative, "efglDF"), specials(ops.negate, np.negative, EVERYTHING)],
+    "FloorDivide": binary(ops.floor_divide, np.floor_divide, "ff ll lf")
+    + [
+        sample(lambda a: a // 0.75, lambda a: a // 0.75, numbers((3,), "f"), name="by a number"),
+        sample(lambda a: 7 // a, lambda a: 7 // a, np.array([2.2, -1.8], "f"), name="of a number"),
+    ],
+    "Mod": [
+        sample(ops.mod, np.remainder, a, b)
+        for a, b in [
+            (np.array(5.3), np.array(2.0)),
+            (np.array([5.3, -5.3, 7.1, -7.1]), np.array([2.0, 2.0, -3.0, -3.0])),
+            (np.array([[5.3], [-4.4]]), np.array([3.0, 0.7, 2.5])),
+            (np.array([5.3, -5.3], "f"), np.array(2.0, "f")),
+            (np.zeros((0, 3)), np.ones(3)),
+            (np.zeros((3, 0)), np.ones(())),
+        ]
+    ]
+    + [
+        sample(lambda a: a % 0.75, lambda a: a % 0.75, numbers((3,), "f"), name="by a number"),
+        sample(ops.mod, np.remainder, np.array([5, -5, 4]), np.array([3, 3, 2]), smooth=False),
+    ],
+}
+
+# ---------------------------------------------------------------------------------------------- one argument
+
+ELEMENTWISE: dict[str, list[Sample]] = {
+    "Exp": [
+        *unary(ops.exp, np.exp, "efglDF"),
+        specials(ops.exp, np.exp, [-INF, -800.0, -0.0, 0.0, 700.0, INF, NAN]),
+    ],
+    "Log": [
+        *unary(ops.log, np.log, "efgl", positive=True),
+        sample(ops.log, np.log, numbers((2, 2), "D", positive=True)),
+    ],
+    "Sqrt": [
+        *unary(ops.sqrt, np.sqrt, "efgl", positive=True),
+        sample(ops.sqrt, np.sqrt, numbers((2, 2), "D", positive=True)),
+    ],
+    "Sin": unary(ops.sin, np.sin, "efglDF"),
+    "Cos": unary(ops.cos, np.cos, "efglDF"),
+    "Tanh": [
+        *unary(ops.tanh, np.tanh, "efglDF"),
+        specials(ops.tanh, np.tanh, [-INF, -1000.0, -0.0, 0.0, 20.0, INF, NAN]),
+        specials(ops.tanh, np.tanh, np.array([-100.0, 100.0], "f"), name="saturated"),
+    ],
+    "ReLU": [
+        *unary(ops.relu, lambda a: np.maximum(a, 0), "efgl"),
+        specials(ops.relu, lambda a: np.maximum(a, 0), EVERYTHING),
+    ],
+    "Abs": [
+        *unary(ops.absolute, np.abs, "efglDF"),
+        specials(ops.absolute, np.abs, EVERYTHING),
+        sample(ops.absolute, np.abs, np.array([0j, 3 + 4j]), name="complex zero", smooth=False),
+    ],
+    "Sign": [*unary(ops.sign, np.sign, "efgl"), specials(ops.sign, np.sign, [-INF, -2.5, -0.0, 0.0, 3.0, INF])],
+    "Conj": unary(ops.conj, np.conj, "fDF"),
+    "Real": unary(ops.real, np.real, "fDF"),
+    "Cast": [
+        *unary(lambda a: ops.astype(a, np.float64), lambda a: a.astype(np.float64), "efl", name="to d"),
+        *[
+            sample(
+                lambda a, to=to: ops.astype(a, to),
+                lambda a, to=to: a.astype(to),
+                numbers((2, 3), code),
+                name=f"to {to}",
+                exact=lambda a: a,
+            )
+            for code, to in ["df", "de", "fe", "ef", "dD", "fF", "DF", "lf", "dg"]
+        ],
+    ],
+}
+
+# ---------------------------------------------------------------------------------------------- powers
+
+
+def power_samples() -> list[Sample]:
+    table = binary(ops.power, np.power, "ee ff fd df DD", positive="a")
+    table += [
+        sample(lambda a: ops.power(1.5 + 1j, a), lambda a: np.power(1.5 + 1j, a), numbers((3,)), name="complex base"),
+        sample(ops.power, np.power, np.array([3, 2]), np.array([2, 5])),
+        sample(ops.power, np.power, np.array([0.0, 0.0, 2.0]), np.array([1.0, 2.0, 0.0]), name="zeros", smooth=False),
+    ]
+    return table
+
+
+def power_scalar_samples() -> list[Sample]:
+    table = unary(lambda a: ops.power_scalar(a, 3), lambda a: a**3, "efglD", name="3")
+    for n in [0, 1, 2, 4, 0.5, 1.5, -1, -2, -0.5, 2.0, 1.0, 0.0]:
+        for code in "dfD":
+            table.append(
+                sample(
+                    lambda a, n=n: ops.power_scalar(a, n),
+                    lambda a, n=n: a**n,
+                    numbers((2, 3), code, positive=True),
+                    name=repr(n),
+                )
+            )
+    table += [
+        sample(lambda a: a**2, lambda a: a**2, numbers((2, 3)), name="negative base"),
+        sample(lambda a: a**-3, lambda a: a**-3, numbers((2, 3)), name="negative base -3"),
+        sample(lambda a: a ** (1 + 1j), lambda a: a ** (1 + 1j), numbers((2,), "D", positive=True), name="complex"),
+        sample(lambda a: a**2, lambda a: a**2, np.array([0, 3, -4]), name="integers"),
+        sample(lambda a: a**3, lambda a: a**3, np.array([0.0, -0.0, 2.0]), name="at zero"),
+        sample(lambda a: a**1.5, lambda a: a**1.5, np.array([0.0, 2.0]), name="at zero 1.5", smooth=False),
+        specials(lambda a: a**2, lambda a: a**2, [-INF, 0.0, INF, NAN]),
+    ]
+    return table
+
+
+POWERS: dict[str, list[Sample]] = {
+    "EWisePow": power_samples(),
+    "PowerScalar": power_scalar_samples(),
+    "RPowerScalar": [
+        *unary(lambda a: ops.power(2.5, a), lambda a: np.power(2.5, a), "efg", name="2.5"),
+        sample(lambda a: 3**a, lambda a: np.power(3, a), np.array([0, 1, 4]), name="integers"),
+        sample(lambda a: 3**a, lambda a: np.power(3, a), numbers((2, 2), "f"), name="int 3"),
+        sample(lambda a: 0.5**a, lambda a: 0.5**a, numbers((2, 2), "D"), name="0.5"),
+        sample(lambda a: 1**a, lambda a: 1**a, numbers((3,)), name="1"),
+    ],
+    "ZeroSafeMul": [
+        *binary(ops.zero_safe_multiply, np.multiply, "ff ee fd DD"),
+        sample(
+            ops.zero_safe_multiply,
+            lambda a, b: np.array([0.0, -0.0, 6.0, INF]),
+            np.array([0.0, -0.0, 2.0, 1.0]),
+            np.array([INF, NAN, 3.0, INF]),
+            name="infinite",
+            smooth=False,
+        ),
+    ],
+}
+
+# ---------------------------------------------------------------------------------------------- reductions
+
+REDUCED = [
+    ((), None),
+    ((), ()),
+    ((1,), None),
+    ((4,), 0),
+    ((4,), -1),
+    ((2, 3), None),
+    ((2, 3), 0),
+    ((2, 3), (1,)),
+    ((2, 3), ()),
+    ((2, 3), (0, 1)),
+    ((2, 3), (-1, 0)),
+    ((2, 1, 3), (0, 2)),
+    ((2, 1, 3), (-1, 1)),
+    ((2, 1, 3), -2),
+    ((1, 1), None),
+    ((0, 3), 1),
+    ((3, 0), 0),
+    ((2, 0, 3), (0, 2)),
+]
+NO_ELEMENTS = [((0,), None), ((0,), 0), ((0, 3), 0), ((3, 0), -1), ((0, 3), None), ((3, 0), (0, 1))]
+
+
+def reduction(function: Any, reference: Any, shapes: Any, dtypes: str) -> list[Sample]:
+    """Functions of (a, axes, keepdims) over these axes, with kept axes and without."""
+    table = []
+    for shape, axes in shapes:
+        for keepdims in [False, True]:
+            table.append((numbers(shape), axes, keepdims))
+    table += [(numbers((2, 3), code), axes, False) for code in dtypes for axes in [None, 1]]
+    return [
+        sample(
+            lambda a, axes=axes, keepdims=keepdims: function(a, axes, keepdims),
+            lambda a, axes=axes, keepdims=keepdims: reference(a, axes, keepdims),
+            a,
+            name=f"axes={axes} keepdims={keepdims}",
+        )
+        for a, axes, keepdims in table
+    ]
+
+
+def as_floats(a: Any) -> Any:
+    return a if a.dtype.kind in "fc" else a.astype(np.float64)
+
+
+def np_logsumexp(a: Any, axes: Any, keepdims: bool = False) -> Any:
+    return np.logaddexp.reduce(as_floats(a), axis=axes, keepdims=keepdims)
+
+
+def np_logsoftmax(a: Any, axes: Any = -1) -> Any:
+    below = as_floats(a) - np.max(as_floats(a), axes, keepdims=True, initial=-INF)
+    return below - np_logsumexp(below, axes, True)
+
+
+def np_softmax(a: Any, axes: Any = -1) -> Any:
+    return np.exp(np_logsoftmax(a, axes))
+
+
+def over_axes(function: Any, reference: Any, dtypes: str = "efgl") -> list[Sample]:
+    """Functions of (a, axes) that keep the shape."""
+    table = [
+        sample(lambda a, x=axes: function(a, x), lambda a, x=axes: reference(a, x), numbers(shape), name=f"axes={axes}")
+        for shape, axes in [*REDUCED, *NO_ELEMENTS]
+    ]
+    return table + [
+        sample(lambda a: function(a, -1), lambda a: reference(a, -1), numbers((2, 3), code)) for code in dtypes
+    ]
+
+
+SUM = reduction(
+    ops.summation,
+    lambda a, axes, keepdims: np.sum(a, axes, keepdims=keepdims),
+    [*REDUCED, *NO_ELEMENTS],
+    "efgliBDF",
+)
+FAR = np.array([[1000.0, 999.0, -1000.0], [-1e30, 0.0, 1.0]])
+
+REDUCTIONS: dict[str, list[Sample]] = {
+    "Summation": [
+        *SUM,
+        sample(ops.summation, np.sum, np.array([True, False, True]), name="booleans"),
+        sample(lambda a: a.sum(axis=0), lambda a: a.sum(axis=0), numbers((2, 3)), name="method"),
+        specials(lambda a: a.sum(), np.sum, [1.0, INF, NAN]),
+    ],
+    "Max": [
+        *reduction(
+            ops.max,
+            lambda a, axes, keepdims: np.max(a, axes, keepdims=keepdims),
+            REDUCED,
+            "efgl",
+        ),
+        specials(lambda a: a.max(), np.max, [1.0, 1.0, 0.0], name="ties"),
+        specials(lambda a: a.max(1), lambda a: a.max(1), [[1.0, NAN], [INF, INF], [-INF, -INF]]),
+        specials(
+            lambda a: a.max((0, 1), keepdims=True), lambda a: a.max(keepdims=True), [[1, 1], [0, 1]], name="int ties"
+        ),
+    ],
+    "LogSumExp": [
+        *reduction(ops.logsumexp, np_logsumexp, [*REDUCED, *NO_ELEMENTS], "efgl"),
+        sample(lambda a: ops.logsumexp(a, 1), lambda a: np_logsumexp(a, 1), FAR, name="far apart"),
+        specials(lambda a: ops.logsumexp(a, 1), lambda a: np_logsumexp(a, 1), [[-INF, 0.0], [-INF, -INF]]),
+    ],
+    "Softmax": [
+        *over_axes(ops.softmax, np_softmax),
+        sample(ops.softmax, np_softmax, FAR[:1], name="far apart"),
+        specials(ops.softmax, np_softmax, [[-INF, 0.0, 1.0]]),
+    ],
+    "LogSoftmax": [
+        *over_axes(ops.logsoftmax, np_logsoftmax),
+        sample(ops.logsoftmax, np_logsoftmax, FAR[:1], name="far apart"),
+        specials(ops.logsoftmax, np_logsoftmax, [[-INF, 0.0, 1.0]]),
+    ],
+}
+
+
+def np_softmax_loss(logits: Any, targets: Any) -> Any:
+    losses = -np.sum(targets * np_logsoftmax(logits), -1)
+    return losses.mean(dtype=as_floats(logits).dtype), np_softmax(logits)
+
+
+def loss_samples() -> list[Sample]:
+    smooth_rows = np.array([[0.2, 0.5, 0.3], [0.0, 1.0, 0.0]])
+    table = []
+    for code in "defl":
+        for targets in [np.eye(3)[[2, 0]], smooth_rows]:
+            dtype = np.float64 if code == "l" else code
+            table.append(sample(ops.SoftmaxLoss(), np_softmax_loss, numbers((2, 3), code), targets.astype(dtype)))
+    table += [
+        sample(ops.SoftmaxLoss(), np_softmax_loss, numbers((3,)), smooth_rows[0]),
+        sample(ops.SoftmaxLoss(), np_softmax_loss, numbers((2, 2, 3)), np.stack([smooth_rows, smooth_rows[::-1]])),
+        sample(ops.SoftmaxLoss(), np_softmax_loss, numbers((2, 1)), np.ones((2, 1))),
+        sample(ops.SoftmaxLoss(), np_softmax_loss, FAR[:1], smooth_rows[:1], name="far apart"),
+    ]
+    return table
+
+
+# ---------------------------------------------------------------------------------------------- matrix products
+
+PRODUCTS = [
+    ((3,), (3,)),
+    ((1,), (1,)),
+    ((2, 3), (3,)),
+    ((3,), (3, 4)),
+    ((2, 3), (3, 4)),
+    ((1, 1), (1, 1)),
+    ((3, 2, 3), (3, 2)),
+    ((2, 3), (3, 3, 2)),
+    ((2, 2, 3), (2, 3, 2)),
+    ((1, 2, 3), (3, 3, 2)),
+    ((3, 2, 3), (1, 3, 2)),
+    ((2, 1, 2, 2), (3, 2, 1)),
+    ((3, 2, 1), (2, 1, 1, 2)),
+    ((3,), (2, 3, 2)),
+    ((2, 2, 3), (3,)),
+    ((2, 1, 2, 3), (3,)),
+    ((3,), (2, 1, 3, 2)),
+    ((2, 1, 2, 3), (3, 2)),
+    ((0,), (0,)),
+    ((0, 3), (3, 2)),
+    ((2, 0), (0, 3)),
+    ((2, 3), (3, 0)),
+    ((0, 3), (3,)),
+    ((2, 0), (0,)),
+    ((0,), (0, 3)),
+    ((3,), (3, 0)),
+    ((0, 2, 3), (3, 2)),
+    ((2, 0, 3), (3, 2)),
+    ((2, 2, 0), (0, 3)),
+    ((2, 2, 3), (3, 0)),
+    ((0, 2, 3), (0, 3, 2)),
+    ((0, 2, 3), (1, 3, 2)),
+    ((0, 2, 3), (3,)),
+    ((2, 3), (0, 3, 2)),
+]
+
+
+def product(shapes: Any, codes: str = "d") -> Sample:
+    a, b = numbers(shapes[0], codes[0], seed=1), numbers(shapes[1], codes[-1], seed=2)
+    return sample(ops.matmul, np.matmul, a, b)
+
+
+MATMUL = [product(shapes) for shapes in PRODUCTS] + [
+    product(shapes, codes)
+    for codes in ["ee", "ff", "gg", "fd", "df", "ef", "ll", "lf", "DD", "Dd", "FF", "fD"]
+    for shapes in [((2, 3), (3, 2)), ((2, 2, 3), (3,))]
+]
+
+# ---------------------------------------------------------------------------------------------- shapes and indices
+
+
+def shaped(function: Any, reference: Any, *cases: Any) -> list[Sample]:
+    """Functions of (a, argument): cases are (shape, argument); the first that is not empty also in other dtypes."""
+
+    def one(shape: Any, argument: Any, code: str = "d") -> Sample:
+        return sample(
+            lambda a: function(a, argument),
+            lambda a: reference(a, argument),
+            numbers(shape, code),
+            name=str(argument),
+        )
+
+    first = next(case for case in cases if np.prod(case[0]) > 1)
+    return [one(*case) for case in cases] + [one(*first, code) for code in "efglDF"]
+
+
+def indexed(shape: tuple[int, ...], index: Any, code: str = "d") -> Sample:
+    return sample(
+        lambda a: ops.getitem(a, index),
+        lambda a: a[index].copy(),
+        numbers(shape, code),
+        name=" ".join(repr(index).split()),
+    )
+
+
+INDICES = [
+    ((4,), 0),
+    ((4,), -1),
+    ((4,), slice(1, 3)),
+    ((4,), slice(None, None, -2)),
+    ((4,), slice(2, 2)),
+    ((4,), [0, 0, 2]),
+    ((4,), []),
+    ((4,), np.array([[3, 3], [0, -1]])),
+    ((4,), np.array([True, False, True, True])),
+    ((4,), np.zeros(4, bool)),
+    ((4,), None),
+    ((4,), ...),
+    ((), ()),
+    ((), ...),
+    ((), None),
+    ((), True),
+    ((), np.array(False)),
+    ((1,), 0),
+    ((2, 3), (1, 2)),
+    ((2, 3), (0, slice(None, None, -1))),
+    ((2, 3), (slice(None), [2, 0, 2])),
+    ((2, 3), ([0, 1, 0], [2, 1, 2])),
+    ((2, 3), (np.array([[0], [1]]), [0, 0])),
+    ((2, 3), (..., -1)),
+    ((2, 3), (None, 1, None, slice(1, None))),
+    ((2, 3), np.array([[True, False, True], [False, False, True]])),
+    ((2, 3), (np.array([True, False]), slice(0, 2))),
+    ((2, 1, 3), ([1, 1], 0, slice(None))),
+    ((2, 1, 3), ([1, 1], slice(None), [0, 0])),
+    ((2, 1, 3), (slice(None), 0, np.array(2))),
+    ((2, 1, 3), (np.int64(1), ..., np.int32(-1))),
+    ((0,), slice(None)),
+    ((0,), np.zeros(0, bool)),
+    ((0, 3), np.zeros((0, 3), bool)),
+    ((0, 3), (slice(None), 1)),
+    ((3, 0), 2),
+    ((3, 0), ([0, 0], slice(None))),
+]
+
+
+def add_at(shape: tuple[int, ...], indices: list[Any], code: str = "d") -> Sample:
+    def reference(*arrays: Any) -> Any:
+        out = np.zeros(shape, np.result_type(*arrays))
+        for index, array in zip(indices, arrays, strict=True):
+            np.add.at(out, index, array)
+        return out
+
+    arrays = [numbers(np.empty(shape)[index].shape, code, seed=i) for i, index in enumerate(indices)]
+    return sample(
+        ops.AddAt(shape, np.dtype(code), indices), reference, *arrays, name=" ".join(f"{shape} {indices}".split())
+    )
+
+
+SHAPING: dict[str, list[Sample]] = {
+    "Transpose": shaped(
+        ops.transpose,
+        lambda a, axes: np.swapaxes(a, *(axes or (-2, -1))),
+        ((2, 3), None),
+        ((2, 1, 3), None),
+        ((2, 1, 3), (0, 2)),
+        ((2, 1, 3), (-3, 1)),
+        ((2, 1, 3), (1, 1)),
+        ((4,), (0, 0)),
+        ((1, 1), None),
+        ((0, 3), None),
+        ((3, 0), (0, 1)),
+    ),
+    "Reshape": shaped(
+        ops.reshape,
+        np.reshape,
+        ((2, 3), (3, 2)),
+        ((2, 3), -1),
+        ((2, 3), (-1, 2)),
+        ((2, 3), 6),
+        ((2, 1, 3), (6,)),
+        ((), (1, 1)),
+        ((), ()),
+        ((1, 1), ()),
+        ((0,), (3, 0)),
+        ((0, 3), (0,)),
+        ((3, 0), (0, 5)),
+    ),
+    "BroadcastTo": shaped(
+        ops.broadcast_to,
+        np.broadcast_to,
+        ((3,), (2, 3)),
+        ((2, 1), (2, 3)),
+        ((2, 1, 3), (2, 4, 3)),
+        ((1, 3), (2, 2, 3)),
+        ((), (2, 3)),
+        ((), ()),
+        ((1,), (1,)),
+        ((1,), 3),
+        ((2, 3), (2, 3)),
+        ((3,), (0, 3)),
+        ((1,), (0,)),
+        ((), (0, 3)),
+        ((0,), (2, 0)),
+        ((1, 1), (3, 0)),
+    ),
+    "GetItem": [indexed(*case) for case in INDICES]
+    + [indexed((4,), [0, 0, 2], code) for code in "efglDF"]
+    + [
+        sample(
+            lambda a: a[needle.Tensor([1, 0, 1]), needle.Tensor(2)],
+            lambda a: a[[1, 0, 1], 2],
+            numbers((2, 3)),
+            name="indices in tensors",
+        )
+    ],
+    "AddAt": [
+        add_at((4,), [slice(1, 3)]),
+        add_at((4,), [np.array([0, 0, 2])]),
+        add_at((4,), [np.array([0, 0, 2]), 0, slice(None)]),
+        add_at((2, 3), [(slice(None), np.array([2, 2])), (0, slice(0, 2))]),
+        add_at((2, 3), [np.array([[True, False, True], [False, False, True]])]),
+        add_at((), [()]),
+        add_at((0, 3), [(slice(None), 1)]),
+        add_at((3, 0), [np.array([0, 0])]),
+        add_at((4,), [np.array([0, 0, 2]), 0], "f"),
+        add_at((4,), [np.array([0, 0, 2]), 0], "D"),
+    ],
+}
+
+# ---------------------------------------------------------------------------------------------- choosing, tuples
+
+
+def np_masked(a: Any, mask: Any) -> Any:
+    return np.where(mask, a, a.dtype.type(0))
+
+
+def choosing(shapes: Any, codes: str = "dd") -> Sample:
+    condition = numbers(shapes[0], bool)
+    a, b = numbers(shapes[1], codes[0], seed=1), numbers(shapes[2], codes[1], seed=2)
+    return sample(ops.where, np.where, condition, a, b)
+
+
+def masking(shape: tuple[int, ...], mask_shape: tuple[int, ...], code: str = "d") -> Sample:
+    return sample(ops.masked, np_masked, numbers(shape, code), numbers(mask_shape, bool, seed=1))
+
+
+CHOOSING: dict[str, list[Sample]] = {
+    "Where": [
+        choosing(shapes)
+        for shapes in [
+            ((), (), ()),
+            ((2, 3), (2, 3), (2, 3)),
+            ((2, 1), (3,), ()),
+            ((), (2, 3), (3,)),
+            ((4, 1, 1), (2, 1), (1, 3)),
+            ((0,), (0,), ()),
+            ((1,), (0, 3), (3,)),
+            ((3, 1), (0,), ()),
+        ]
+    ]
+    + [choosing(((2, 3), (2, 3), (3,)), codes) for codes in ["ee", "ff", "fd", "ll", "lf", "DD", "Dd"]]
+    + [
+        sample(lambda a: ops.where(a > 0, a, 0), lambda a: np.where(a > 0, a, 0), numbers((3,), "f"), name="a number"),
+        sample(
+            ops.where,
+            np.where,
+            np.array([True, False, True, False]),
+            np.array([NAN, INF, 1.0, NAN]),
+            np.array([INF, 2.0, NAN, -INF]),
+            name="special",
+            smooth=False,
+        ),
+    ],
+    "Masked": [
+        masking(*shapes)
+        for shapes in [
+            ((), ()),
+            ((4,), (4,)),
+            ((2, 3), (2, 3)),
+            ((2, 3), (3,)),
+            ((3,), (2, 3)),
+            ((0, 3), (0, 3)),
+            ((3, 0), (1,)),
+        ]
+    ]
+    + [masking((2, 3), (2, 3), code) for code in "efglDF"]
+    + [
+        sample(
+            ops.masked,
+            np_masked,
+            np.array([NAN, INF, -0.0, NAN]),
+            np.array([False, False, True, True]),
+            name="special",
+            smooth=False,
+        )
+    ],
+}
+
+
+def member(index: int, *shapes: tuple[int, ...], codes: str = "ddd") -> Sample:
+    arrays = [numbers(shape, code, seed=i) for i, (shape, code) in enumerate(zip(shapes, codes, strict=False))]
+    return sample(
+        lambda *tensors: ops.make_tuple(*tensors)[index],
+        lambda *members: members[index].copy(),
+        *arrays,
+        name=f"[{index}]",
+    )
+
+
+def together(*arrays: Any) -> Sample:
+    return sample(ops.make_tuple, lambda *members: tuple(m.copy() for m in members), *arrays)
+
+
+TUPLES: dict[str, list[Sample]] = {
+    "MakeTensorTuple": [
+        together(numbers((2, 3))),
+        together(numbers((2, 3)), numbers(()), numbers((0, 3))),
+        together(numbers((1,), "f"), numbers((3,), "l"), numbers((2,), "D")),
+        together(numbers((3, 0)), numbers((2,), "e")),
+    ],
+    "TupleGetItem": [
+        member(0, (2, 3)),
+        member(1, (2, 3), (), (0, 3)),
+        member(-1, (2, 3), (), (0, 3)),
+        member(-2, (3, 0), (1,), (2,)),
+        member(1, (2,), (3,), codes="fl"),
+        member(1, (2,), (3,), codes="De"),
+    ],
+    "SoftmaxLoss": loss_samples(),
+}
+
+# ---------------------------------------------------------------------------------------------- without a gradient
+
+COMPARED = np.array([[1.0, 2.0, NAN], [INF, -0.0, 3.0]]), np.array([1.0, 3.0, NAN])
+COMPARISONS = [
+    (ops.equal, np.equal),
+    (ops.not_equal, np.not_equal),
+    (ops.less, np.less),
+    (ops.less_equal, np.less_equal),
+    (ops.greater, np.greater),
+    (ops.greater_equal, np.greater_equal),
+]
+BITS = [
+    (lambda a, b: a & b, np.bitwise_and),
+    (lambda a, b: a | b, np.bitwise_or),
+    (lambda a, b: a ^ b, np.bitwise_xor),
+]
+
+DISCRETE: dict[str, list[Sample]] = {
+    "Discrete": [
+        *[sample(f, g, *COMPARED, name=g.__name__) for f, g in COMPARISONS],
+        *[
+            sample(lambda a, f=f: f(a, 2), lambda a, g=g: g(a, 2), np.array([1, 2, 3]), name=f"{g.__name__} 2")
+            for f, g in COMPARISONS
+        ],
+        *[sample(f, g, numbers(s), numbers(t)) for f, g in COMPARISONS[:1] for s, t in BROADCAST],
+        *[sample(f, g, np.array([True, False]), np.array([[True], [False]])) for f, g in BITS],
+        *[sample(f, g, np.array([12, 10]), np.array([10, 6]), name=g.__name__) for f, g in BITS],
+        sample(lambda a, b: a << b, np.left_shift, np.array([3, 5]), np.array([2, 1])),
+        sample(lambda a, b: a >> b, np.right_shift, np.array([12, -5]), np.array([2, 1])),
+        sample(lambda a: ~a, np.invert, np.array([True, False])),
+        sample(lambda a: ~a, np.invert, np.array([3, 0, -1])),
+        sample(lambda a: 6 & a, lambda a: 6 & a, np.array([3, 5, 12])),
+    ]
+}
+
+SAMPLES: dict[str, list[Sample]] = {
+    **ARITHMETIC,
+    **ELEMENTWISE,
+    **POWERS,
+    **REDUCTIONS,
+    "MatMul": MATMUL,
+    **SHAPING,
+    **CHOOSING,
+    **TUPLES,
+    **DISCRETE,
+}

@@ -1,0 +1,145 @@
+"""Names: what Tensor declares is what it has, what the ops define is exported, and importing brings in nothing else."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import needle
+import pytest
+from needle import Op, Tensor, TensorTuple, autograd, ops
+from needle.ops import binding
+
+
+def declared(cls: str) -> dict[str, ast.FunctionDef]:
+    """What a class declares under `if TYPE_CHECKING:`."""
+    tree = ast.parse(Path(autograd.__file__).read_text())
+    (found,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cls]
+    blocks = [
+        node
+        for node in found.body
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    ]
+    functions = [node for block in blocks for node in block.body]
+    assert functions
+    assert all(isinstance(node, ast.FunctionDef) for node in functions)
+    assert len({node.name for node in functions}) == len(functions)
+    return {node.name: node for node in functions}
+
+
+def test_tensor_declares_what_the_tables_bind():
+    tables = {**binding.OPERATORS, **binding.METHODS}
+    assert len(tables) == len(binding.OPERATORS) + len(binding.METHODS)
+    assert sorted(declared("Tensor")) == sorted(tables)
+
+
+def test_every_operator_and_method_is_bound():
+    for name, bound in {**binding.OPERATORS, **binding.METHODS}.items():
+        assert vars(Tensor)[name] is bound
+    for name in declared("TensorTuple"):
+        assert callable(vars(TensorTuple)[name])
+
+
+def test_declared_properties_are_properties():
+    for name, function in declared("Tensor").items():
+        is_declared = any(isinstance(d, ast.Name) and d.id == "property" for d in function.decorator_list)
+        assert is_declared == isinstance(vars(Tensor)[name], property)
+
+
+def test_declared_parameters_are_those_of_the_function():
+    def shape(parameters: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        return [(kind, "self" if i == 0 else name) for i, (kind, name) in enumerate(parameters)]
+
+    for name in binding.METHODS:
+        bound = vars(Tensor)[name]
+        if isinstance(bound, property):
+            continue
+        arguments = declared("Tensor")[name].args
+        said = [("positional", a.arg) for a in arguments.args]
+        said += [("rest", arguments.vararg.arg)] if arguments.vararg else []
+        said += [("keyword", a.arg) for a in arguments.kwonlyargs]
+        kinds = {"POSITIONAL_OR_KEYWORD": "positional", "VAR_POSITIONAL": "rest", "KEYWORD_ONLY": "keyword"}
+        has = [(kinds[p.kind.name], p.name) for p in inspect.signature(bound).parameters.values()]
+        if name == "matmul":  # the public function, whose operands are a and b
+            has = [(kind, {"b": "other"}.get(parameter, parameter)) for kind, parameter in has]
+        assert shape(said) == shape(has), name
+
+
+REFLECTED = {"add", "sub", "mul", "truediv", "floordiv", "mod", "divmod", "pow", "matmul"}
+REFLECTED |= {"and", "or", "xor", "lshift", "rshift"}
+
+
+@pytest.mark.parametrize("name", sorted(REFLECTED))
+def test_every_operator_has_its_reflection(name):
+    assert {f"__{name}__", f"__r{name}__"} <= set(binding.OPERATORS)
+
+
+def modules() -> list[types.ModuleType]:
+    return [m for name, m in sys.modules.items() if name.startswith("needle.ops.")]
+
+
+def test_every_op_class_is_exported():
+    classes = {
+        cls.__name__: cls
+        for module in modules()
+        for cls in vars(module).values()
+        if isinstance(cls, type) and issubclass(cls, Op) and cls.compute is not Op.compute
+        if cls.__module__ == module.__name__
+    }
+    assert len(classes) > 40
+    assert [name for name, cls in sorted(classes.items()) if getattr(ops, name, None) is not cls] == []
+
+
+def test_every_op_says_what_it_is():
+    for module in modules():
+        assert module.__doc__
+    for name, value in vars(ops).items():
+        if inspect.isfunction(value):
+            assert value.__doc__, name
+
+
+def test_the_functions_of_ops_are_those_of_needle():
+    public = {name for name, value in vars(ops).items() if inspect.isfunction(value)}
+    internal = {"zero_safe_multiply"}
+    assert sorted(public - internal - set(vars(needle))) == []
+    for name in public - internal:
+        assert getattr(needle, name) is getattr(ops, name)
+
+
+COURSE = """
+EWiseAdd AddScalar EWiseMul MulScalar EWisePow PowerScalar EWiseDiv DivScalar Transpose Reshape BroadcastTo Summation
+MatMul Negate Log Exp Sin Cos Tanh Sqrt ReLU Max LogSumExp LogSoftmax MakeTensorTuple TupleGetItem GetItem
+add add_scalar multiply mul_scalar power power_scalar divide divide_scalar transpose reshape broadcast_to summation
+matmul negate log exp sin cos tanh sqrt relu logsumexp logsoftmax make_tuple tuple_get_item
+"""
+ENGINE = """
+Op TensorOp TensorTupleOp Value Tensor TensorTuple find_topo_sort compute_gradient_of_variables no_grad LAZY_MODE
+TENSOR_COUNTER
+"""
+PACKAGE = "Device cpu all_devices Tensor no_grad"
+
+
+@pytest.mark.parametrize(("module", "names"), [(ops, COURSE), (autograd, ENGINE), (needle, PACKAGE)])
+def test_the_courses_names_are_there(module, names):
+    wanted = names.split()
+    assert [name for name in wanted if not hasattr(module, name)] == []
+
+
+def imported(statement: str) -> set[str]:
+    code = f"{statement}; import sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_importing_needle_imports_nothing_but_numpy():
+    place = Path(needle.__file__).parents[1]
+    path = f"import sys; sys.path.insert(0, {str(place)!r})"
+    added = imported(f"{path}; import needle") - imported(f"{path}; import numpy")
+    foreign = {name.split(".")[0] for name in added} - set(sys.stdlib_module_names)
+    assert foreign == {"needle"}
+    heavy = {"asyncio", "concurrent", "email", "http", "logging", "multiprocessing", "subprocess", "unittest", "urllib"}
+    assert sorted(name for name in added if name.split(".")[0] in heavy) == []
