@@ -116,6 +116,10 @@ class Op:
     transpose: str | None = None
     makes: type[Any]
     """The class of the output."""
+    elementwise: bool = False
+    """Whether an output element depends only on the input elements at its place."""
+    moves: bool = False
+    """Whether `gradient` only moves elements to other places: it then takes a mask to where its elements go, too."""
     takes_out: bool = False
     """Whether `compute` takes `out=`, as ufuncs do: element-wise operations."""
     _facts: tuple[Any, bool, type[Any], str | None, bool]
@@ -193,7 +197,8 @@ class Op:
         adjoints = _one_each(self, self.gradient(out_grad, node), node.inputs)
         fitted = [None if g is None else _fit(g, a, self) for a, g in zip(node.inputs, adjoints, strict=True)]
         pairs = zip(node.inputs, fitted, strict=True)
-        return tuple(_Sum(g).total(a, record=True) if isinstance(g, Part) else g for a, g in pairs)
+        whole = [_Sum(g).total(a, record=True) if isinstance(g, Part) else g for a, g in pairs]
+        return tuple(g.adjoint if type(g) is Branch else g for g in whole)
 
     def __repr__(self) -> str:
         return type(self).__name__
@@ -215,6 +220,10 @@ def _fit(adjoint: Any, value: Value, op: Op) -> Any:
     """The adjoint in the value's own shape and dtype: the one place where broadcasting is undone."""
     if isinstance(adjoint, Part) or isinstance(value, TensorTuple):
         return adjoint
+    if type(adjoint) is Branch:
+        fitted = _fit(adjoint.adjoint, value, op)
+        same = fitted is not None and fitted.shape == adjoint.mask.shape
+        return Branch(fitted, adjoint.mask) if same else fitted
     if not isinstance(adjoint, Tensor):
         raise TypeError(
             f"{type(op).__name__}.gradient returned a {type(adjoint).__name__} where a Tensor is needed; "
@@ -708,6 +717,7 @@ class Tensor(Value):
         def relu(self) -> Tensor: ...
         def abs(self) -> Tensor: ...
         def conj(self) -> Tensor: ...
+        def masked(self, mask: TensorLike) -> Tensor: ...
         def astype(self, dtype: Any) -> Tensor: ...
         @property
         def real(self) -> Tensor: ...
@@ -865,13 +875,49 @@ ZERO = Part(None, None)
 """Reached, but by no path along which anything changes: a zero of the value's shape."""
 
 
+class Branch:
+    """An adjoint that is structurally zero outside of a mask, because that part of the value was not chosen.
+
+    What it is multiplied with further on may be infinite or NaN there, and must not make the zero a NaN: so the mask
+    goes along with the adjoint, and each element-wise rule that the adjoint passes through is masked again.
+    """
+
+    __slots__ = ("adjoint", "mask")
+
+    def __init__(self, adjoint: Tensor, mask: Tensor):
+        self.adjoint = adjoint
+        self.mask = mask
+
+
+def _branch_gradient(op: Op, branch: Branch, node: Any, inputs: tuple[Value, ...]) -> tuple[Any, ...]:
+    """`gradient`, masked again where the op is element-wise; through other ops the mask goes only if they move it."""
+    mask = branch.mask
+    with np.errstate(all="ignore"):  # about elements that are not used
+        returned = _one_each(op, op.gradient(branch.adjoint, node), inputs)
+    if op.elementwise:
+        return tuple(_masked_again(g, mask) for g in returned)
+    if op.moves:
+        masks = _one_each(op, op.gradient(mask, node), inputs)
+        return tuple(Branch(g, m) if type(g) is Tensor else g for g, m in zip(returned, masks, strict=True))
+    return returned
+
+
+def _masked_again(adjoint: Any, mask: Tensor) -> Any:
+    if type(adjoint) is Branch:
+        return Branch(adjoint.adjoint.masked(mask), adjoint.mask & mask)
+    if type(adjoint) is Tensor and adjoint.shape == mask.shape:
+        return Branch(adjoint.masked(mask), mask)
+    return adjoint
+
+
 class _Sum:
     """The adjoints that have reached one value so far."""
 
-    __slots__ = ("dense", "owned", "parts")
+    __slots__ = ("dense", "mask", "owned", "parts")
 
     def __init__(self, first: Any):
         self.dense: Any = None
+        self.mask: Any = None
         self.owned = False
         self.parts: list[Any] = []
         self.add(first)
@@ -879,9 +925,15 @@ class _Sum:
     def add(self, adjoint: Any) -> None:
         if isinstance(adjoint, Part):
             self.parts.append(adjoint)
-        elif self.dense is None:
-            self.dense = adjoint
-        elif self.owned and type(adjoint) is ndarray:
+            return
+        mask = None
+        if type(adjoint) is Branch:
+            mask, adjoint = adjoint.mask, adjoint.adjoint if is_recording() else adjoint.adjoint._array
+        if self.dense is None:
+            self.dense, self.mask = adjoint, mask
+            return
+        self.mask = None if mask is None or self.mask is None else self.mask | mask
+        if self.owned and type(adjoint) is ndarray:
             np.add(self.dense, adjoint, out=self.dense)
         else:
             self.dense = as_array(self.dense + adjoint)
@@ -894,6 +946,8 @@ class _Sum:
             if type(total) is tuple:
                 return total
             self.add(total if record else total._array)
+        if self.mask is not None:
+            return Branch(self.dense if record else constant(self.dense), self.mask)
         return self.dense
 
 
@@ -924,8 +978,13 @@ def _sweep(
             adjoint = take(node, None)
             if adjoint is None:
                 continue
-            if type(adjoint) is _Sum:
-                adjoint = adjoint.total(node, record)
+            branch = None
+            if type(adjoint) is not ndarray:
+                if type(adjoint) is _Sum:
+                    adjoint = adjoint.total(node, record)
+                if type(adjoint) is Branch:
+                    branch = adjoint
+                    adjoint = branch.adjoint if record else branch.adjoint._array
             inputs = node.inputs
             if node in kept if kept else node._grad is not None or not inputs:
                 found.append((node, adjoint))
@@ -940,7 +999,9 @@ def _sweep(
                         break
             op = node.op
             compute, _, _, transpose, _ = op._facts
-            if transpose is None or record:
+            if branch is not None:
+                returned = _branch_gradient(op, branch, node, inputs)
+            elif transpose is None or record:
                 returned = op.gradient(constant(adjoint) if type(adjoint) is ndarray else adjoint, node)
                 if type(returned) is not tuple or len(returned) != len(inputs):
                     returned = _one_each(op, returned, inputs)
@@ -961,8 +1022,9 @@ def _sweep(
                         g = have
                 elif transpose is not None and type(g) is ndarray:
                     have = g
-                else:  # a Part, or something that _fit refuses
-                    _add(adjoints, a, _fit(g, a, op))
+                else:  # a Part or a Branch, or something that _fit refuses
+                    g = _fit(g, a, op)
+                    _add(adjoints, a, g._array if type(g) is Tensor and not record else g)
                     continue
                 need = a._array
                 if have.shape != need.shape or have.dtype is not need.dtype:
@@ -1216,7 +1278,7 @@ class _GradientOf(TensorOp):
             for view, variable in zip(nodes, variables, strict=True):
                 adjoint = totals[variable]
                 if type(adjoint) is _Sum:
-                    adjoint = adjoint.total(variable, True)
+                    adjoint = adjoint.total(variable, record=True)
                 if adjoint.dtype.kind == "c":
                     adjoint = adjoint.conj()
                 inputs[id(view.op)] = view.inputs = (adjoint, *leaves)

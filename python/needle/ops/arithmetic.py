@@ -22,6 +22,7 @@ class AddScalar(ScalarOp):
     __slots__ = ()
     ufunc, saves = "add", ()
     transpose = "identity"
+
     def compute(self, a: Any, out: Any = None) -> Any:
         return np.add(a, self.scalar, out=self.memory(out))
 
@@ -100,6 +101,7 @@ class MulScalar(ScalarOp, Linear):
     __slots__ = ()
     ufunc, saves = "multiply", ()
     transpose = "itself"
+
     def compute(self, a: Any, out: Any = None) -> Any:
         return np.multiply(a, self.scalar, out=self.memory(out))
 
@@ -133,6 +135,7 @@ class DivScalar(ScalarOp, Linear):
     __slots__ = ()
     ufunc, saves = "divide", ()
     transpose = "itself"
+
     def compute(self, a: Any, out: Any = None) -> Any:
         return np.divide(a, self.scalar, out=self.memory(out))
 
@@ -145,6 +148,7 @@ class RDivScalar(ScalarOp):
 
     __slots__ = ()
     ufunc, saves = "divide", ("inputs", "output")
+
     def compute(self, a: Any, out: Any = None) -> Any:
         return np.divide(self.scalar, a, out=self.memory(out))
 

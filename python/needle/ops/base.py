@@ -25,7 +25,7 @@ class Elementwise(TensorOp):
     forward rule, too. `ufunc` names the NumPy ufunc that computes it; it is `compute` unless a class has its own."""
 
     __slots__ = ()
-    takes_out = True
+    elementwise = takes_out = True
     ufunc: str
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -73,6 +73,7 @@ METHODS: dict[str, Any] = {
     "relu": elementwise.relu,
     "abs": elementwise.absolute,
     "conj": dtypes.conj,
+    "masked": selection.masked,
     "astype": dtypes.astype,
     "real": property(dtypes.real),
     "T": property(shape.full_transpose),

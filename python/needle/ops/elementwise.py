@@ -8,7 +8,7 @@ import numpy as np
 
 from ..autograd import ZERO, Tensor
 from .base import Elementwise
-from .selection import masked, where
+from .selection import branch, where
 
 
 class Exp(Elementwise):
@@ -90,7 +90,7 @@ class ReLU(Elementwise):
         return np.maximum(a, 0, out=out)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return masked(out_grad, node > 0)
+        return branch(out_grad, node > 0)
 
 
 def relu(a: Any) -> Tensor:

@@ -22,7 +22,7 @@ def expand(reduced: Tensor, shape: tuple[int, ...], axes: Axes) -> Tensor:
 
 
 class Summation(Linear):
-    saves = ()
+    saves, moves = (), True
     __slots__ = ("axes", "keepdims")
 
     def __init__(self, axes: Axes = None, keepdims: bool = False):

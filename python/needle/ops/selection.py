@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor, TensorOp, as_value, constant, explain, wanted
+from ..autograd import Branch, Tensor, TensorOp, as_value, constant, explain, wanted
 from ..backend import as_array
 from .base import NUMBERS, Elementwise, Linear, operands
 
@@ -33,12 +33,17 @@ class Masked(Linear):
         return np.bitwise_and(a.view(bits), keep, out=keep).view(a.dtype)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return masked(out_grad, node.inputs[1]), None
+        return branch(out_grad, node.inputs[1]), None
 
 
 def masked(a: Any, mask: Any) -> Tensor:
     """a where the boolean mask holds, 0 elsewhere."""
     return MASKED(a, mask)
+
+
+def branch(out_grad: Tensor, mask: Tensor) -> Branch:
+    """For gradient rules: out_grad for what was chosen where the mask holds."""
+    return Branch(masked(out_grad, mask), mask)
 
 
 class Where(Elementwise):
@@ -49,10 +54,11 @@ class Where(Elementwise):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         condition, a, b = node.inputs
+        mask = condition.broadcast_to(out_grad.shape)
         return (
             None,
-            masked(out_grad, condition) if wanted(a) else None,
-            masked(out_grad, ~condition) if wanted(b) else None,
+            branch(out_grad, mask) if wanted(a) else None,
+            branch(out_grad, ~mask) if wanted(b) else None,
         )
 
 

@@ -13,7 +13,7 @@ from .base import Linear
 class Transpose(Linear):
     """Swaps two axes."""
 
-    saves, view = (), True
+    saves, view, moves = (), True, True
     __slots__ = ("axes",)
 
     def __init__(self, axes: tuple[int, int] | None = None):
@@ -37,7 +37,7 @@ def transpose(a: Any, axes: tuple[int, int] | None = None) -> Tensor:
 
 
 class Reshape(Linear):
-    saves, view = (), True
+    saves, view, moves = (), True, True
     __slots__ = ("shape",)
 
     def __init__(self, shape: int | tuple[int, ...]):
@@ -59,7 +59,7 @@ def reshape(a: Any, shape: int | tuple[int, ...]) -> Tensor:
 
 
 class BroadcastTo(Linear):
-    saves, view = (), True
+    saves, view, moves = (), True, True
     __slots__ = ("shape",)
 
     def __init__(self, shape: int | tuple[int, ...]):
