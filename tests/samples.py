@@ -131,6 +131,9 @@ def scalar_samples(function: Any, reference: Any, scalar_kinds: str = "ifc") -> 
 
 ARITHMETIC: dict[str, list[Sample]] = {
     "EWiseAdd": binary(ops.add, np.add, "ee ff gg fd df ef ll lf bb ?f ?l DD Dd FF fD BB"),
+    "AddScaled": binary(
+        lambda a, b: needle.add(a, b, alpha=-0.5), lambda a, b: a + -0.5 * b, "ee ff gg fd df ef ll bf DD fD Df"
+    ),
     "EWiseSub": binary(EWiseSub(), np.subtract, "ee ff fd ll lf DD fD"),
     "EWiseMul": binary(ops.multiply, np.multiply, "ee ff gg fd df ef ll lf bf ?f DD Dd FF fD"),
     "EWiseDiv": binary(ops.divide, np.divide, "ee ff gg fd df ef ll lf DD Dd FF fD"),

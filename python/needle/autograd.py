@@ -890,16 +890,14 @@ class Branch:
 
 
 def _branch_gradient(op: Op, branch: Branch, node: Any, inputs: tuple[Value, ...]) -> tuple[Any, ...]:
-    """`gradient`, masked again where the op is element-wise; through other ops the mask goes only if they move it."""
+    """`gradient` of an op that is element-wise, masked again, or that only moves elements, and the mask with them."""
     mask = branch.mask
     with np.errstate(all="ignore"):  # about elements that are not used
         returned = _one_each(op, op.gradient(branch.adjoint, node), inputs)
     if op.elementwise:
         return tuple(_masked_again(g, mask) for g in returned)
-    if op.moves:
-        masks = _one_each(op, op.gradient(mask, node), inputs)
-        return tuple(Branch(g, m) if type(g) is Tensor else g for g, m in zip(returned, masks, strict=True))
-    return returned
+    masks = _one_each(op, op.gradient(mask, node), inputs)
+    return tuple(Branch(g, m) if type(g) is Tensor else g for g, m in zip(returned, masks, strict=True))
 
 
 def _masked_again(adjoint: Any, mask: Tensor) -> Any:
@@ -999,7 +997,7 @@ def _sweep(
                         break
             op = node.op
             compute, _, _, transpose, _ = op._facts
-            if branch is not None:
+            if branch is not None and (op.elementwise or op.moves):
                 returned = _branch_gradient(op, branch, node, inputs)
             elif transpose is None or record:
                 returned = op.gradient(constant(adjoint) if type(adjoint) is ndarray else adjoint, node)

@@ -2,6 +2,7 @@
 
 from . import binding as binding  # puts Python's operators and methods onto Tensor
 from .arithmetic import AddScalar as AddScalar
+from .arithmetic import AddScaled as AddScaled
 from .arithmetic import DivScalar as DivScalar
 from .arithmetic import EWiseAdd as EWiseAdd
 from .arithmetic import EWiseDiv as EWiseDiv

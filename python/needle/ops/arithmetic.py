@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import ZERO, Tensor, as_value, is_recorded, wanted
+from ..pool import SMALLEST, result_of
 from .base import NUMBERS, Bilinear, Elementwise, Linear, ScalarOp, operands
 
 
@@ -30,8 +31,30 @@ class AddScalar(ScalarOp):
         return (out_grad,)
 
 
-def add(a: Any, b: Any) -> Tensor:
-    """a + b."""
+class AddScaled(Linear):
+    """a + alpha * b in one new array: what an optimizer's step is made of."""
+
+    saves = ()
+    __slots__ = ("alpha",)
+
+    def __init__(self, alpha: Any):
+        self.alpha = alpha
+
+    def compute(self, a: Any, b: Any) -> Any:
+        large = b.nbytes >= SMALLEST and type(self.alpha) is not complex
+        out = np.multiply(b, self.alpha, out=result_of((b,)) if large else None)
+        if out.shape == np.shape(a) and out.ndim and np.result_type(out, a) == out.dtype:
+            return np.add(a, out, out=out)
+        return np.add(a, out)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad, out_grad * self.alpha if wanted(node.inputs[1]) else None
+
+
+def add(a: Any, b: Any, *, alpha: Any = 1) -> Tensor:
+    """a + b, or a + alpha * b for a Python number alpha, in less memory and time than the two operations."""
+    if alpha != 1:
+        return AddScaled(alpha)(*operands(a, b))
     if type(b) in NUMBERS and type(a) not in NUMBERS:
         return AddScalar(b)(a)
     if type(a) in NUMBERS and type(b) not in NUMBERS:

@@ -9,7 +9,7 @@ import numpy as np
 from ..autograd import Tensor, wanted
 from ..pool import empty
 from .base import Bilinear
-from .shape import transpose
+from .shape import SWAP_LAST
 
 
 class MatMul(Bilinear):
@@ -41,11 +41,11 @@ class MatMul(Bilinear):
             return self._vector_gradient(out_grad, a, b)
         by_a = by_b = None
         if wanted(a):
-            by_a = out_grad @ transpose(b)
+            by_a = out_grad @ SWAP_LAST(b)
         if wanted(b):
             if b.ndim == 2 and a.ndim > 2 and a.size and out_grad.size:  # summing over the batch is part of the product
                 a, out_grad = a.reshape(-1, a.shape[-1]), out_grad.reshape(-1, out_grad.shape[-1])
-            by_b = transpose(a) @ out_grad
+            by_b = SWAP_LAST(a) @ out_grad
         return by_a, by_b
 
     @staticmethod
@@ -60,10 +60,10 @@ class MatMul(Bilinear):
             g = g.reshape(*g.shape[:-1], 1, g.shape[-1]) if b.ndim > 1 else g.reshape(1, 1)
         by_a = by_b = None
         if wanted(a):
-            by_a = g @ transpose(columns)
+            by_a = g @ SWAP_LAST(columns)
             by_a = by_a.sum(tuple(range(by_a.ndim - 1))) if a.ndim == 1 else by_a
         if wanted(b):
-            by_b = transpose(rows) @ g
+            by_b = SWAP_LAST(rows) @ g
             by_b = by_b.sum((*range(by_b.ndim - 2), by_b.ndim - 1)) if b.ndim == 1 else by_b
         return by_a, by_b
 

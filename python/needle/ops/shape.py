@@ -29,6 +29,9 @@ class Transpose(Linear):
         return Transpose(self.axes)(out_grad)
 
 
+SWAP_LAST = Transpose()
+
+
 def transpose(a: Any, axes: tuple[int, int] | None = None) -> Tensor:
     """a with two axes swapped, the last two by default."""
     if axes is not None and (not isinstance(axes, (tuple, list)) or len(axes) != 2):
