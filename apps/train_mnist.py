@@ -147,7 +147,7 @@ def sgd(weights: list[Tensor], velocities: list[Tensor], lr: float, momentum: fl
     with needle.no_grad():
         for i, w in enumerate(weights):
             velocities[i] = momentum * velocities[i] + gradient(w)
-            w.data = w - lr * velocities[i]
+            w.data = needle.add(w, velocities[i], alpha=-lr)
 
 
 def learning_rate(settings: Settings, progress: float) -> float:

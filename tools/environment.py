@@ -37,7 +37,7 @@ def missing_here(extras: list[str]) -> list[str]:
 
 
 def install(folder: Path, extras: list[str]) -> bool:
-    python = folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    python = str(folder / ("Scripts" if sys.platform == "win32" else "bin") / "python")
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "2"]
     return subprocess.run([*pip, "--editable", f"{ROOT}[{','.join(extras)}]"], check=False).returncode == 0
 

@@ -921,6 +921,9 @@ class _Sum:
         self.add(first)
 
     def add(self, adjoint: Any) -> None:
+        if self.owned and self.mask is None and type(adjoint) is ndarray:  # by far the most frequent case
+            np.add(self.dense, adjoint, out=self.dense)
+            return
         if isinstance(adjoint, Part):
             self.parts.append(adjoint)
             return
@@ -931,11 +934,8 @@ class _Sum:
             self.dense, self.mask = adjoint, mask
             return
         self.mask = None if mask is None or self.mask is None else self.mask | mask
-        if self.owned and type(adjoint) is ndarray:
-            np.add(self.dense, adjoint, out=self.dense)
-        else:
-            self.dense = as_array(self.dense + adjoint)
-            self.owned = True
+        self.dense = as_array(self.dense + adjoint)
+        self.owned = True
 
     def total(self, value: Any, record: bool) -> Any:
         parts = [part for part in self.parts if part is not ZERO]
@@ -1030,7 +1030,11 @@ def _sweep(
                     if g is not None and not record:
                         g = g._array
                 if a in adjoints:
-                    _add(adjoints, a, g)
+                    there = adjoints[a]
+                    if type(there) is _Sum and type(g) is ndarray:
+                        there.add(g)
+                    else:
+                        _add(adjoints, a, g)
                 elif g is not None:
                     adjoints[a] = g
     finally:

@@ -1,14 +1,14 @@
 """Result arrays in memory that is used again.
 
 A fresh array of more than some 100 KiB comes from the operating system page by page, each zeroed at its first touch:
-often more work than the sum or product that fills it. Training asks for the same sizes step after step, so blocks are
-kept, and one is free again as soon as no array refers to it, which its reference count tells.
+often more work than the sum or product that fills it. Training asks for the same sizes step after step, so when such an
+array is gone, its block is kept for the next one of that size, the last one first: it is still in the caches.
 """
 
 from __future__ import annotations
 
 import threading
-from sys import getrefcount
+import weakref
 from typing import Any
 
 import numpy as np
@@ -16,63 +16,56 @@ import numpy as np
 SMALLEST = 1 << 16
 """Bytes from which on a block is worth keeping; below, the allocator itself reuses memory."""
 LIMIT = 1 << 28
-"""Bytes that one thread keeps at most; beyond, blocks in use are left to their arrays, and free ones are dropped."""
+"""Bytes that are kept at most while no array uses them; one more block, and all the others are let go."""
 _ALIGNMENT = 64
-_TRIES = 8
 
 
 class _Block(np.ndarray):
-    """The owner of memory that arrays borrow. A class of its own, so that NumPy and Needle take the borrowing array,
-    not the block, for the one whose memory it is."""
+    """The owner of memory that one array at a time borrows. A class of its own, so that NumPy and Needle take the
+    borrowing array, not the block, for the one whose memory it is: views keep that array alive."""
 
     start: int
     """Where the first aligned byte is."""
+    borrower: weakref.ref[Any] | None
 
 
-def _new_block(nbytes: int) -> _Block:
+_free: dict[int, list[_Block]] = {}
+_free_bytes = 0
+_lock = threading.RLock()  # re-entrant: an array may go, and give its block back, while its own thread holds the lock
+
+
+def _take(nbytes: int) -> _Block:
+    global _free_bytes
+    with _lock:
+        blocks = _free.get(nbytes)
+        if blocks:
+            _free_bytes -= nbytes
+            return blocks.pop()
     block = _Block(nbytes + _ALIGNMENT, np.uint8)
     block.start = -block.ctypes.data % _ALIGNMENT
     return block
 
 
-class _Pool(threading.local):
-    def __init__(self) -> None:
-        self.blocks: dict[int, list[_Block]] = {}
-        self.bytes = 0
-
-    def take(self, nbytes: int) -> _Block:
-        """A block of that size which nothing refers to, kept for the next time."""
-        blocks = self.blocks.get(nbytes)
-        if blocks is None:
-            blocks = self.blocks[nbytes] = []
-        for block in blocks[-_TRIES:]:
-            if getrefcount(block) <= 4:  # the list's, its slice's, this variable's, the argument's
-                return block
-        blocks[:0] = blocks[-_TRIES:]  # all of those are in use: look at others next time
-        del blocks[-_TRIES:]
-        block = _new_block(nbytes)
-        if self.bytes + nbytes > LIMIT:
-            self.drop_free()
-        if self.bytes + nbytes <= LIMIT:
-            blocks.append(block)
-            self.bytes += nbytes
-        return block
-
-    def drop_free(self) -> None:
-        for blocks in self.blocks.values():
-            blocks[:] = [block for block in blocks if getrefcount(block) > 3]
-        self.bytes = sum(nbytes * len(blocks) for nbytes, blocks in self.blocks.items())
-
-
-_pool = _Pool()
+def _give_back(block: _Block, nbytes: int) -> None:
+    global _free_bytes
+    block.borrower = None
+    with _lock:
+        if _free_bytes + nbytes > LIMIT:
+            _free.clear()
+            _free_bytes = 0
+        if nbytes <= LIMIT:
+            _free.setdefault(nbytes, []).append(block)
+            _free_bytes += nbytes
 
 
 def empty(shape: tuple[int, ...], dtype: Any, nbytes: int) -> Any:
     """An uninitialized array of `nbytes` bytes in all, like np.empty; a large one in memory that was used before."""
     if nbytes < SMALLEST:
         return np.empty(shape, dtype)
-    block = _pool.take(nbytes)
-    return np.ndarray(shape, dtype, block, block.start)
+    block = _take(nbytes)
+    array = np.ndarray(shape, dtype, block, block.start)
+    block.borrower = weakref.ref(array, lambda _: _give_back(block, nbytes))
+    return array
 
 
 def result_of(arrays: tuple[Any, ...]) -> Any:

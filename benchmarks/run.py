@@ -1,0 +1,19 @@
+"""All benchmarks, or those named by --only: `python benchmarks/run.py --only mnist_step --rounds 9`."""
+
+import chain
+import deep
+import import_time
+import memory
+import mnist_step
+from harness import main
+
+BENCHMARKS = {
+    "mnist_step": mnist_step.run,
+    "chain": chain.run,
+    "deep": deep.run,
+    "import_time": import_time.run,
+    "memory": memory.run,
+}
+
+if __name__ == "__main__":
+    main(BENCHMARKS)
