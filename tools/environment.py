@@ -60,11 +60,13 @@ def main(folder: Path, extras: list[str]) -> int:
     if install(folder, extras):
         return 0
     missing = missing_here(extras)
-    if missing:
-        print(f"No package index answers, and {sys.executable} itself lacks: {', '.join(missing)}.\n"
+    needed = [name for name in missing if name not in requirements(["apps"])[1:]]
+    if needed:
+        print(f"No package index answers, and {sys.executable} itself lacks: {', '.join(needed)}.\n"
               "Connect once, or install these for that interpreter, and run the same command again.")  # fmt: skip
         return 1
-    print(f"No package index answers: using the packages of {sys.executable}.")
+    print(f"No package index answers: using the packages of {sys.executable}"
+          f"{', without ' + ', '.join(missing) if missing else ''}.")  # fmt: skip
     borrow(folder)
     return 0
 
