@@ -984,10 +984,11 @@ def _sweep(
                     branch = adjoint
                     adjoint = branch.adjoint if record else branch.adjoint._array
             inputs = node.inputs
-            if node in kept if kept else node._grad is not None or not inputs:
-                found.append((node, adjoint))
-            if not inputs:
-                continue
+            if not inputs or node._grad is not None or kept:
+                if not kept or node in kept:
+                    found.append((node, adjoint))
+                if not inputs:
+                    continue
             if handed_out:
                 node = _as_recorded(node, asked)
             elif _assigned and node.saved is not None:
@@ -997,10 +998,11 @@ def _sweep(
                         break
             op = node.op
             compute, _, _, transpose, _ = op._facts
-            if branch is not None and (op.elementwise or op.moves):
-                returned = _branch_gradient(op, branch, node, inputs)
-            elif transpose is None or record:
-                returned = op.gradient(constant(adjoint) if type(adjoint) is ndarray else adjoint, node)
+            if transpose is None or record or branch is not None:
+                if branch is not None and (op.elementwise or op.moves):
+                    returned = _branch_gradient(op, branch, node, inputs)
+                else:
+                    returned = op.gradient(constant(adjoint) if type(adjoint) is ndarray else adjoint, node)
                 if type(returned) is not tuple or len(returned) != len(inputs):
                     returned = _one_each(op, returned, inputs)
             elif transpose == "identity":
@@ -1009,17 +1011,17 @@ def _sweep(
                 returned = (_transposed(compute or op.compute, adjoint),)
             else:
                 (a, b), (x, y) = inputs, node.saved
-                by_b = _transposed(compute, adjoint, x) if b in asked else None
-                returned = (_transposed(compute, adjoint, y) if a in asked else None, by_b)
+                by_b = _transposed(compute, adjoint, x) if b.needs and b in asked else None
+                returned = (_transposed(compute, adjoint, y) if a.needs and a in asked else None, by_b)
             for a, g in zip(inputs, returned):  # noqa: B905 - of equal length by now
-                if g is None or a not in asked:
+                if g is None or not a.needs or (kept and a not in asked):
                     continue
-                if type(g) is Tensor:
+                if type(g) is ndarray and transpose is not None:
+                    have = g
+                elif type(g) is Tensor:
                     have = g._array
                     if not record:
                         g = have
-                elif transpose is not None and type(g) is ndarray:
-                    have = g
                 else:  # a Part or a Branch, or something that _fit refuses
                     g = _fit(g, a, op)
                     _add(adjoints, a, g._array if type(g) is Tensor and not record else g)
