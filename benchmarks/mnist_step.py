@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -75,35 +76,27 @@ def products() -> Work:
     return Work(step, lambda: ())
 
 
-def needle_step() -> Work:
+def _needle(loss_of: Callable[[Any, Any, Any], Any]) -> Work:
     needle = import_module("needle")
     x, _, y, w1, w2 = data()
     X, Y = needle.Tensor(x, requires_grad=False), needle.Tensor(y, requires_grad=False)
     W1, W2 = needle.Tensor(w1), needle.Tensor(w2)
 
     def step() -> None:
-        loss = needle.softmax_loss(needle.relu(X @ W1) @ W2, Y)
+        loss = loss_of(needle, needle.relu(X @ W1) @ W2, Y)
         loss.backward()
         for p in (W1, W2):
             p.data = needle.add(p.data, p.grad.data, alpha=-RATE)
 
     return Work(step, lambda: changes(W1.numpy(), W2.numpy()))
+
+
+def needle_step() -> Work:
+    return _needle(lambda needle, Z, Y: needle.softmax_loss(Z, Y))
 
 
 def needle_composed() -> Work:
-    needle = import_module("needle")
-    x, _, y, w1, w2 = data()
-    X, Y = needle.Tensor(x, requires_grad=False), needle.Tensor(y, requires_grad=False)
-    W1, W2 = needle.Tensor(w1), needle.Tensor(w2)
-
-    def step() -> None:
-        Z = needle.relu(X @ W1) @ W2
-        loss = (needle.logsumexp(Z, 1).sum() - (Z * Y).sum()) / BATCH
-        loss.backward()
-        for p in (W1, W2):
-            p.data = needle.add(p.data, p.grad.data, alpha=-RATE)
-
-    return Work(step, lambda: changes(W1.numpy(), W2.numpy()))
+    return _needle(lambda needle, Z, Y: (needle.logsumexp(Z, 1).sum() - (Z * Y).sum()) / BATCH)
 
 
 def torch_sgd() -> Work:

@@ -156,11 +156,12 @@ class Op:
         if handed_out:
             arrays = tuple([private(array) for array in arrays])
         ufunc, saves_inputs, makes, _, takes_out = self._facts
+        compute: Any = self.compute if ufunc is None else ufunc
         try:
             if takes_out and arrays[0].nbytes >= SMALLEST:
-                out = self.compute(*arrays, out=result_of(arrays))  # type: ignore[call-arg]
+                out = compute(*arrays, out=result_of(arrays))
             else:
-                out = self.compute(*arrays) if ufunc is None else ufunc(*arrays)
+                out = compute(*arrays)
         except (ValueError, TypeError, IndexError, OverflowError) as error:
             explain(error, self, arrays)
         if type(out) is not ndarray:
@@ -961,10 +962,8 @@ def _sweep(
     order, asked = _sort(outputs, differentiable=True)
     kept: set[Value] = set()
     if variables is not None:
-        kept, asked = set(variables), set()
-        for node in order:
-            if node in kept or not asked.isdisjoint(node.inputs):
-                asked.add(node)
+        kept = set(variables)
+        asked = _on_paths_to(kept, order)
     found = []
     adjoints: dict[Value, Any] = {}
     for output, out_grad in zip(outputs, out_grads, strict=True):
@@ -989,13 +988,8 @@ def _sweep(
                     found.append((node, adjoint))
                 if not inputs:
                     continue
-            if handed_out:
+            if handed_out or (_assigned and node.saved is not None and _is_stale(node)):
                 node = _as_recorded(node, asked)
-            elif _assigned and node.saved is not None:
-                for a, array in zip(inputs, node.saved):  # noqa: B905 - made together, when it was recorded
-                    if a._array is not array:
-                        node = _as_recorded(node, asked)
-                        break
             op = node.op
             compute, _, _, transpose, _ = op._facts
             if transpose is None or record or branch is not None:
@@ -1043,6 +1037,20 @@ def _sweep(
         _recording.reset(was_recording)
         _asked.reset(was_asked)
     return found
+
+
+def _on_paths_to(variables: set[Value], order: list[Any]) -> set[Value]:
+    """The variables, and the sorted nodes that were computed from any of them."""
+    asked: set[Value] = set()
+    for node in order:
+        if node in variables or not asked.isdisjoint(node.inputs):
+            asked.add(node)
+    return asked
+
+
+def _is_stale(node: Any) -> bool:
+    """Whether an input was assigned to after this node was computed from it."""
+    return any(a._array is not array for a, array in zip(node.inputs, node.saved, strict=True))
 
 
 def _transposed(compute: Any, *arrays: Any) -> Any:
@@ -1107,8 +1115,8 @@ def _as_recorded(node: Any, asked: set[Value]) -> Any:
     output = node._array
     if handed_out:
         kept, output = [as_recorded(array) for array in kept], as_recorded(output)
-    if output is node._array and all(a._array is array for a, array in zip(node.inputs, kept)):  # noqa: B905
-        return node
+    if output is node._array and all(a._array is array for a, array in zip(node.inputs, kept, strict=False)):
+        return node  # (an op that does not read its inputs keeps none of their arrays)
     inputs = list(node.inputs)
     for i, array in enumerate(kept):
         a = inputs[i]

@@ -34,15 +34,7 @@ class Elementwise(TensorOp):
         super().__init_subclass__(**kwargs)
 
     def hint(self, *arrays: Any) -> str:
-        shapes = [a.shape for a in arrays]
-        try:
-            np.broadcast_shapes(*shapes)
-        except ValueError:
-            return (
-                f"the shapes {' and '.join(map(str, shapes))} do not broadcast: counted from the right, each pair of "
-                "lengths must be equal or have a 1 in it; reshape an operand, or use broadcast_to"
-            )
-        return ""
+        return broadcast_hint(*arrays)
 
 
 class ScalarOp(Elementwise):
@@ -68,6 +60,19 @@ class Bilinear(TensorOp):
     """Linear in each of two inputs: the forward rule is two applications of the op."""
 
     __slots__ = ()
+
+
+def broadcast_hint(*arrays: Any) -> str:
+    """What is wrong with operands whose shapes do not broadcast; "" where they do."""
+    shapes = [a.shape for a in arrays]
+    try:
+        np.broadcast_shapes(*shapes)
+    except ValueError:
+        return (
+            f"the shapes {' and '.join(map(str, shapes))} do not broadcast: counted from the right, each pair of "
+            "lengths must be equal or have a 1 in it; reshape an operand, or use broadcast_to"
+        )
+    return ""
 
 
 def weak(number: Any, like: Any) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..autograd import Branch, Tensor, TensorOp, as_value, constant, explain, wanted
 from ..backend import as_array
-from .base import NUMBERS, Elementwise, Linear, operands
+from .base import NUMBERS, Elementwise, Linear, broadcast_hint, operands
 
 _BITS = {np.dtype(np.float32): np.dtype(np.int32), np.dtype(np.float64): np.dtype(np.int64)}
 
@@ -95,7 +95,7 @@ class Discrete(TensorOp):
         return ufunc(*arrays) if self.scalar is None else ufunc(*arrays, self.scalar)
 
     def hint(self, *arrays: Any) -> str:
-        return Elementwise.hint(self, *arrays)  # type: ignore[arg-type]
+        return broadcast_hint(*arrays)
 
 
 def _discrete(ufunc: str, a: Any, b: Any) -> Tensor:
