@@ -4,7 +4,9 @@ Libraries in one process disturb each other (their thread pools spin while they 
 every contender lives in a process of its own; they take turns, round by round, with a pause in which the last one's
 threads go to sleep; and a ratio is taken within a round, where both met the same conditions. Rounds in which other
 programs kept the processors busy are not counted: two threads that wait for each other on a busy machine can take a
-hundred times as long. Each contender runs as it is installed: its own default threads, its own settings.
+hundred times as long. Each contender runs as it is installed: its own default threads, its own settings, and the kernels
+that its library picks for this processor. An environment that pins NumPy's to those of an older one (OPENBLAS_CORETYPE)
+would hold back some contenders and not the others, so the pins are taken off, unless --keep-kernels is given.
 """
 
 from __future__ import annotations
@@ -43,6 +45,9 @@ LONGEST = 3
 """At most this many times the rounds asked for are run in search of undisturbed ones."""
 PEERS = ("torch", "jax", "autograd", "mygrad")
 NEEDLE = "Needle"
+
+PINS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR", "ONEDNN_MAX_CPU_ISA")
+"""Settings by which a library uses other kernels than those for this processor."""
 
 T = TypeVar("T")
 _spawn = multiprocessing.get_context("spawn")
@@ -329,7 +334,7 @@ def surroundings() -> str:
     versions = [f"Python {platform.python_version()}", f"NumPy {np.__version__}"]
     for package in PEERS:
         versions.append(f"{package} {importlib.metadata.version(package) if installed(package) else 'not installed'}")
-    pools = ("OMP_", "OPENBLAS_", "MKL_", "KMP_")
+    pools = ("OMP_", "OPENBLAS_", "MKL_", "KMP_", "ONEDNN_")
     settings = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(pools)]
     return "\n".join([", ".join(versions), f"{os.cpu_count()} cores; {' '.join(settings) or 'default settings'}"])
 
@@ -342,10 +347,14 @@ def main(benchmarks: Mapping[str, Callable[[int], list[Report]]]) -> None:
         parser.add_argument("--only", metavar="NAME", action="append", choices=names, help="one of %(choices)s")
     parser.add_argument("--rounds", metavar="N", type=int, default=ROUNDS, help="turns of each (default %(default)s)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures there, too")
+    parser.add_argument("--keep-kernels", action="store_true", help=f"keep what {', '.join(PINS)} are set to")
     options = parser.parse_args()
+    unpinned = [] if options.keep_kernels else [name for name in PINS if os.environ.pop(name, None) is not None]
     if options.rounds < 2:
         parser.error("--rounds: quartiles need at least 2 rounds")
     print(surroundings())
+    if unpinned:
+        print(f"{', '.join(unpinned)} not passed on: each library picks its kernels for this processor")
     reports: dict[str, list[Report]] = {}
     for name in getattr(options, "only", None) or benchmarks:
         reports[name] = benchmarks[name](options.rounds)

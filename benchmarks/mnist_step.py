@@ -85,8 +85,9 @@ def _needle(loss_of: Callable[[Any, Any, Any], Any]) -> Work:
     def step() -> None:
         loss = loss_of(needle, needle.relu(X @ W1) @ W2, Y)
         loss.backward()
-        for p in (W1, W2):
-            p.data = needle.add(p.data, p.grad.data, alpha=-RATE)
+        with needle.no_grad():
+            for p in (W1, W2):
+                p.data = needle.add(p, p.grad, alpha=-RATE)
 
     return Work(step, lambda: changes(W1.numpy(), W2.numpy()))
 

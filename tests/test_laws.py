@@ -10,7 +10,7 @@ import needle
 import numeric
 import numpy as np
 import pytest
-from needle import Op, Tensor, TensorTuple, autograd, ops
+from needle import Op, Tensor, TensorTuple, autograd, ops, pool
 from numpy.testing import assert_allclose, assert_array_equal
 from samples import NAN, SAMPLES, Sample
 
@@ -305,7 +305,7 @@ def adjoints_by_hand(node: Any, weights: list[Any]) -> tuple[Any, ...]:
 
 @over(DIFFERENTIABLE, is_recorded)
 def test_rule_called_by_hand_gives_what_backward_sets(op, sample):
-    """So an op's `transpose`, by which the sweep takes a short cut, says the same as its rule."""
+    """So an op's `array_gradient`, by which the sweep takes a short cut, says the same as its `gradient`."""
     tensors = tensors_of(sample)
     node = sample.function(*tensors)
     weights = weights_like(values(node))
@@ -341,15 +341,21 @@ def test_an_input_that_needs_no_gradient_changes_nothing_for_the_others(op, samp
         assert_same(found, [*expected[:i], None, *expected[i + 1 :]])
 
 
-TRANSPOSED = [cls.__name__ for cls in op_classes() if cls.transpose is not None]
+ON_ARRAYS = [cls.__name__ for cls in op_classes() if cls.array_gradient is not Op.array_gradient]
 
 
-@over({op: SAMPLES[op] for op in TRANSPOSED})
-def test_transpose_is_one_that_the_sweep_knows(op, sample):
+@over({op: SAMPLES[op] for op in ON_ARRAYS}, is_recorded)
+def test_array_gradient_computes_only_what_is_asked_for(op, sample):
     node = sample.function(*tensors_of(sample))
-    assert node.op.transpose in ["identity", "itself"]
-    if node.op.transpose == "itself":  # linear in each input, so applying it to an adjoint is what the rule does
-        assert node.op.saves == (("inputs",) if len(node.inputs) == 2 else ())
+    weights = weights_like(values(node))
+    out_grad = tuple(weights) if isinstance(node, TensorTuple) else weights[0]
+    for asked in [*({a} for a in node.inputs), set(node.inputs)]:
+        returned = node.op.array_gradient(out_grad, node, asked)
+        if returned is None:
+            continue  # left to `gradient`
+        assert len(returned) == len(node.inputs)
+        if len(node.inputs) > 1:  # the rule of an op with one input is called only if that is asked for
+            assert all(g is None or a in asked for a, g in zip(node.inputs, returned, strict=True))
 
 
 # ------------------------------------------------------------------------------------- what the engine relies on
@@ -399,10 +405,6 @@ def test_out_gives_the_same(op, sample):
         assert_same(a, b)
 
 
-LARGE = 1 << 16
-"""Bytes; results from some such size on are put into memory that is used again."""
-
-
 def can_be_repeated(sample: Sample) -> bool:
     return sample.smooth and is_recorded(sample) and all(a.size for a in sample.arrays)
 
@@ -414,7 +416,7 @@ def test_large_arrays_give_what_small_ones_do(op, sample):
     value = sample.function(*small)
     value.backward(Tensor(weights[0]))
     ndim = max(a.ndim for a in sample.arrays)
-    copies = LARGE // min(a.nbytes for a in sample.arrays) + 3
+    copies = pool.SMALLEST // min(a.nbytes for a in sample.arrays) + 3
 
     def repeated(a: Any) -> Any:
         return np.repeat(a.reshape((1,) * (1 + ndim - a.ndim) + a.shape), copies, axis=0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
 from sys import getrefcount
@@ -106,14 +106,14 @@ class Op:
     tensor operations on `node.inputs` and on `node`, the output. Adjoints are shaped like the output; summing them back
     to a broadcast input's shape, and their dtype, are `gradient_as_tuple`'s matter.
     `saves` says what `gradient` reads ("inputs", "output"), `view` whether the output shares an input's memory.
-    `transpose`, for a linear or bilinear op, says that `gradient` needs no looking at: "identity" if it passes out_grad
-    to every input, "itself" if it is the same op, with out_grad in the place of the input.
+    `array_gradient(out_grad, node, asked)`, optional, is `gradient` on arrays (`node.saved` are the inputs',
+    `node._array` the output's), for sweeps that record nothing: where a benchmark shows that Tensors cost too much. It
+    returns None for inputs that are not in `asked`, and None in all to leave the case to `gradient`.
     """
 
     __slots__ = ()
     saves: tuple[str, ...] = ("inputs", "output")
     view: bool = False
-    transpose: str | None = None
     makes: type[Any]
     """The class of the output."""
     elementwise: bool = False
@@ -122,14 +122,14 @@ class Op:
     """Whether `gradient` only moves elements to other places: it then takes a mask to where its elements go, too."""
     takes_out: bool = False
     """Whether `compute` takes `out=`, as ufuncs do: element-wise operations."""
-    _facts: tuple[Any, bool, type[Any], str | None, bool]
+    _facts: tuple[Any, bool, type[Any], bool]
     """What every call reads, in one look-up: the ufunc if `compute` is one, whether it saves inputs, and the above."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if hasattr(cls, "makes"):
             ufunc = cls.compute if isinstance(cls.compute, np.ufunc) else None
-            cls._facts = ufunc, "inputs" in cls.saves, cls.makes, cls.transpose, cls.takes_out
+            cls._facts = ufunc, "inputs" in cls.saves, cls.makes, cls.takes_out
 
     def __call__(self, *inputs: Any) -> Any:
         """Compute, and record. Every operation comes through here, so it is written flat, for speed."""
@@ -155,7 +155,7 @@ class Op:
             return self(*[as_value(a, self) for a in inputs])
         if handed_out:
             arrays = tuple([private(array) for array in arrays])
-        ufunc, saves_inputs, makes, _, takes_out = self._facts
+        ufunc, saves_inputs, makes, takes_out = self._facts
         compute: Any = self.compute if ufunc is None else ufunc
         try:
             if takes_out and arrays[0].nbytes >= SMALLEST:
@@ -189,6 +189,10 @@ class Op:
             f"{type(self).__name__}.gradient(out_grad, node) is missing: return one adjoint for each of node.inputs"
         )
 
+    def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> tuple[Any, ...] | None:
+        """`gradient` on arrays, for an op that has it; see above."""
+        return None
+
     def hint(self, *arrays: Any) -> str:
         """What is wrong with arrays that `compute` refused, and the fix; "" leaves it to the error's own words."""
         return ""
@@ -198,8 +202,8 @@ class Op:
         adjoints = _one_each(self, self.gradient(out_grad, node), node.inputs)
         fitted = [None if g is None else _fit(g, a, self) for a, g in zip(node.inputs, adjoints, strict=True)]
         pairs = zip(node.inputs, fitted, strict=True)
-        whole = [_Sum(g).total(a, record=True) if isinstance(g, Part) else g for a, g in pairs]
-        return tuple(g.adjoint if type(g) is Branch else g for g in whole)
+        whole = [_total(g, a) for a, g in pairs]
+        return tuple(_unmasked(g) for g in whole)
 
     def __repr__(self) -> str:
         return type(self).__name__
@@ -494,9 +498,11 @@ class Tensor(Value):
         What is computed from detached tensors alone is not recorded, and so brings them no gradient: a penalty like
         `(W * W).sum()` in such a loop needs `W.requires_grad = True` first.
         """
-        tensor = constant(self._array)
-        if tensor._array.dtype.kind != "b":
-            tensor.needs = DETACHED
+        tensor = _new(Tensor)
+        tensor._array = self._array
+        tensor._grad = tensor.op = tensor.saved = None
+        tensor.inputs = ()
+        tensor.needs = CONSTANT if self._array.dtype.kind == "b" else DETACHED
         return tensor
 
     @property
@@ -514,10 +520,12 @@ class Tensor(Value):
                 f"Tensor.data: the new value must have shape {old.shape} and dtype {old.dtype}, got {array.shape} and "
                 f"{array.dtype}; make a new Tensor for another shape, or write value.astype({str(old.dtype)!r})"
             )
-        if isinstance(self.op, _GradientOf):  # x.grad.data = ...: x's gradient is this value now, without a history
-            self.op.variable.grad = constant(array)
-        _remember_assignment(self)
+        key = id(self)
+        if key not in _assigned:
+            _assigned[key] = weakref.ref(self, lambda _: _assigned.pop(key, None))
         if self.op is not None:  # what was recorded lives on as the input of an assignment
+            if type(self.op) is _GradientOf:  # x.grad.data = ...: x's gradient is this value now, without a history
+                self.op.variable.grad = constant(array)
             self.inputs = (_twin(self, old),)
             self.op, self.saved = _ALIAS, None
         self._array = array
@@ -566,7 +574,7 @@ class Tensor(Value):
             raise ValueError(
                 f"Tensor.grad: must have shape {self.shape} and dtype {dtype}, got {array.shape} and {array.dtype}"
             )
-        self._grad = _Gradient(array, None)
+        self._grad = _Gradient(array, ())
 
     def retain_grad(self) -> None:
         """Have `backward()` keep the gradient of this inner tensor, too."""
@@ -798,7 +806,7 @@ def _rebuild(array: Any, needs: int, gradient: Any) -> Tensor:
     tensor = constant(array)
     tensor.needs = needs
     if gradient is not None:
-        tensor._grad = _Gradient(gradient, None)
+        tensor._grad = _Gradient(gradient, ())
     return tensor
 
 
@@ -814,42 +822,62 @@ def __getattr__(name: str) -> Any:
 
 def find_topo_sort(node_list: Sequence[Value]) -> list[Value]:
     """Post-order depth-first sort: every node stands after all of its inputs, which are visited from left to right."""
-    return _sort(node_list, differentiable=False)[0]
+    order: list[Value] = []
+    seen: set[Value] = set()
+    stack: list[Value | None] = list(reversed(node_list))
+    while stack:
+        node = stack.pop()
+        if node is None:  # all inputs of the node beneath are done
+            order.append(stack.pop())  # type: ignore[arg-type]
+        elif node not in seen:
+            seen.add(node)
+            stack += (node, None, *reversed(_inputs_of(node)))
+    return order
 
 
-def _sort(nodes: Sequence[Value], differentiable: bool) -> tuple[list[Any], set[Value]]:
-    """The sort, and the set of what is in it; `differentiable` leaves out what no adjoint can reach."""
-    everything = not differentiable
+def _inputs_of(node: Value) -> tuple[Value, ...]:
+    """A node's inputs; those of a gradient that is differentiated are found out now."""
+    if not node.inputs and type(node.op) is _GradientOf:
+        node.inputs = node.op.replay()
+    return node.inputs
+
+
+def _sort_inner(outputs: Sequence[Value]) -> tuple[list[Any], set[Value]]:
+    """The nodes that adjoints pass through, sorted like `find_topo_sort`, and the set of all that adjoints reach: these
+    and their leaves. It goes down along first inputs without the stack, and unrolls the loop over two, for speed."""
     order: list[Any] = []
     seen: set[Any] = set()
-    stack: list[Any] = list(reversed(nodes))
+    stack: list[Any] = list(outputs)
     pop, push, done, see = stack.pop, stack.append, order.append, seen.add
     while stack:
         node = pop()
-        if node is None:  # all inputs of the node beneath are done
+        if node is None:
             done(pop())
             continue
-        if node in seen:
-            continue
-        see(node)
-        inputs = node.inputs
-        if not inputs:
-            if type(node.op) is not _GradientOf:
-                done(node)
-                continue
-            inputs = node.inputs = node.op.replay()
-        push(node)
-        push(None)
-        if len(inputs) == 2:  # the loop below, unrolled
-            a, b = inputs
-            if everything or b.needs:
-                push(b)
-            if everything or a.needs:
-                push(a)
-        else:
-            for a in reversed(inputs):
-                if everything or a.needs:
-                    push(a)
+        while node not in seen:
+            see(node)
+            inputs = node.inputs
+            if not inputs:
+                if type(node.op) is not _GradientOf:
+                    break
+                inputs = _inputs_of(node)
+            push(node)
+            push(None)
+            if len(inputs) == 2:
+                node, b = inputs
+                if b.needs:
+                    if not node.needs:
+                        node = b
+                        continue
+                    push(b)
+            else:
+                node = inputs[0]
+                if len(inputs) > 2:
+                    for a in inputs[:0:-1]:
+                        if a.needs:
+                            push(a)
+            if not node.needs:
+                break
     return order, seen
 
 
@@ -885,20 +913,113 @@ class Branch:
 
     __slots__ = ("adjoint", "mask")
 
-    def __init__(self, adjoint: Tensor, mask: Tensor):
+    def __init__(self, adjoint: Any, mask: Any):
         self.adjoint = adjoint
         self.mask = mask
 
 
-def _branch_gradient(op: Op, branch: Branch, node: Any, inputs: tuple[Value, ...]) -> tuple[Any, ...]:
-    """`gradient` of an op that is element-wise, masked again, or that only moves elements, and the mask with them."""
-    mask = branch.mask
-    with np.errstate(all="ignore"):  # about elements that are not used
-        returned = _one_each(op, op.gradient(branch.adjoint, node), inputs)
-    if op.elementwise:
-        return tuple(_masked_again(g, mask) for g in returned)
-    masks = _one_each(op, op.gradient(mask, node), inputs)
-    return tuple(Branch(g, m) if type(g) is Tensor else g for g, m in zip(returned, masks, strict=True))
+class _Sum:
+    """The adjoints that have reached one value so far, where they are of several kinds."""
+
+    __slots__ = ("dense", "mask", "parts")
+
+    def __init__(self, first: Any):
+        self.dense: Any = None
+        self.mask: Any = None
+        self.parts: list[Part] = []
+        self.add(first)
+
+    def add(self, adjoint: Any) -> None:
+        if isinstance(adjoint, Part):
+            if adjoint is not ZERO:
+                self.parts.append(adjoint)
+            return
+        mask = None
+        if type(adjoint) is Branch:
+            adjoint, mask = adjoint.adjoint, adjoint.mask
+        if self.dense is None:
+            self.dense, self.mask = adjoint, mask
+            return
+        self.mask = None if mask is None or self.mask is None else self.mask | mask
+        self.dense = as_array(self.dense + adjoint)
+
+    def total(self, value: Any) -> Any:
+        if self.parts or self.dense is None:
+            total = (type(self.parts[0]) if self.parts else Part).total(self.parts, value)
+            if type(total) is tuple:
+                return total
+            self.add(_raw(total) if type(self.dense) is ndarray else total)
+        return self.dense if self.mask is None else Branch(self.dense, self.mask)
+
+
+def _add(adjoints: dict[Value, Any], value: Value, adjoint: Any) -> None:
+    there = adjoints.get(value)
+    if there is None:
+        adjoints[value] = adjoint
+    else:
+        if type(there) is not _Sum:
+            there = adjoints[value] = _Sum(there)
+        there.add(adjoint)
+
+
+def _total(adjoint: Any, value: Value) -> Any:
+    """A complete adjoint as what a rule takes: all parts put together."""
+    if type(adjoint) is _Sum:
+        return adjoint.total(value)
+    return adjoint.total([adjoint], value) if isinstance(adjoint, Part) else adjoint
+
+
+def _raw(adjoint: Any) -> Any:
+    """An adjoint without the Tensors around its arrays."""
+    if type(adjoint) is Tensor:
+        return adjoint._array
+    if type(adjoint) is Branch:
+        return Branch(_raw(adjoint.adjoint), _raw(adjoint.mask))
+    return tuple([_raw(a) for a in adjoint]) if type(adjoint) is tuple else adjoint
+
+
+def _cooked(adjoint: Any) -> Any:
+    """An adjoint with Tensors around its arrays."""
+    if type(adjoint) is ndarray:
+        return constant(adjoint)
+    if type(adjoint) is Branch:
+        return Branch(_cooked(adjoint.adjoint), _cooked(adjoint.mask))
+    return tuple([_cooked(a) for a in adjoint]) if type(adjoint) is tuple else adjoint
+
+
+def branch_of(adjoint: Any, mask: Any, value: Value) -> Any:
+    """For `array_gradient`: the adjoint of a value that was chosen where the mask holds, masked already. The mask only
+    goes along if the op that made the value passes it on."""
+    op = value.op
+    return Branch(adjoint, mask) if op is not None and (op.elementwise or op.moves) else adjoint
+
+
+def _unmasked(adjoint: Any) -> Any:
+    return adjoint.adjoint if type(adjoint) is Branch else adjoint
+
+
+def _carries_mask(op: Op, adjoint: Any) -> bool:
+    """Whether the op's inputs have an element for each of the mask's: else the mask ends here."""
+    return type(adjoint) is Branch and (op.elementwise or op.moves)
+
+
+def _apply_rule(op: Op, adjoint: Any, node: Any) -> tuple[Any, ...]:
+    """The op's `gradient`, on Tensors: one adjoint an input, in its shape and dtype."""
+    inputs = node.inputs
+    if not _carries_mask(op, adjoint):
+        returned = op.gradient(_unmasked(adjoint), node)
+        if type(returned) is not tuple or len(returned) != len(inputs):
+            returned = _one_each(op, returned, inputs)
+    else:
+        mask = adjoint.mask
+        with np.errstate(all="ignore"):  # about elements that are not used
+            returned = _one_each(op, op.gradient(adjoint.adjoint, node), inputs)
+        if op.elementwise:
+            returned = tuple(_masked_again(g, mask) for g in returned)
+        else:  # it only moves elements, and the mask's with them
+            masks = _one_each(op, op.gradient(mask, node), inputs)
+            returned = tuple(Branch(g, m) if type(g) is Tensor else g for g, m in zip(returned, masks, strict=True))
+    return tuple([None if g is None else _fit(g, a, op) for a, g in zip(inputs, returned, strict=True)])
 
 
 def _masked_again(adjoint: Any, mask: Tensor) -> Any:
@@ -909,141 +1030,115 @@ def _masked_again(adjoint: Any, mask: Tensor) -> Any:
     return adjoint
 
 
-class _Sum:
-    """The adjoints that have reached one value so far."""
-
-    __slots__ = ("dense", "mask", "owned", "parts")
-
-    def __init__(self, first: Any):
-        self.dense: Any = None
-        self.mask: Any = None
-        self.owned = False
-        self.parts: list[Any] = []
-        self.add(first)
-
-    def add(self, adjoint: Any) -> None:
-        if self.owned and self.mask is None and type(adjoint) is ndarray:  # by far the most frequent case
-            np.add(self.dense, adjoint, out=self.dense)
-            return
-        if isinstance(adjoint, Part):
-            self.parts.append(adjoint)
-            return
-        mask = None
-        if type(adjoint) is Branch:
-            mask, adjoint = adjoint.mask, adjoint.adjoint if is_recording() else adjoint.adjoint._array
-        if self.dense is None:
-            self.dense, self.mask = adjoint, mask
-            return
-        self.mask = None if mask is None or self.mask is None else self.mask | mask
-        self.dense = as_array(self.dense + adjoint)
-        self.owned = True
-
-    def total(self, value: Any, record: bool) -> Any:
-        parts = [part for part in self.parts if part is not ZERO]
-        if parts or self.dense is None:
-            total = (type(parts[0]) if parts else Part).total(parts, value)
-            if type(total) is tuple:
-                return total
-            self.add(total if record else total._array)
-        if self.mask is not None:
-            return Branch(self.dense if record else constant(self.dense), self.mask)
-        return self.dense
-
-
-def _sweep(
-    outputs: Sequence[Tensor], out_grads: Sequence[Tensor], variables: Sequence[Tensor] | None, record: bool
-) -> list[tuple[Any, Any]]:
-    """The adjoints of these variables (None: of all leaves, and of tensors that retain theirs), as far as there are.
-
-    Walks the sorted graph backwards; each node's adjoint is complete when it is reached, is handed to the node's rule,
-    and is freed. Adjoints are Tensors where the sweep is recorded. Otherwise they are plain arrays, which become
-    Tensors only for a rule to compute with.
-    """
-    order, asked = _sort(outputs, differentiable=True)
-    kept: set[Value] = set()
-    if variables is not None:
-        kept = set(variables)
-        asked = _on_paths_to(kept, order)
-    found = []
-    adjoints: dict[Value, Any] = {}
-    for output, out_grad in zip(outputs, out_grads, strict=True):
-        _add(adjoints, output, out_grad if record else out_grad._array)
-    take = adjoints.pop
-    was_recording, was_asked = _recording.set(record), _asked.set(asked)
+def _sweep_recorded(adjoints: dict[Value, Any], variables: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """The adjoints of these variables as Tensors that can be differentiated again; see `_sweep`."""
+    order, _ = _sort_inner(list(adjoints))
+    asked = _on_paths_to(variables, order)
+    found = {}
+    was_recording, was_asked = _recording.set(True), _asked.set(asked)
     try:
         for node in reversed(order):
-            adjoint = take(node, None)
+            adjoint = _total(adjoints.pop(node, None), node)
             if adjoint is None:
                 continue
-            branch = None
-            if type(adjoint) is not ndarray:
-                if type(adjoint) is _Sum:
-                    adjoint = adjoint.total(node, record)
-                if type(adjoint) is Branch:
-                    branch = adjoint
-                    adjoint = branch.adjoint if record else branch.adjoint._array
-            inputs = node.inputs
-            if not inputs or node._grad is not None or kept:
-                if not kept or node in kept:
-                    found.append((node, adjoint))
-                if not inputs:
-                    continue
-            if handed_out or (_assigned and node.saved is not None and _is_stale(node)):
-                node = _as_recorded(node, asked)
-            op = node.op
-            compute, _, _, transpose, _ = op._facts
-            if transpose is None or record or branch is not None:
-                if branch is not None and (op.elementwise or op.moves):
-                    returned = _branch_gradient(op, branch, node, inputs)
-                else:
-                    returned = op.gradient(constant(adjoint) if type(adjoint) is ndarray else adjoint, node)
-                if type(returned) is not tuple or len(returned) != len(inputs):
-                    returned = _one_each(op, returned, inputs)
-            elif transpose == "identity":
-                returned = (adjoint,) * len(inputs)
-            elif len(inputs) == 1:
-                returned = (_transposed(compute or op.compute, adjoint),)
-            else:
-                (a, b), (x, y) = inputs, node.saved
-                by_b = _transposed(compute, adjoint, x) if b.needs and b in asked else None
-                returned = (_transposed(compute, adjoint, y) if a.needs and a in asked else None, by_b)
-            for a, g in zip(inputs, returned):  # noqa: B905 - of equal length by now
-                if g is None or not a.needs or (kept and a not in asked):
-                    continue
-                if type(g) is ndarray and transpose is not None:
-                    have = g
-                elif type(g) is Tensor:
-                    have = g._array
-                    if not record:
-                        g = have
-                else:  # a Part or a Branch, or something that _fit refuses
-                    g = _fit(g, a, op)
-                    _add(adjoints, a, g._array if type(g) is Tensor and not record else g)
-                    continue
-                need = a._array
-                if have.shape != need.shape or have.dtype is not need.dtype:
-                    g = _fit(g if record else constant(have), a, op)
-                    if g is not None and not record:
-                        g = g._array
-                if a in adjoints:
-                    there = adjoints[a]
-                    if type(there) is _Sum and type(g) is ndarray:
-                        there.add(g)
-                    else:
-                        _add(adjoints, a, g)
-                elif g is not None:
-                    adjoints[a] = g
+            found[node] = adjoint
+            seen = _as_recorded(node, asked)
+            for a, g in zip(node.inputs, _apply_rule(seen.op, adjoint, seen), strict=True):
+                if g is not None and a in asked:
+                    _add(adjoints, a, g)
+        found.update((leaf, _total(adjoint, leaf)) for leaf, adjoint in adjoints.items())
     finally:
         _recording.reset(was_recording)
         _asked.reset(was_asked)
+    return [(v, _unmasked(found[v])) for v in variables if v in found]
+
+
+def _sweep(adjoints: dict[Value, Any], variables: set[Value] | None = None) -> list[tuple[Any, Any]]:
+    """The adjoints of these variables (None: of all leaves, and of tensors that retain theirs), as far as there are.
+
+    Starts from the outputs' `adjoints` and walks the sorted graph backwards; each node's adjoint is complete when it is
+    reached, is handed to the node's rule, and is freed; those of the leaves are left. `_sweep_recorded` above does the
+    same in the fewest words. Here nothing is recorded, so adjoints are plain arrays, an op that has an `array_gradient`
+    computes with them, and the loop is written flat, for speed.
+    """
+    order, asked = _sort_inner(list(adjoints))
+    if variables is not None:
+        asked = _on_paths_to(variables, order)
+    found = []
+    summed: set[Value] = set()  # values whose adjoint is a sum that nothing else holds: it is added to in place
+    take = adjoints.pop
+    for node in reversed(order):
+        adjoint = take(node, None)
+        array = adjoint
+        if type(adjoint) is not ndarray:
+            if adjoint is None:
+                continue
+            adjoint = _raw(_total(adjoint, node))
+            array = _unmasked(adjoint)
+        if node._grad is not None if variables is None else node in variables:
+            found.append((node, array))
+        op, inputs = node.op, node.inputs
+        if handed_out:
+            node = _as_recorded(node, asked)
+        returned = None
+        if array is adjoint or not _carries_mask(op, adjoint):
+            returned = op.array_gradient(array, node, asked)
+        if returned is None:
+            if _assigned and node.saved is not None and _is_stale(node):
+                node = _as_recorded(node, asked)
+            returned = _apply_rule_to_arrays(op, adjoint, node, asked)
+        for a, g in zip(inputs, returned):  # noqa: B905 - of equal length by now
+            if g is None:
+                continue
+            need = a._array
+            if type(g) is not ndarray or g.shape != need.shape or g.dtype is not need.dtype:
+                g = _fitted(g, a, op)
+                if g is None:
+                    continue
+            if a not in adjoints:
+                adjoints[a] = g
+                continue
+            there = adjoints[a]
+            if type(g) is not ndarray or type(there) is not ndarray:
+                _add(adjoints, a, g)
+            elif a in summed:
+                np.add(there, g, there)
+            else:
+                summed.add(a)
+                adjoints[a] = as_array(there + g)
+    while adjoints:
+        leaf, adjoint = adjoints.popitem()
+        if variables is None or leaf in variables:
+            found.append((leaf, adjoint if type(adjoint) is ndarray else _unmasked(_raw(_total(adjoint, leaf)))))
     return found
 
 
-def _on_paths_to(variables: set[Value], order: list[Any]) -> set[Value]:
+def _apply_rule_to_arrays(op: Op, adjoint: Any, node: Any, asked: set[Value]) -> list[Any]:
+    """`_apply_rule`, unrecorded, for the inputs that are asked for."""
+    was_recording, was_asked = _recording.set(False), _asked.set(asked)
+    try:
+        returned = _apply_rule(op, _cooked(adjoint), node)
+    finally:
+        _recording.reset(was_recording)
+        _asked.reset(was_asked)
+    return [_raw(g) if a in asked else None for a, g in zip(node.inputs, returned, strict=True)]
+
+
+def _fitted(adjoint: Any, value: Value, op: Op) -> Any:
+    """An adjoint that is no array of the value's shape and dtype, brought there unless it is of another kind."""
+    if isinstance(adjoint, Part):
+        return adjoint
+    adjoint = as_array(adjoint)
+    array, need = adjoint.adjoint if type(adjoint) is Branch else adjoint, value._array
+    fits = type(array) is ndarray and array.shape == need.shape and array.dtype is need.dtype
+    return adjoint if fits else _raw(_fit(_cooked(adjoint), value, op))
+
+
+def _on_paths_to(variables: Iterable[Value], order: list[Any]) -> set[Value]:
     """The variables, and the sorted nodes that were computed from any of them."""
-    asked: set[Value] = set()
+    asked = set(variables)
     for node in order:
-        if node in variables or not asked.isdisjoint(node.inputs):
+        if not asked.isdisjoint(node.inputs):
             asked.add(node)
     return asked
 
@@ -1053,32 +1148,8 @@ def _is_stale(node: Any) -> bool:
     return any(a._array is not array for a, array in zip(node.inputs, node.saved, strict=True))
 
 
-def _transposed(compute: Any, *arrays: Any) -> Any:
-    """An adjoint from an op that is its own transpose, on the arrays alone: what a Tensor operation costs beside them
-    is most of the time of a small one."""
-    out = compute(*arrays, out=result_of(arrays)) if arrays[0].nbytes >= SMALLEST else compute(*arrays)
-    return out if type(out) is ndarray else as_array(out)
-
-
-def _add(adjoints: dict[Value, Any], value: Value, adjoint: Any) -> None:
-    if adjoint is None:
-        return
-    there = adjoints.get(value)
-    if there is None:
-        adjoints[value] = _Sum(adjoint) if isinstance(adjoint, Part) else adjoint
-    else:
-        if type(there) is not _Sum:
-            there = adjoints[value] = _Sum(there)
-        there.add(adjoint)
-
-
 _assigned: dict[int, weakref.ref[Tensor]] = {}
 """The live tensors that were assigned to: while there are none, no sweep needs to look for changed inputs."""
-
-
-def _remember_assignment(tensor: Tensor) -> None:
-    key = id(tensor)
-    _assigned[key] = weakref.ref(tensor, lambda _: _assigned.pop(key, None))
 
 
 class _Alias(TensorOp):
@@ -1141,40 +1212,64 @@ def compute_gradient_of_variables(output_tensor: Tensor, out_grad: Any = None, a
             f"backward(): this Tensor of shape {output_tensor.shape} needs no gradient, because {why} (or it was "
             "computed under no_grad()); make the inputs with requires_grad=True, or set t.requires_grad = True"
         )
-    seed = _seed(output_tensor, out_grad)
-    past = _Past(output_tensor, None if out_grad is None else seed)
-    found = _sweep([output_tensor], [seed], None, record=False)
+    given = None if out_grad is None else _seed(output_tensor, out_grad)
+    past = _Past(output_tensor, given)
+    pasts = (past,)
+    found = _sweep({output_tensor: _ones_like(output_tensor._array) if given is None else given._array})
     while found:
         variable, adjoint = found.pop()
         if adjoint.dtype.kind == "c":
             adjoint = as_array(adjoint.conj())
-        pasts: tuple[_Past, ...] = (past,)
         array, old = _own(adjoint), variable._grad
         if accumulate and type(old) is _Gradient:
-            array, pasts = as_array(old.array + array), (*old.pasts, past)
-        variable._grad = _Gradient(array, pasts)
+            variable._grad = _Gradient(as_array(old.array + array), (*old.pasts, past))
+        else:
+            variable._grad = _Gradient(array, pasts)
 
 
 def _seed(output: Tensor, out_grad: Any) -> Tensor:
     """The adjoint that a sweep starts from, in the output's shape and gradient dtype."""
     array = output._array
-    dtype = gradient_dtype(array.dtype)
     if out_grad is None:
-        return constant(np.ones_like(array, dtype=dtype, subok=False))
+        return constant(_ones_like(array))
     seed = as_value(out_grad, "backward")
     if seed.shape != array.shape:
         raise ValueError(
             f"backward(): out_grad must have the output's shape {array.shape}, got {seed.shape}; "
             "needle.broadcast_to(out_grad, t.shape) brings it there"
         )
+    dtype = gradient_dtype(array.dtype)
     return seed if seed.dtype == dtype else seed.astype(dtype)
+
+
+_ones: dict[Any, Any] = {}
+"""dtype -> the 0-d 1 of it, from which nearly every sweep starts; read-only."""
+
+
+def _ones_like(array: Any) -> Any:
+    dtype = gradient_dtype(array.dtype)
+    if array.ndim:
+        return np.ones(array.shape, dtype)
+    one = _ones.get(dtype)
+    if one is None:
+        one = _ones[dtype] = np.ones((), dtype)
+        one.flags.writeable = False
+    return one
 
 
 def _own(adjoint: Any) -> Any:
     """The adjoint, copied if anything else holds it: a gradient may be written to without harm elsewhere."""
-    # Its references when nothing does: the caller's variable, the parameter here, getrefcount's own.
-    alone = type(adjoint.base) is not ndarray and getrefcount(adjoint) <= 3
+    alone = type(adjoint.base) is not ndarray and getrefcount(adjoint) <= _ALONE
     return adjoint if alone else adjoint.copy()
+
+
+def _references_when_alone(count: Callable[[Any], int]) -> int:
+    array = np.empty(0)
+    return count(array)
+
+
+# The caller's variable, the parameter, and getrefcount's own; counted, because it is the interpreter's affair.
+_ALONE = _references_when_alone(lambda array: getrefcount(array))  # noqa: PLW0108 - it stands for _own
 
 
 class _Retain:
@@ -1198,12 +1293,11 @@ class _Past:
 
     def source(self) -> tuple[Tensor, Tensor | None] | None:
         """The output and its adjoint; None if they no longer exist."""
-        output = self._output()
+        output, out_grad = self._output(), self._out_grad
         if output is None and self._origin is not None:
             variable, gradient = self._origin[0](), self._origin[1]
             output = None if variable is None else gradient.tensor(variable)
-        out_grad = self._out_grad
-        if isinstance(out_grad, weakref.ref):
+        if type(out_grad) is weakref.ref:
             out_grad = out_grad()
             if out_grad is None:
                 return None
@@ -1220,19 +1314,19 @@ class _Gradient:
 
     __slots__ = ("_view", "array", "pasts")
 
-    def __init__(self, array: Any, pasts: tuple[_Past, ...] | None):
+    def __init__(self, array: Any, pasts: tuple[_Past, ...]):
         self.array = array
-        self.pasts = pasts or ()
+        self.pasts = pasts
         self._view: Any = None
 
     def tensor(self, variable: Tensor) -> Tensor:
         view: Tensor | None = None if self._view is None else self._view()
         if view is None:
             view = constant(self.array)
-            view.op = _GradientOf(variable, self)
-            view.needs = RECORDED if self.pasts else CONSTANT
+            view.op = _GradientOf(variable, self, tuple(map(_Past.source, self.pasts)))
             self._view = weakref.ref(view)
             if self.pasts:
+                view.needs = RECORDED
                 self.pasts[-1].views.append(self._view)
         return view
 
@@ -1248,10 +1342,10 @@ class _GradientOf(TensorOp):
     saves = ()
     __slots__ = ("_gradient", "_sources", "variable")
 
-    def __init__(self, variable: Tensor, gradient: _Gradient):
+    def __init__(self, variable: Tensor, gradient: _Gradient, sources: tuple[tuple[Tensor, Tensor | None] | None, ...]):
         self.variable = variable
         self._gradient = gradient
-        self._sources = [past.source() for past in gradient.pasts]
+        self._sources = sources
 
     def __repr__(self) -> str:
         return "gradient"
@@ -1282,15 +1376,13 @@ class _GradientOf(TensorOp):
                 )
             output, out_grad = source
             seed = _seed(output, out_grad)
-            for variable, adjoint in _sweep([output], [seed], variables, record=True):
+            for variable, adjoint in _sweep_recorded({output: seed}, variables):
                 _add(totals, variable, adjoint)
-            leaves.update((v, None) for v in _sort([output, seed], differentiable=True)[0] if v.op is None)
+            leaves.update((v, None) for v in find_topo_sort([output, seed]) if v.op is None and v.needs)
         inputs = {}
         with enable_grad():
             for view, variable in zip(nodes, variables, strict=True):
-                adjoint = totals[variable]
-                if type(adjoint) is _Sum:
-                    adjoint = adjoint.total(variable, record=True)
+                adjoint = _total(totals[variable], variable)
                 if adjoint.dtype.kind == "c":
                     adjoint = adjoint.conj()
                 inputs[id(view.op)] = view.inputs = (adjoint, *leaves)

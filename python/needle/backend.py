@@ -84,6 +84,6 @@ def default_device() -> Device:
 
 def as_array(value: object) -> Any:
     """An array: itself, or a 0-d one around the NumPy scalar that a reduction to 0-d returns. Tuples by member."""
-    if isinstance(value, (np.generic, int, float, complex)):
-        return np.asarray(value)
-    return tuple(as_array(member) for member in value) if isinstance(value, (tuple, list)) else value
+    if isinstance(value, (tuple, list)):
+        return tuple([member if type(member) is np.ndarray else as_array(member) for member in value])
+    return np.asarray(value) if isinstance(value, (np.generic, int, float, complex)) else value

@@ -1,6 +1,6 @@
 """Result arrays in memory that is used again.
 
-A fresh array of more than some 100 KiB comes from the operating system page by page, each zeroed at its first touch:
+A fresh array of about a megabyte or more comes from the operating system page by page, each zeroed at its first touch:
 often more work than the sum or product that fills it. Training asks for the same sizes step after step, so when such an
 array is gone, its block is kept for the next one of that size, the last one first: it is still in the caches.
 """
@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-SMALLEST = 1 << 16
-"""Bytes from which on a block is worth keeping; below, the allocator itself reuses memory."""
+SMALLEST = 1 << 19
+"""Bytes from which on a block is worth keeping; below, the allocator reuses memory by itself, and faster."""
 LIMIT = 1 << 28
 """Bytes that are kept at most while no array uses them; one more block, and all the others are let go."""
 _ALIGNMENT = 64
@@ -34,18 +34,6 @@ _free_bytes = 0
 _lock = threading.RLock()  # re-entrant: an array may go, and give its block back, while its own thread holds the lock
 
 
-def _take(nbytes: int) -> _Block:
-    global _free_bytes
-    with _lock:
-        blocks = _free.get(nbytes)
-        if blocks:
-            _free_bytes -= nbytes
-            return blocks.pop()
-    block = _Block(nbytes + _ALIGNMENT, np.uint8)
-    block.start = -block.ctypes.data % _ALIGNMENT
-    return block
-
-
 def _give_back(block: _Block, nbytes: int) -> None:
     global _free_bytes
     block.borrower = None
@@ -60,18 +48,29 @@ def _give_back(block: _Block, nbytes: int) -> None:
 
 def empty(shape: tuple[int, ...], dtype: Any, nbytes: int) -> Any:
     """An uninitialized array of `nbytes` bytes in all, like np.empty; a large one in memory that was used before."""
+    global _free_bytes
     if nbytes < SMALLEST:
         return np.empty(shape, dtype)
-    block = _take(nbytes)
+    with _lock:
+        blocks = _free.get(nbytes)
+        block = None
+        if blocks:
+            block = blocks.pop()
+            _free_bytes -= nbytes
+    if block is None:
+        block = _Block(nbytes + _ALIGNMENT, np.uint8)
+        block.start = -block.ctypes.data % _ALIGNMENT
     array = np.ndarray(shape, dtype, block, block.start)
     block.borrower = weakref.ref(array, lambda _: _give_back(block, nbytes))
     return array
 
 
 def result_of(arrays: tuple[Any, ...]) -> Any:
-    """Memory for the result of an element-wise function of these arrays, if it is known that it has the shape and the
-    dtype of the first: floats of one dtype, the others of that shape or broadcast to it. Otherwise None."""
+    """Memory for the result of an element-wise function of these arrays, if it is large and is known to have the shape
+    and dtype of the first: floats of one dtype, the others of that shape or broadcast to it. Otherwise None."""
     a = arrays[0]
+    if a.nbytes < SMALLEST:
+        return None
     shape, dtype = a.shape, a.dtype
     if dtype.kind != "f" or not a.flags.c_contiguous or type(a) is not np.ndarray:
         return None

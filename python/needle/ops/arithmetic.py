@@ -6,28 +6,33 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import ZERO, Tensor, as_value, is_recorded, wanted
+from ..autograd import ZERO, Tensor, Value, as_value, is_recorded, wanted
 from ..pool import SMALLEST, result_of
-from .base import NUMBERS, Bilinear, Elementwise, Linear, ScalarOp, operands
+from .base import NUMBERS, Bilinear, Elementwise, Linear, ScalarOp, by_itself, operands
 
 
 class EWiseAdd(Elementwise, Linear):
     ufunc, saves = "add", ()
-    transpose = "identity"
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return out_grad, out_grad
+
+    def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
+        a, b = node.inputs
+        return out_grad if a in asked else None, out_grad if b in asked else None
 
 
 class AddScalar(ScalarOp):
     __slots__ = ()
     ufunc, saves = "add", ()
-    transpose = "identity"
 
     def compute(self, a: Any, out: Any = None) -> Any:
         return np.add(a, self.scalar, out=self.memory(out))
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
+        return (out_grad,)
+
+    def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
         return (out_grad,)
 
 
@@ -43,9 +48,8 @@ class AddScaled(Linear):
     def compute(self, a: Any, b: Any) -> Any:
         large = b.nbytes >= SMALLEST and type(self.alpha) is not complex
         out = np.multiply(b, self.alpha, out=result_of((b,)) if large else None)
-        if out.shape == np.shape(a) and out.ndim and np.result_type(out, a) == out.dtype:
-            return np.add(a, out, out=out)
-        return np.add(a, out)
+        in_place = out.ndim and a.shape == out.shape and (a.dtype is out.dtype or np.can_cast(a.dtype, out.dtype))
+        return np.add(a, out, out=out if in_place else None)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return out_grad, out_grad * self.alpha if wanted(node.inputs[1]) else None
@@ -54,7 +58,7 @@ class AddScaled(Linear):
 def add(a: Any, b: Any, *, alpha: Any = 1) -> Tensor:
     """a + b, or a + alpha * b for a Python number alpha, in less memory and time than the two operations."""
     if alpha != 1:
-        return AddScaled(alpha)(*operands(a, b))
+        return AddScaled(alpha)(a, b) if type(a) is type(b) is Tensor else AddScaled(alpha)(*operands(a, b))
     if type(b) in NUMBERS and type(a) not in NUMBERS:
         return AddScalar(b)(a)
     if type(a) in NUMBERS and type(b) not in NUMBERS:
@@ -69,7 +73,7 @@ def add_scalar(a: Any, scalar: Any) -> Tensor:
 
 class Negate(Elementwise, Linear):
     ufunc, saves = "negative", ()
-    transpose = "itself"
+    array_gradient = by_itself
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return (-out_grad,)
@@ -113,17 +117,27 @@ class EWiseSub(Elementwise):
 
 class EWiseMul(Elementwise, Bilinear):
     ufunc, saves = "multiply", ("inputs",)
-    transpose = "itself"
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, b = node.inputs
         return out_grad * b if wanted(a) else None, out_grad * a if wanted(b) else None
 
+    def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
+        a, b = node.inputs
+        x, y = node.saved
+        if out_grad.nbytes < SMALLEST:
+            return out_grad * y if a in asked else None, out_grad * x if b in asked else None
+        return _large_product(out_grad, y) if a in asked else None, _large_product(out_grad, x) if b in asked else None
+
+
+def _large_product(a: Any, b: Any) -> Any:
+    return np.multiply(a, b, out=result_of((a, b)))
+
 
 class MulScalar(ScalarOp, Linear):
     __slots__ = ()
     ufunc, saves = "multiply", ()
-    transpose = "itself"
+    array_gradient = by_itself
 
     def compute(self, a: Any, out: Any = None) -> Any:
         return np.multiply(a, self.scalar, out=self.memory(out))
@@ -157,7 +171,7 @@ class EWiseDiv(Elementwise):
 class DivScalar(ScalarOp, Linear):
     __slots__ = ()
     ufunc, saves = "divide", ()
-    transpose = "itself"
+    array_gradient = by_itself
 
     def compute(self, a: Any, out: Any = None) -> Any:
         return np.divide(a, self.scalar, out=self.memory(out))

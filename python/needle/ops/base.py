@@ -9,10 +9,10 @@ import numpy as np
 from numpy import ndarray
 
 from .. import autograd
-from ..autograd import CONSTANT, DETACHED, RECORDED, Axes, Tensor, TensorOp, as_value, constant, is_recording
+from ..autograd import CONSTANT, DETACHED, RECORDED, Axes, Tensor, TensorOp, Value, as_value, constant, is_recording
 from ..backend import as_array
 from ..memory import handed_out
-from ..pool import SMALLEST
+from ..pool import SMALLEST, result_of
 
 _new = object.__new__
 
@@ -60,6 +60,11 @@ class Bilinear(TensorOp):
     """Linear in each of two inputs: the forward rule is two applications of the op."""
 
     __slots__ = ()
+
+
+def by_itself(op: Any, out_grad: Any, node: Any, asked: set[Value]) -> Any:
+    """`array_gradient` of an op with one input that is its own transpose: the op, applied to out_grad."""
+    return (op.compute(out_grad, out=result_of((out_grad,))),)
 
 
 def broadcast_hint(*arrays: Any) -> str:
@@ -128,7 +133,7 @@ OPERANDS = (Tensor, np.ndarray, np.generic, int, float, complex, list, tuple)
 def operator(function: Callable[[Any, Any], Any], op: Any = None) -> Callable[[Any, Any], Any]:
     """The method behind a binary operator; unknown types may answer for themselves.
 
-    With an `op`, whose `compute` is a ufunc, two small Tensors are computed and recorded right here: as `op(a, b)`
+    With an `op`, whose `compute` needs no `out=`, two small Tensors are computed and recorded right here: as `op(a, b)`
     does, without the calls that would take longer than the sum or product of a few numbers.
     """
 
@@ -139,7 +144,7 @@ def operator(function: Callable[[Any, Any], Any], op: Any = None) -> Callable[[A
 
     if op is None:
         return method
-    ufunc, saves = op.compute, "inputs" in op.saves
+    saves = "inputs" in op.saves
 
     def quick_method(self: Any, other: Any) -> Any:
         if type(other) is not Tensor:
@@ -150,7 +155,7 @@ def operator(function: Callable[[Any, Any], Any], op: Any = None) -> Callable[[A
         if x.nbytes >= SMALLEST:
             return op(self, other)
         try:
-            out = ufunc(x, y)
+            out = op.compute(x, y)
         except (ValueError, TypeError):
             return op(self, other)  # which says what is wrong
         node = _new(Tensor)

@@ -29,7 +29,7 @@ OPERATORS: dict[str, Any] = {
     "__rdivmod__": reflected(ar.divmod_),
     "__pow__": operator(power.power),
     "__rpow__": reflected(power.power),
-    "__matmul__": operator(matmul.matmul),
+    "__matmul__": operator(matmul.matmul, matmul.MATMUL),
     "__rmatmul__": reflected(matmul.matmul),
     "__neg__": ar.negate,
     "__pos__": ar.positive,

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import ZERO, Tensor
+from ..autograd import ZERO, Tensor, Value, branch_of
 from .base import Elementwise
-from .selection import branch, where
+from .selection import MASKED, branch, where
 
 
 class Exp(Elementwise):
@@ -91,6 +91,10 @@ class ReLU(Elementwise):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return branch(out_grad, node > 0)
+
+    def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
+        mask = np.greater(node._array, 0)
+        return (branch_of(MASKED.compute(out_grad, mask), mask, node.inputs[0]),)
 
 
 def relu(a: Any) -> Tensor:

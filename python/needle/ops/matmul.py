@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor, wanted
-from ..pool import empty
+from ..autograd import Tensor, Value, wanted
+from ..pool import SMALLEST, empty
 from .base import Bilinear
-from .shape import SWAP_LAST
+from .reduction import Summation, summation
+
+_BLAS = "fdFD"
 
 
 class MatMul(Bilinear):
@@ -17,11 +19,16 @@ class MatMul(Bilinear):
     saves = ("inputs",)
 
     def compute(self, a: Any, b: Any) -> Any:
+        if a.ndim == b.ndim == 2:
+            rows, columns, dtype = len(a), b.shape[1], a.dtype
+            nbytes = rows * columns * dtype.itemsize
+            if dtype is not b.dtype or dtype.char not in _BLAS:
+                return np.matmul(a, b)
+            if nbytes < SMALLEST:
+                return a.dot(b)  # the same product, with less around it
+            return np.matmul(a, b, out=empty((rows, columns), dtype, nbytes))
         if b.ndim == 2 and a.ndim > 2 and a.size:  # one product of all rows is faster than one a batch entry
             return self.compute(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
-        if a.ndim == b.ndim == 2 and a.dtype is b.dtype:
-            rows, columns = len(a), b.shape[1]
-            return np.matmul(a, b, out=empty((rows, columns), a.dtype, rows * columns * a.itemsize))
         return np.matmul(a, b)
 
     def hint(self, a: Any, b: Any) -> str:
@@ -37,35 +44,41 @@ class MatMul(Bilinear):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, b = node.inputs
-        if a.ndim == 1 or b.ndim == 1:
-            return self._vector_gradient(out_grad, a, b)
-        by_a = by_b = None
-        if wanted(a):
-            by_a = out_grad @ SWAP_LAST(b)
-        if wanted(b):
-            if b.ndim == 2 and a.ndim > 2 and a.size and out_grad.size:  # summing over the batch is part of the product
-                a, out_grad = a.reshape(-1, a.shape[-1]), out_grad.reshape(-1, out_grad.shape[-1])
-            by_b = SWAP_LAST(a) @ out_grad
-        return by_a, by_b
+        return _adjoints(self, summation, out_grad, a, b, wanted(a), wanted(b))
 
-    @staticmethod
-    def _vector_gradient(out_grad: Any, a: Any, b: Any) -> Any:
-        """A vector is a matrix of one row on the left, of one column on the right, whose axis is then dropped."""
-        rows = a.reshape(1, -1) if a.ndim == 1 else a
-        columns = b.reshape(-1, 1) if b.ndim == 1 else b
-        g = out_grad
-        if b.ndim == 1:
-            g = g.reshape(*g.shape, 1)
-        if a.ndim == 1:
-            g = g.reshape(*g.shape[:-1], 1, g.shape[-1]) if b.ndim > 1 else g.reshape(1, 1)
-        by_a = by_b = None
-        if wanted(a):
-            by_a = g @ SWAP_LAST(columns)
-            by_a = by_a.sum(tuple(range(by_a.ndim - 1))) if a.ndim == 1 else by_a
-        if wanted(b):
-            by_b = SWAP_LAST(rows) @ g
-            by_b = by_b.sum((*range(by_b.ndim - 2), by_b.ndim - 1)) if b.ndim == 1 else by_b
-        return by_a, by_b
+    def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
+        (a, b), (x, y) = node.inputs, node.saved
+        return _adjoints(self.compute, _sum_of_array, out_grad, x, y, a in asked, b in asked)
+
+
+def _adjoints(product: Any, total: Any, g: Any, a: Any, b: Any, of_a: bool, of_b: bool) -> Any:  # noqa: PLR0917
+    """g @ b.mT and a.mT @ g, where asked for; of Tensors, or of arrays with a product and a sum of arrays."""
+    if a.ndim == 1 or b.ndim == 1:
+        return _vector_adjoints(product, total, g, a, b, of_a, of_b)
+    by_a = product(g, b.mT) if of_a else None
+    if of_b and b.ndim == 2 and a.ndim > 2 and a.size and g.size:  # summing over the batch is part of the product
+        a, g = a.reshape(-1, a.shape[-1]), g.reshape(-1, g.shape[-1])
+    return by_a, product(a.mT, g) if of_b else None
+
+
+def _vector_adjoints(product: Any, total: Any, g: Any, a: Any, b: Any, of_a: bool, of_b: bool) -> Any:  # noqa: PLR0917
+    """A vector is a matrix of one row on the left, of one column on the right, whose axis is then dropped."""
+    rows = a.reshape(1, -1) if a.ndim == 1 else a
+    columns = b.reshape(-1, 1) if b.ndim == 1 else b
+    if b.ndim == 1:
+        g = g.reshape(*g.shape, 1)
+    if a.ndim == 1:
+        g = g.reshape(*g.shape[:-1], 1, g.shape[-1]) if b.ndim > 1 else g.reshape(1, 1)
+    by_a, by_b = _adjoints(product, total, g, rows, columns, of_a, of_b)
+    if of_a and a.ndim == 1:
+        by_a = total(by_a, tuple(range(by_a.ndim - 1)))
+    if of_b and b.ndim == 1:
+        by_b = total(by_b, (*range(by_b.ndim - 2), by_b.ndim - 1))
+    return by_a, by_b
+
+
+def _sum_of_array(a: Any, axes: tuple[int, ...]) -> Any:
+    return Summation(axes).compute(a)
 
 
 def matmul(a: Any, b: Any) -> Tensor:

@@ -21,15 +21,11 @@ class Masked(Linear):
 
     def compute(self, a: Any, mask: Any) -> Any:
         bits = _BITS.get(a.dtype)
-        if (
-            not a.ndim
-            or bits is None
-            or a.shape != mask.shape
-            or not (a.flags.c_contiguous and mask.flags.c_contiguous)
-        ):
+        if bits is None or a.shape != mask.shape or not a.ndim or not a.flags.c_contiguous:
             return np.where(mask, a, a.dtype.type(0))
         # True as an integer is 1, and -1 has all bits set: ANDing them takes half the time that choosing does.
-        keep = np.negative(mask.view(np.int8)).astype(bits)
+        keep = mask.astype(bits, "C")
+        np.negative(keep, out=keep)
         return np.bitwise_and(a.view(bits), keep, out=keep).view(a.dtype)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:

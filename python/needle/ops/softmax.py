@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from math import prod
+from functools import lru_cache
+from math import isfinite, prod
 from typing import Any
 
 import numpy as np
 
-from ..autograd import Axes, Tensor, TensorOp, TensorTupleOp, wanted
+from ..autograd import Axes, Tensor, TensorOp, Value, wanted
 from .base import given_axes, normalize_axes
 from .elementwise import exp
 from .reduction import expand, summation
 
-_SAFE = {2: 4.0, 4: 60.0, 8: 500.0}
+_NO_SHIFT = np.zeros((), np.int8)
+_SAFE = {4: 60.0, 8: 500.0}
 """Bytes of a float -> the largest magnitude at which exp(), and a sum of many of them, has all its digits."""
+_SHORT = 256
+"""A matrix's rows up to this length are summed by a product with ones, which is faster than sum()."""
+
+
+def _result_dtype(dtype: Any) -> Any:
+    """Integers give float64."""
+    return dtype if dtype.kind in "fc" else np.dtype(np.float64)
+
+
+def _wide(a: Any) -> Any:
+    """The array in the dtype that its sums are kept in: float16 in float32, integers in float64."""
+    if a.dtype.kind == "f" and a.itemsize > 2:
+        return a
+    return a.astype(np.float32 if a.dtype == np.float16 else _result_dtype(a.dtype), copy=False)
 
 
 def _shifted(a: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
@@ -25,8 +41,8 @@ def _shifted(a: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
     if a.size == 0:
         return a, np.full([1 if i in axes else n for i, n in enumerate(a.shape)], -np.inf, a.dtype)
     safe = _SAFE.get(a.itemsize, 0.0) if a.dtype.kind == "f" else 0.0
-    if a.max() < safe and a.min() > -safe:
-        return a, a.dtype.type(0)
+    if np.maximum.reduce(a, None) < safe and np.minimum.reduce(a, None) > -safe:
+        return a, _NO_SHIFT
     top = a.max(axes, keepdims=True)
     if np.isfinite(top).all():
         return a - top, top
@@ -35,9 +51,19 @@ def _shifted(a: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
     return differences, top
 
 
-def _float(a: Any) -> Any:
-    """Integers as float64."""
-    return a if a.dtype.kind in "fc" else a.astype(np.float64)
+def _exp_and_sum(z: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
+    """exp(z), and its sum over the axes, which are kept."""
+    exponential = np.exp(z)
+    if z.ndim == 2 and axes == (1,) and z.shape[1] <= _SHORT:
+        return exponential, exponential.dot(_column_of_ones(z.shape[1], z.dtype))
+    return exponential, exponential.sum(axes, keepdims=True)
+
+
+@lru_cache(maxsize=64)
+def _column_of_ones(n: int, dtype: Any) -> Any:
+    ones = np.ones((n, 1), dtype)
+    ones.flags.writeable = False
+    return ones
 
 
 class LogSumExp(TensorOp):
@@ -50,10 +76,10 @@ class LogSumExp(TensorOp):
 
     def compute(self, a: Any) -> Any:
         axes = normalize_axes(self, self.axes, a.ndim)
-        differences, top = _shifted(_float(a), axes)
-        total = np.exp(differences).sum(axes, dtype=_accumulator(differences), keepdims=True)
+        z, top = _shifted(_wide(a), axes)
+        _, total = _exp_and_sum(z, axes)
         with np.errstate(divide="ignore"):  # the logarithm of an empty sum is -inf
-            out = (np.log(total) + top).astype(differences.dtype, copy=False)
+            out = (np.log(total) + top).astype(_result_dtype(a.dtype), copy=False)
         return out if self.keepdims else out.squeeze(axes)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
@@ -75,10 +101,10 @@ class Softmax(TensorOp):
 
     def compute(self, a: Any) -> Any:
         axes = normalize_axes(self, self.axes, a.ndim)
-        out, _ = _shifted(_float(a), axes)
-        out = np.exp(out)
-        out /= out.sum(axes, dtype=_accumulator(out), keepdims=True).astype(out.dtype, copy=False)
-        return out
+        z, _ = _shifted(_wide(a), axes)
+        out, total = _exp_and_sum(z, axes)
+        out /= total
+        return out.astype(_result_dtype(a.dtype), copy=False)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         weighted = out_grad * node
@@ -99,10 +125,11 @@ class LogSoftmax(TensorOp):
 
     def compute(self, a: Any) -> Any:
         axes = normalize_axes(self, self.axes, a.ndim)
-        out, _ = _shifted(_float(a), axes)
-        if out.size == 0:
-            return out
-        return out - np.log(np.exp(out).sum(axes, dtype=_accumulator(out), keepdims=True)).astype(out.dtype, copy=False)
+        z, _ = _shifted(_wide(a), axes)
+        if z.size:
+            _, total = _exp_and_sum(z, axes)
+            z = z - np.log(total)
+        return z.astype(_result_dtype(a.dtype), copy=False)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return out_grad - exp(node) * summation(out_grad, self.axes, keepdims=True)
@@ -113,31 +140,31 @@ def logsoftmax(a: Any, axes: Axes = -1) -> Tensor:
     return LogSoftmax(axes)(a)
 
 
-class SoftmaxLoss(TensorTupleOp):
-    """The mean loss, and the probabilities that its gradient reads: one op where composing it takes eight."""
+class SoftmaxLoss(TensorOp):
+    """The mean loss in one op, where composing it takes eight."""
 
-    __slots__ = ()
-    saves = ("inputs", "output")
+    saves = ("inputs",)
+    __slots__ = ("_latest",)
+
+    def __init__(self) -> None:
+        self._latest: tuple[Any, Any] = None, None  # logits, and their softmax, which is what the gradient is made of
 
     def compute(self, logits: Any, targets: Any) -> Any:
         if logits.shape != targets.shape or logits.ndim == 0:
             raise ValueError("shapes differ")
-        z = _float(logits)
-        dtype = z.dtype
-        z, top = _shifted(z.astype(_accumulator(z), copy=False), (z.ndim - 1,))
-        probabilities = np.exp(z)
-        total = np.matmul(probabilities, np.ones((z.shape[-1], 1), z.dtype))  # faster than sum() over short rows
+        z, top = _shifted(_wide(logits), (logits.ndim - 1,))
+        probabilities, total = _exp_and_sum(z, (logits.ndim - 1,))
         probabilities /= total
         hit = np.vdot(targets, z)
-        if not np.isfinite(hit):  # a target of 0 at a logit of -inf costs nothing
+        if not isfinite(hit):  # a target of 0 at a logit of -inf costs nothing
             hit = np.multiply(targets, z, out=np.zeros_like(z), where=targets != 0).sum()
-        loss = np.log(total, out=total).sum() - hit
+        loss = np.add.reduce(np.log(total, out=total), None) - hit
         if top.ndim:  # what the shift of z left out; exactly 0 where the targets sum to 1
             missing = 1 - targets.sum(-1, keepdims=True)
             loss = loss + np.multiply(missing, top, out=np.zeros_like(top), where=missing != 0).sum()
-        return (loss / total.size if total.size else np.nan * loss).astype(dtype), probabilities.astype(
-            dtype, copy=False
-        )
+        dtype = _result_dtype(logits.dtype)
+        self._latest = logits, probabilities if probabilities.dtype is dtype else probabilities.astype(dtype)
+        return np.array(loss / total.size if total.size else np.nan * loss, dtype)
 
     def hint(self, *arrays: Any) -> str:
         return (
@@ -147,33 +174,25 @@ class SoftmaxLoss(TensorTupleOp):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         logits, targets = node.inputs
-        by_loss, by_probabilities = out_grad
-        by_logits = by_targets = None
-        probabilities = node[1]
-        if by_loss is not None:
-            scale = by_loss / prod(logits.shape[:-1])
-            by_logits = (probabilities - targets) * scale if wanted(logits) else None
-            by_targets = logsoftmax(logits) * -scale if wanted(targets) else None
-        if by_probabilities is not None and wanted(logits):
-            weighted = by_probabilities * probabilities
-            by_softmax = weighted - probabilities * summation(weighted, -1, keepdims=True)
-            by_logits = by_softmax if by_logits is None else by_logits + by_softmax
-        return by_logits, by_targets
+        scale = out_grad / prod(logits.shape[:-1])
+        by_logits = (softmax(logits) - targets) * scale if wanted(logits) else None
+        return by_logits, logsoftmax(logits) * -scale if wanted(targets) else None
+
+    def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
+        logits, targets = node.saved
+        of, probabilities = self._latest
+        if of is not logits or node.inputs[1] in asked or not logits.size:
+            return None
+        by_logits = probabilities - targets
+        by_logits *= out_grad / prod(logits.shape[:-1])
+        return by_logits, None
 
 
 def softmax_loss(logits: Any, targets: Any) -> Tensor:
     """The mean over the rows of logsumexp(logits) - sum(logits * targets), along the last axis: the cross-entropy of
     softmax(logits) with target probabilities (one-hot rows, or any that sum to 1). No rows give NaN."""
-    return SOFTMAX_LOSS(logits, targets)[0]
-
-
-def _accumulator(array: Any) -> Any:
-    """The dtype that sums of this array are kept in: float32 for float16."""
-    return np.float32 if array.dtype == np.float16 else array.dtype
+    return SoftmaxLoss()(logits, targets)
 
 
 def logsumexp_method(a: Tensor, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None) -> Tensor:
     return logsumexp(a, given_axes("Tensor.logsumexp", axes, axis), keepdims)
-
-
-SOFTMAX_LOSS = SoftmaxLoss()

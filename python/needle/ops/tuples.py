@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..autograd import Part, Tensor, TensorOp, TensorTuple, TensorTupleOp
+from ..autograd import Part, Tensor, TensorOp, TensorTuple, TensorTupleOp, Value
+from ..backend import as_array
 
 
 class MakeTensorTuple(TensorTupleOp):
@@ -36,6 +37,9 @@ class TupleGetItem(TensorOp):
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return TuplePart(self.index, out_grad)
 
+    def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
+        return (TuplePart(self.index, out_grad),)
+
 
 def tuple_get_item(value: Any, index: int) -> Tensor:
     """Member `index` of a TensorTuple; negative indices count from its end."""
@@ -59,7 +63,7 @@ class TuplePart(Part):
         members: list[Any] = [None] * len(value)
         for part in parts:
             i = part.index
-            members[i] = part.adjoint if members[i] is None else members[i] + part.adjoint
+            members[i] = part.adjoint if members[i] is None else as_array(members[i] + part.adjoint)
         return tuple(members)
 
 
