@@ -4,9 +4,10 @@ Libraries in one process disturb each other (their thread pools spin while they 
 every contender lives in a process of its own; they take turns, round by round, with a pause in which the last one's
 threads go to sleep; and a ratio is taken within a round, where both met the same conditions. Rounds in which other
 programs kept the processors busy are not counted: two threads that wait for each other on a busy machine can take a
-hundred times as long. Each contender runs as it is installed: its own default threads, its own settings, and the kernels
-that its library picks for this processor. An environment that pins NumPy's to those of an older one (OPENBLAS_CORETYPE)
-would hold back some contenders and not the others, so the pins are taken off, unless --keep-kernels is given.
+hundred times as long. Each contender runs as it is installed: its own default threads, its own settings, and the
+kernels that its library picks for this processor. An environment that pins NumPy's to those of an older processor
+(OPENBLAS_CORETYPE) would hold back some contenders and not the others, so such pins are taken off, unless
+--keep-kernels is given.
 """
 
 from __future__ import annotations
