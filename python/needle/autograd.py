@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
 from sys import getrefcount
@@ -948,7 +948,7 @@ class _Sum:
             total = (type(self.parts[0]) if self.parts else Part).total(self.parts, value)
             if type(total) is tuple:
                 return total
-            self.add(_raw(total) if type(self.dense) is ndarray else total)
+            self.add(_as_arrays(total) if type(self.dense) is ndarray else total)
         return self.dense if self.mask is None else Branch(self.dense, self.mask)
 
 
@@ -969,22 +969,22 @@ def _total(adjoint: Any, value: Value) -> Any:
     return adjoint.total([adjoint], value) if isinstance(adjoint, Part) else adjoint
 
 
-def _raw(adjoint: Any) -> Any:
+def _as_arrays(adjoint: Any) -> Any:
     """An adjoint without the Tensors around its arrays."""
     if type(adjoint) is Tensor:
         return adjoint._array
     if type(adjoint) is Branch:
-        return Branch(_raw(adjoint.adjoint), _raw(adjoint.mask))
-    return tuple([_raw(a) for a in adjoint]) if type(adjoint) is tuple else adjoint
+        return Branch(_as_arrays(adjoint.adjoint), _as_arrays(adjoint.mask))
+    return tuple([_as_arrays(a) for a in adjoint]) if type(adjoint) is tuple else adjoint
 
 
-def _cooked(adjoint: Any) -> Any:
+def _as_tensors(adjoint: Any) -> Any:
     """An adjoint with Tensors around its arrays."""
     if type(adjoint) is ndarray:
         return constant(adjoint)
     if type(adjoint) is Branch:
-        return Branch(_cooked(adjoint.adjoint), _cooked(adjoint.mask))
-    return tuple([_cooked(a) for a in adjoint]) if type(adjoint) is tuple else adjoint
+        return Branch(_as_tensors(adjoint.adjoint), _as_tensors(adjoint.mask))
+    return tuple([_as_tensors(a) for a in adjoint]) if type(adjoint) is tuple else adjoint
 
 
 def branch_of(adjoint: Any, mask: Any, value: Value) -> Any:
@@ -1033,24 +1033,26 @@ def _masked_again(adjoint: Any, mask: Tensor) -> Any:
 def _sweep_recorded(adjoints: dict[Value, Any], variables: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
     """The adjoints of these variables as Tensors that can be differentiated again; see `_sweep`."""
     order, _ = _sort_inner(list(adjoints))
-    asked = _on_paths_to(variables, order)
-    found = {}
+    kept: set[Value] = set(variables)
+    asked = _on_paths_to(kept, order)
+    found = []
     was_recording, was_asked = _recording.set(True), _asked.set(asked)
     try:
         for node in reversed(order):
             adjoint = _total(adjoints.pop(node, None), node)
             if adjoint is None:
                 continue
-            found[node] = adjoint
+            if node in kept:
+                found.append((node, _unmasked(adjoint)))
             seen = _as_recorded(node, asked)
             for a, g in zip(node.inputs, _apply_rule(seen.op, adjoint, seen), strict=True):
                 if g is not None and a in asked:
                     _add(adjoints, a, g)
-        found.update((leaf, _total(adjoint, leaf)) for leaf, adjoint in adjoints.items())
+        found += [(a, _unmasked(_total(adjoint, a))) for a, adjoint in adjoints.items() if a in kept]
     finally:
         _recording.reset(was_recording)
         _asked.reset(was_asked)
-    return [(v, _unmasked(found[v])) for v in variables if v in found]
+    return found
 
 
 def _sweep(adjoints: dict[Value, Any], variables: set[Value] | None = None) -> list[tuple[Any, Any]]:
@@ -1073,7 +1075,7 @@ def _sweep(adjoints: dict[Value, Any], variables: set[Value] | None = None) -> l
         if type(adjoint) is not ndarray:
             if adjoint is None:
                 continue
-            adjoint = _raw(_total(adjoint, node))
+            adjoint = _as_arrays(_total(adjoint, node))
             array = _unmasked(adjoint)
         if node._grad is not None if variables is None else node in variables:
             found.append((node, array))
@@ -1109,7 +1111,7 @@ def _sweep(adjoints: dict[Value, Any], variables: set[Value] | None = None) -> l
     while adjoints:
         leaf, adjoint = adjoints.popitem()
         if variables is None or leaf in variables:
-            found.append((leaf, adjoint if type(adjoint) is ndarray else _unmasked(_raw(_total(adjoint, leaf)))))
+            found.append((leaf, adjoint if type(adjoint) is ndarray else _unmasked(_as_arrays(_total(adjoint, leaf)))))
     return found
 
 
@@ -1117,11 +1119,11 @@ def _apply_rule_to_arrays(op: Op, adjoint: Any, node: Any, asked: set[Value]) ->
     """`_apply_rule`, unrecorded, for the inputs that are asked for."""
     was_recording, was_asked = _recording.set(False), _asked.set(asked)
     try:
-        returned = _apply_rule(op, _cooked(adjoint), node)
+        returned = _apply_rule(op, _as_tensors(adjoint), node)
     finally:
         _recording.reset(was_recording)
         _asked.reset(was_asked)
-    return [_raw(g) if a in asked else None for a, g in zip(node.inputs, returned, strict=True)]
+    return [_as_arrays(g) if a in asked else None for a, g in zip(node.inputs, returned, strict=True)]
 
 
 def _fitted(adjoint: Any, value: Value, op: Op) -> Any:
@@ -1131,10 +1133,10 @@ def _fitted(adjoint: Any, value: Value, op: Op) -> Any:
     adjoint = as_array(adjoint)
     array, need = adjoint.adjoint if type(adjoint) is Branch else adjoint, value._array
     fits = type(array) is ndarray and array.shape == need.shape and array.dtype is need.dtype
-    return adjoint if fits else _raw(_fit(_cooked(adjoint), value, op))
+    return adjoint if fits else _as_arrays(_fit(_as_tensors(adjoint), value, op))
 
 
-def _on_paths_to(variables: Iterable[Value], order: list[Any]) -> set[Value]:
+def _on_paths_to(variables: set[Value], order: list[Any]) -> set[Value]:
     """The variables, and the sorted nodes that were computed from any of them."""
     asked = set(variables)
     for node in order:
@@ -1156,7 +1158,7 @@ class _Alias(TensorOp):
     """The same value under another record: what a tensor held before it was assigned to or written into."""
 
     saves = ()
-    view = True
+    view = elementwise = True
 
     def compute(self, a: Any) -> Any:
         return a
