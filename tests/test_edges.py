@@ -385,3 +385,74 @@ def test_no_rule_warns_of_its_own_inner_workings():
             x.grad.sum().backward()
             assert np.isfinite(x.grad.numpy()).all()
     assert needle.is_grad_enabled()
+
+
+def branches(x):
+    root = ops.sqrt(x)
+    yield ops.where(x > 1, ops.astype(root, np.float32), Tensor(np.float32(1), requires_grad=False))
+    yield ops.where(x > 1, ops.add(root, Tensor([1.0, 1.0]), alpha=2.0), 1.0)
+    yield ops.where(x > 1, ops.masked(root, np.array([True, True])), 1.0)
+    yield ops.where(x > 1, ops.real(root), 1.0)
+    yield ops.where(np.array([[False, True]] * 3), root, 0.0)
+    yield ops.where(np.array([[False, True]] * 3), root.broadcast_to(3, 2), 0.0)
+
+
+@pytest.mark.parametrize("which", range(6))
+def test_a_branch_not_taken_behind_other_operations(which):
+    x = Tensor([0.0, 4.0])
+    y = list(branches(x))[which]
+    y.sum().backward()
+    assert x.grad.numpy()[0] == 0
+    assert np.isfinite(x.grad.numpy()).all()
+
+
+def test_a_row_whose_norm_was_not_taken():
+    x = Tensor([[0.0, 0.0], [3.0, 4.0]])
+    n = ops.sqrt((x**2).sum(1, True))
+    with np.errstate(invalid="ignore"):
+        ops.where(n > 0.5, x / n, x).sum().backward()
+    assert x.grad.numpy()[0].tolist() == [1, 1]
+    z = Tensor(0.0)
+    ops.where(np.array([False, False]), ops.sqrt(z), 1.0).sum().backward()
+    assert z.grad.item() == 0
+
+
+def test_float16_counts_rows_and_repeats():
+    logits = Tensor(np.zeros((70000, 2)), dtype=np.float16)
+    ops.softmax_loss(logits, np.tile(np.array([1, 0], np.float16), (70000, 1))).backward()
+    assert_allclose(logits.grad.numpy()[0], np.array([-0.5, 0.5]) / 70000, rtol=0.01)
+    x = Tensor(np.ones(1), dtype=np.float16)
+    x[[0] * 5000].sum().backward()
+    assert x.grad.item() == 5000
+
+
+def test_the_loss_of_many_confident_rows_is_small_and_not_negative():
+    logits = np.zeros((100_000, 3), np.float32)
+    logits[:, 1] = 20
+    targets = np.zeros_like(logits)
+    targets[:, 1] = 1
+    assert_allclose(ops.softmax_loss(logits, targets).item(), np.log1p(2 * np.exp(-20.0)), atol=2e-7)
+
+
+def test_a_numpy_scalar_gives_one_dtype_whatever_the_size():
+    for n in (10, 1 << 18):
+        assert ops.mul_scalar(Tensor(np.ones(n, np.float32)), np.float64(2)).dtype == np.float64
+        assert ops.mul_scalar(Tensor(np.ones(n, np.float32)), 2.0).dtype == np.float32
+
+
+def test_elementwise_ops_whose_memory_needle_must_not_choose():
+    class IsNan(ops.base.Elementwise):
+        ufunc, saves = "isnan", ()
+
+    class Twice(ops.base.Elementwise):
+        def compute(self, a):
+            return 2 * a
+
+        def gradient(self, out_grad, node):
+            return 2 * out_grad
+
+    for n in (10, 1 << 18):
+        assert IsNan()(Tensor(np.ones(n, np.float32))).dtype == bool
+        x = Tensor(np.ones(n, np.float32))
+        Twice()(x).sum().backward()
+        assert x.grad.numpy().max() == x.grad.numpy().min() == 2

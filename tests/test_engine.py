@@ -1909,3 +1909,223 @@ def test_devices_make_arrays():
     assert first[0].dtype == np.float32
     assert device.enabled()
     assert repr(device) == "needle.cpu()"
+
+
+# ------------------------------------------------------------------------------ short cuts that must not be taken
+
+
+class StraightThrough(ops.ReLU):
+    """A ReLU whose gradient passes everywhere: its parent's rule on arrays is not its own."""
+
+    def gradient(self, out_grad, node):
+        return out_grad
+
+
+def test_a_subclass_with_a_gradient_of_its_own_uses_it():
+    x = Tensor([-1.0, 2.0])
+    y = StraightThrough()(x)
+    y.sum().backward()
+    assert x.grad.tolist() == [1, 1]
+    assert y.op.gradient_as_tuple(Tensor([1.0, 1.0]), y)[0].tolist() == [1, 1]
+
+
+def test_what_was_made_a_constant_after_its_use_gets_no_gradient():
+    for f in [lambda x: x * 3, lambda x: -x, ops.relu, lambda x: x + 1, ops.tanh]:
+        x, w = Tensor([1.0, 2.0]), Tensor([1.0, 2.0])
+        y = (f(x) * w).sum()
+        x.requires_grad = False
+        y.backward()
+        assert x.grad is None
+        assert w.grad is not None
+
+
+class Short(TensorOp):
+    """a + b, with a rule on arrays that forgets b."""
+
+    def compute(self, a, b):
+        return a + b
+
+    def gradient(self, out_grad, node):
+        return out_grad, out_grad
+
+    def array_gradient(self, out_grad, node, asked):
+        return out_grad
+
+
+def test_a_rule_on_arrays_that_returns_too_little_is_named():
+    with pytest.raises(ValueError, match=r"Short\.gradient returned 1 adjoint\(s\) for 2"):
+        Short()(Tensor([1.0, 2.0]), Tensor([1.0, 2.0])).sum().backward()
+
+
+def test_wanted_in_a_rule_called_by_hand_inside_of_a_sweep():
+    class ByHand(TensorOp):
+        def compute(self, a, b):
+            return a * b
+
+        def gradient(self, out_grad, node):
+            with needle.enable_grad():
+                inner = Tensor(node.inputs[0]) * Tensor(node.inputs[1])
+            return inner.op.gradient_as_tuple(out_grad, inner)
+
+    a, b = Tensor(2.0), Tensor(3.0)
+    ByHand()(a, b).backward()
+    assert (a.grad.item(), b.grad.item()) == (3, 2)
+
+
+def test_a_subclass_of_tensor_as_an_adjoint():
+    class Parameter(Tensor):
+        __slots__ = ()
+
+    class Dot(TensorOp):
+        def compute(self, a, w):
+            return (a * w).sum()
+
+        def gradient(self, out_grad, node):
+            a, w = node.inputs
+            return w, a
+
+    a, w = Tensor([1.0, 2.0]), Parameter([3.0, 4.0])
+    Dot()(a, w).backward()
+    assert (a.grad.tolist(), w.grad.tolist()) == ([3, 4], [1, 2])
+
+
+def test_adjoints_of_a_tuple_add_up_however_they_come():
+    class SumOfTwo(TensorOp):
+        def compute(self, t):
+            return t[0] + t[1]
+
+        def gradient(self, out_grad, node):
+            return (ops.make_tuple(out_grad, out_grad),)
+
+    for f in [lambda t: SumOfTwo()(t) + t[0], lambda t: t[0] + SumOfTwo()(t), lambda t: SumOfTwo()(t) + SumOfTwo()(t)]:
+        a, b = Tensor([1.0, 2.0]), Tensor([3.0, 4.0])
+        t = ops.make_tuple(a, b)
+        y = f(t)
+        y.sum().backward()
+        assert y.tolist() == (2 * (a + b) if y.tolist() == (2 * (a + b)).tolist() else 2 * a + b).tolist()
+        assert a.grad.tolist() == [2, 2]
+        assert b.grad.tolist() in ([1, 1], [2, 2])
+
+
+def test_parts_of_several_kinds_add_up():
+    class Half(autograd.Part):
+        __slots__ = ()
+
+        @staticmethod
+        def total(parts, value):
+            return sum((part.adjoint for part in parts), Tensor(np.zeros(value.shape), requires_grad=False))
+
+    class Whole(TensorOp):
+        def compute(self, a):
+            return 1.0 * a
+
+        def gradient(self, out_grad, node):
+            return Half(None, out_grad)
+
+    for f in [lambda x: x[0] + Whole()(x).sum(), lambda x: Whole()(x).sum() + x[0] + (x * x).sum()]:
+        x = Tensor([1.0, 2.0])
+        f(x).backward()
+        assert x.grad.tolist() in ([2, 1], [4, 5])
+
+
+def test_a_gradient_never_shares_foreign_memory():
+    memory = np.frombuffer(bytearray(24), np.float64)  # an array whose base is no array
+
+    class Foreign(TensorOp):
+        def compute(self, a):
+            return np.array(3.0)
+
+        def gradient(self, out_grad, node):
+            return autograd.constant(memory)
+
+    x = Tensor([1.0, 2.0, 3.0])
+    Foreign()(x).backward()
+    x.grad.cached_data[:] = 99
+    assert memory.tolist() == [0, 0, 0]
+
+
+# ------------------------------------------------------------------------------------------- out_grad, and what it was
+
+
+def test_a_gradient_can_be_differentiated_after_its_out_grad_is_gone():
+    for dtype in (np.float64, np.float32):
+        x = Tensor([1.0, 2.0], dtype=dtype)
+        y = x**3
+        y.backward(Tensor([1.0, 1.0]))
+        x.grad.backward()
+        assert x.grad.tolist() == [6, 12]
+
+
+def test_an_out_grad_that_is_changed_later_counts_as_it_was():
+    for change in [lambda s: setattr(s, "data", np.array([10.0, 10.0])), lambda s: s.cached_data.fill(10)]:
+        x, s = Tensor([1.0, 2.0]), Tensor([1.0, 1.0])
+        y = x**2
+        y.backward(s)
+        change(s)
+        x.grad.backward()
+        assert x.grad.tolist() == [2, 2]
+
+
+def test_a_gradient_is_differentiated_by_its_out_grad_in_another_dtype():
+    x, s = Tensor([1.0, 2.0], dtype=np.float32), Tensor([3.0, 4.0])
+    y = x**2
+    y.backward(s)
+    x.grad.sum().backward()
+    assert s.grad.tolist() == [2, 4]
+    assert s.grad.dtype == np.float64
+
+
+def test_accumulated_gradients_keep_no_seeds_of_outputs_that_are_gone():
+    x = Tensor(np.ones(3))
+    for _ in range(50):
+        y = x * x
+        y.backward(np.ones(3), accumulate=True)
+    assert len(x._grad.pasts) == 1
+    assert x.grad.tolist() == [100, 100, 100]
+    with pytest.raises(ValueError, match="gone"):
+        x.grad.sum().backward()
+
+
+def test_reading_a_gradient_again_and_again_keeps_nothing():
+    x = Tensor([1.0, 2.0])
+    y = (x * x).sum()
+    y.backward()
+    for _ in range(1000):
+        assert x.grad is not None
+    assert len(x._grad.pasts[0]._views) < 200
+
+
+# --------------------------------------------------------------------------------------------------- interrupted, lazy
+
+
+def test_an_interrupt_between_the_resets_of_a_rule_leaves_nothing_set(monkeypatch):
+    def interrupted(op, adjoint, node, asked):
+        autograd._recording.set(False)
+        autograd._asked.set(asked)
+        raise KeyboardInterrupt
+
+    x = Tensor([1.0, 2.0])
+    y = ops.tanh(x).sum()
+    monkeypatch.setattr(autograd, "_apply_rule_to_arrays", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        y.backward()
+    assert needle.is_grad_enabled()
+    assert autograd.wanted(x)
+
+
+def test_lazy_values_are_those_of_when_they_were_written(monkeypatch):
+    monkeypatch.setattr(autograd, "LAZY_MODE", True)
+    x = Tensor([1.0])
+    y = x * 2
+    z = y * y
+    y.cached_data[...] = 100
+    z.backward()
+    assert (z.item(), x.grad.item()) == (4, 8)
+    x = Tensor([1.0, 2.0])
+    y = x * x
+    v = x.reshape(2, 1)
+    y.numpy()
+    x.cached_data[:] = 5
+    v.cached_data[:] = np.nan
+    y.sum().backward()
+    assert x.grad.tolist() == [2, 4]

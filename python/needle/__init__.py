@@ -62,5 +62,17 @@ from .ops import tanh as tanh
 from .ops import transpose as transpose
 from .ops import tuple_get_item as tuple_get_item
 from .ops import where as where
+from .transforms import Transformed as Transformed
+from .transforms import elementwise_grad as elementwise_grad
+from .transforms import grad as grad
+from .transforms import hessian as hessian
+from .transforms import holomorphic_grad as holomorphic_grad
+from .transforms import hvp as hvp
+from .transforms import jacobian as jacobian
+from .transforms import jvp as jvp
+from .transforms import linearize as linearize
+from .transforms import stop_gradient as stop_gradient
+from .transforms import value_and_grad as value_and_grad
+from .transforms import vjp as vjp
 
 __version__ = "0.1.0"

@@ -7,10 +7,12 @@ Read it from top to bottom: modes, `Op` (what an operation is), `Value` and `Ten
 from __future__ import annotations
 
 import gc
+import inspect
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
+from math import prod
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
@@ -19,17 +21,18 @@ from numpy import ndarray
 
 from .backend import Device, as_array, default_device
 from .memory import as_recorded, hand_out, handed_out, private
-from .pool import SMALLEST, result_of
+from .pool import SMALLEST, owns_memory, result_of
 
 # ----------------------------------------------------------------------------------------------------------- modes
 
 LAZY_MODE = False
 """True: values are computed when first asked for. Set it as `needle.autograd.LAZY_MODE = True`."""
 
-_recording: ContextVar[bool] = ContextVar("recording", default=True)
+_recording: ContextVar[bool | None] = ContextVar("recording", default=True)
 _asked: ContextVar[set[Value] | None] = ContextVar("asked", default=None)
 is_recording = _recording.get
-"""Whether operations are recorded, in this thread and context."""
+"""Whether operations are recorded, in this thread and context. None: they are not, but tangents are pushed along."""
+set_recording, reset_recording = _recording.set, _recording.reset
 _get_asked = _asked.get
 
 
@@ -39,7 +42,7 @@ class _GradMode(ContextDecorator):
     _value: bool
 
     def __init__(self) -> None:
-        self._tokens: list[Token[bool]] = []
+        self._tokens: list[Token[bool | None]] = []
 
     def _recreate_cm(self) -> _GradMode:
         return type(self)()
@@ -65,7 +68,7 @@ class enable_grad(_GradMode):
 
 def is_grad_enabled() -> bool:
     """Whether operations are being recorded here and now."""
-    return is_recording()
+    return bool(is_recording())
 
 
 def wanted(tensor: Value) -> bool:
@@ -81,6 +84,16 @@ def wanted(tensor: Value) -> bool:
 CONSTANT = 0  # no adjoint is ever computed for it
 DETACHED = 1  # starts no recording, yet is given its gradient where it takes part in one
 RECORDED = 3  # starts recording
+
+
+def adjoint_of(op: Op, i: int, out_grad: Any, node: Any) -> Any:
+    """What the op's `gradient` gives for input i alone: a Tensor of the output's shape, None if it is zero."""
+    was_asked = _asked.set({node.inputs[i]})
+    try:
+        adjoint = unmasked(_one_each(op, op.gradient(out_grad, node), node.inputs)[i])
+    finally:
+        _asked.reset(was_asked)
+    return None if isinstance(adjoint, Part) else adjoint
 
 
 def is_recorded(*inputs: Any) -> bool:
@@ -122,13 +135,26 @@ class Op:
     """Whether `gradient` only moves elements to other places: it then takes a mask to where its elements go, too."""
     takes_out: bool = False
     """Whether `compute` takes `out=`, as ufuncs do: element-wise operations."""
+    discrete: bool = False
+    """Whether the output is a constant, because nobody differentiates it: comparisons, operations on bits."""
     _facts: tuple[Any, bool, type[Any], bool]
     """What every call reads, in one look-up: the ufunc if `compute` is one, whether it saves inputs, and the above."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        own = vars(cls)
+        if any("gradient" in vars(base) for base in cls.__mro__[1:] if base is not Op) and (
+            "gradient" in own or "compute" in own
+        ):  # the rules that an op has besides these two say the same as its parent's, not as its own
+            for rule in ("array_gradient", "tangent", "batched"):
+                if rule not in own:
+                    setattr(cls, rule, getattr(Op, rule))
         if hasattr(cls, "makes"):
             ufunc = cls.compute if isinstance(cls.compute, np.ufunc) else None
+            if (
+                cls.takes_out and cls.compute is not Op.compute
+            ):  # for results of the dtype of the inputs, which is what the memory is made for
+                cls.takes_out = _takes_out(cls.compute)
             cls._facts = ufunc, "inputs" in cls.saves, cls.makes, cls.takes_out
 
     def __call__(self, *inputs: Any) -> Any:
@@ -138,7 +164,7 @@ class Op:
         try:
             if len(inputs) == 2:
                 a, b = inputs
-                arrays: tuple[Any, ...] = (a._array, b._array)
+                arrays: tuple[Any, ...] | None = (a._array, b._array)
                 needs = a.needs | b.needs
             elif len(inputs) == 1:
                 a = inputs[0]
@@ -150,9 +176,9 @@ class Op:
                 for a in inputs:
                     needs |= a.needs
         except AttributeError:
-            if all(isinstance(a, Value) for a in inputs):
-                raise
-            return self(*[as_value(a, self) for a in inputs])
+            arrays = None
+        if arrays is None:
+            return _apply_to_others(self, inputs)
         if handed_out:
             arrays = tuple([private(array) for array in arrays])
         ufunc, saves_inputs, makes, takes_out = self._facts
@@ -193,20 +219,45 @@ class Op:
         """`gradient` on arrays, for an op that has it; see above."""
         return None
 
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        """The output's tangent, from those of `node.inputs` (None: zero), in Tensor operations; None if it is zero.
+
+        NotImplemented leaves it to forward.py, which takes the transpose of `gradient`.
+        """
+        return NotImplemented
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        """The outputs for a batch of inputs along a new first axis, as one computation: see batching.py.
+
+        `values` are the inputs with that axis where there is one, `depths` their numbers of axes without it (None: this
+        input is the same for the whole batch). NotImplemented leaves it to batching.py, which goes one by one.
+        """
+        return NotImplemented
+
     def hint(self, *arrays: Any) -> str:
         """What is wrong with arrays that `compute` refused, and the fix; "" leaves it to the error's own words."""
         return ""
 
     def gradient_as_tuple(self, out_grad: Any, node: Value) -> tuple[Any, ...]:
         """One adjoint an input, in that input's shape and dtype, None where there is none."""
-        adjoints = _one_each(self, self.gradient(out_grad, node), node.inputs)
+        was_asked = _asked.set(None)
+        try:
+            adjoints = _one_each(self, self.gradient(out_grad, node), node.inputs)
+        finally:
+            _asked.reset(was_asked)
         fitted = [None if g is None else _fit(g, a, self) for a, g in zip(node.inputs, adjoints, strict=True)]
         pairs = zip(node.inputs, fitted, strict=True)
-        whole = [_total(g, a) for a, g in pairs]
-        return tuple(_unmasked(g) for g in whole)
+        whole = [total_adjoint(g, a) for a, g in pairs]
+        return tuple(unmasked(g) for g in whole)
 
     def __repr__(self) -> str:
         return type(self).__name__
+
+
+def _takes_out(compute: Any) -> bool:
+    if isinstance(compute, np.ufunc):
+        return "f" * compute.nin + "->" + "f" * compute.nout in compute.types
+    return "out" in inspect.signature(compute).parameters
 
 
 def _one_each(op: Op, adjoints: Any, inputs: tuple[Value, ...]) -> tuple[Any, ...]:
@@ -223,24 +274,28 @@ def _one_each(op: Op, adjoints: Any, inputs: tuple[Value, ...]) -> tuple[Any, ..
 
 def _fit(adjoint: Any, value: Value, op: Op) -> Any:
     """The adjoint in the value's own shape and dtype: the one place where broadcasting is undone."""
-    if isinstance(adjoint, Part) or isinstance(value, TensorTuple):
+    if isinstance(value, TensorTuple):
+        return tuple(adjoint) if isinstance(adjoint, TensorTuple) else adjoint
+    if isinstance(adjoint, Part):
         return adjoint
     if type(adjoint) is Branch:
-        fitted = _fit(adjoint.adjoint, value, op)
-        same = fitted is not None and fitted.shape == adjoint.mask.shape
-        return Branch(fitted, adjoint.mask) if same else fitted
+        fitted, mask = _fit(adjoint.adjoint, value, op), adjoint.mask
+        if fitted is None or fitted.shape == mask.shape:
+            return fitted if fitted is None else Branch(fitted, mask)
+        # Where a repeated value was chosen: wherever one of its copies was.
+        chosen = mask.broadcast_to(adjoint.adjoint.shape).astype(np.float32)
+        return Branch(fitted, _unbroadcast(chosen, fitted.shape, op) > 0)
     if not isinstance(adjoint, Tensor):
         raise TypeError(
             f"{type(op).__name__}.gradient returned a {type(adjoint).__name__} where a Tensor is needed; "
             "compute adjoints from out_grad and node.inputs with Tensor operations, or return None"
         )
-    array = value._array
-    if array.dtype.kind == "b":
+    if value.dtype.kind == "b":
         return None
-    adjoint = _unbroadcast(adjoint, array.shape, op)
-    dtype = gradient_dtype(array.dtype)
-    if adjoint._array.dtype != dtype:
-        if adjoint._array.dtype.kind == "c" and dtype.kind != "c":
+    adjoint = _unbroadcast(adjoint, value.shape, op)
+    dtype = gradient_dtype(value.dtype)
+    if adjoint.dtype != dtype:
+        if adjoint.dtype.kind == "c" and dtype.kind != "c":
             adjoint = adjoint.real
         adjoint = adjoint.astype(dtype)
     return adjoint
@@ -248,7 +303,7 @@ def _fit(adjoint: Any, value: Value, op: Op) -> Any:
 
 def _unbroadcast(adjoint: Tensor, shape: tuple[int, ...], op: Op) -> Tensor:
     """The adjoint of `broadcast_to`: summed over the axes along which a value of this shape was repeated."""
-    have = adjoint._array.shape
+    have = adjoint.shape
     if have == shape:
         return adjoint
     added = len(have) - len(shape)
@@ -315,6 +370,8 @@ def _computed(value: Value) -> bool:
 
 def _defer(op: Op, inputs: tuple[Any, ...]) -> Any:
     """A node without a value yet. It remembers the arrays that its inputs have now, as an eager one would use them."""
+    if any(isinstance(a, Wrapped) for a in inputs):
+        return _apply_to_others(op, inputs)
     node = _new(op.makes)
     node._grad = None
     node.op = op
@@ -342,7 +399,8 @@ def _compute_deferred(value: Value) -> Any:
         if missing:
             stack.extend(reversed(missing))
             continue
-        arrays = tuple([a._array if s is _PENDING else as_recorded(s) for a, s in zip(inputs, node.saved, strict=True)])
+        kept = [a._array if s is _PENDING else s for a, s in zip(inputs, node.saved, strict=True)]
+        arrays = tuple([_snapshot(array) for array in kept])
         try:
             out = node.op.compute(*arrays)
         except (ValueError, TypeError, IndexError, OverflowError) as error:
@@ -354,6 +412,12 @@ def _compute_deferred(value: Value) -> Any:
             node.op, node.inputs, node.saved = None, (), None
         stack.pop()
     return _slot_of_array(value)
+
+
+def _snapshot(array: Any) -> Any:
+    """What an operation that was noted before the array was handed out sees of it: no window onto the only snapshot."""
+    recorded = as_recorded(array)
+    return recorded if recorded is array or type(recorded) is tuple else recorded.copy()
 
 
 # ---------------------------------------------------------------------------------------------------------- values
@@ -802,6 +866,191 @@ def as_value(value: Any, op: object = "as_value") -> Any:
     return constant(array)
 
 
+class Wrapped(Tensor):
+    """What a tensor looks like inside of a transform that is running: it carries tangents (forward.py), a batch of
+    values (batching.py), or a place on a tape (tape.py).
+
+    `value` is the tensor inside, which may be wrapped by a transform around this one; later transforms have higher
+    levels. The slot `_array` stays empty, so an operation that meets one of these comes to `process` by the exception,
+    and no other operation pays for the question.
+    """
+
+    __slots__ = ("level", "value")
+    level: int
+    value: Tensor
+    __hash__ = object.__hash__
+
+    def __init__(self, level: int, value: Tensor):
+        self.level = level
+        self.value = value
+        self.op = None
+        self.inputs = ()
+        self.saved = self._grad = None
+        self.needs = RECORDED
+
+    def process(self, op: Op, inputs: tuple[Any, ...]) -> Any:
+        """The op's output, where this is the input of the highest level."""
+        raise NotImplementedError
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def is_recorded(self) -> bool:
+        """Whether the engine's own graph records what is computed from what is inside."""
+        return is_recorded_inside(self.value)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape
+
+    @property
+    def dtype(self) -> Any:
+        return self.value.dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+    @property
+    def cached_data(self) -> Any:
+        raise TypeError(f"cached_data: {self._refusal()}")
+
+    @cached_data.setter
+    def cached_data(self, array: Any) -> None:
+        raise TypeError(f"cached_data: {self._refusal()}")
+
+    def numpy(self) -> Any:
+        return self.value.numpy()
+
+    def item(self) -> Any:
+        return self.value.item()
+
+    def tolist(self) -> Any:
+        return self.value.tolist()
+
+    def detach(self) -> Tensor:
+        return self.value.detach()
+
+    @property
+    def data(self) -> Tensor:
+        return self.detach()
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        raise TypeError(f"t.data = ...: {self._refusal()}")
+
+    @property
+    def requires_grad(self) -> bool:
+        return True
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        raise TypeError(f"t.requires_grad = ...: {self._refusal()}; needle.stop_gradient(t) makes a constant of it")
+
+    @property
+    def grad(self) -> Tensor | None:
+        raise TypeError(f"t.grad: {self._refusal()}")
+
+    @grad.setter
+    def grad(self, value: Any) -> None:
+        raise TypeError(f"t.grad = ...: {self._refusal()}")
+
+    def backward(self, out_grad: Any = None, accumulate: bool = False) -> None:
+        raise TypeError(f"backward(): {self._refusal()}; take an inner gradient with needle.grad(f)(x)")
+
+    def _refusal(self) -> str:
+        return f"this tensor of shape {self.shape} belongs to a transform that is running (grad, jvp, jacobian, ...)"
+
+    def __repr__(self) -> str:
+        return f"needle.{type(self).__name__}({self.value!r})"
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.value, spec)
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len(): a 0-d Tensor has no length; t.size is 1")
+        return self.shape[0]
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        self._leaves_the_record("np.asarray(t)", "t.numpy()")
+        raise TypeError(f"np.asarray(t): {self._refusal()}; write t.numpy()")
+
+    def __index__(self) -> int:
+        return self.value.detach().__index__()
+
+    def __reduce__(self) -> Any:
+        raise TypeError(f"pickle: {self._refusal()}; return it from the function first")
+
+    def __copy__(self) -> Tensor:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        return self
+
+
+def is_recorded_inside(tensor: Tensor) -> bool:
+    """Whether the engine's own graph records what is computed from it, under whatever it is wrapped in."""
+    return tensor.is_recorded() if isinstance(tensor, Wrapped) else tensor.needs > DETACHED
+
+
+class WrappedTuple(TensorTuple):
+    """Several wrapped tensors made by one operation."""
+
+    __slots__ = ("members",)
+    members: tuple[Tensor, ...]
+
+    def __init__(self, members: Sequence[Tensor]):
+        self.members = tuple(members)
+        self.op = None
+        self.inputs = ()
+        self.saved = self._grad = None
+        self.needs = RECORDED
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def numpy(self) -> tuple[Any, ...]:
+        return tuple(member.numpy() for member in self.members)
+
+
+def _apply_to_others(op: Op, inputs: tuple[Any, ...]) -> Any:
+    """The op where not all inputs are tensors with an array: some are arrays or numbers, or wrapped."""
+    values = tuple([as_value(a, op) for a in inputs])
+    wrapped = [a for a in values if isinstance(a, Wrapped)]
+    if wrapped:
+        return max(wrapped, key=lambda a: a.level).process(op, values)
+    if all(isinstance(a, Value) for a in inputs):
+        return [a._array for a in inputs]  # raises: one has no value at all
+    return op(*values)
+
+
+def applied(op: Op, inputs: tuple[Any, ...], output: Any) -> Any:
+    """The output of op(*inputs) as a rule is given it: with its op and inputs, also where it was not recorded."""
+    if output.op is op:
+        return output
+    if isinstance(output, Wrapped):
+        output.op, output.inputs = op, inputs
+        return output
+    node = _twin(output, output._array, inputs)
+    node.op, node.needs = op, CONSTANT
+    return node
+
+
 def _rebuild(array: Any, needs: int, gradient: Any) -> Tensor:
     tensor = constant(array)
     tensor.needs = needs
@@ -884,7 +1133,8 @@ def _sort_inner(outputs: Sequence[Value]) -> tuple[list[Any], set[Value]]:
 class Part:
     """A contribution to a part of a value's adjoint: element `index` receives `adjoint`.
 
-    The contributions to one value are summed at once, by `total`, so that reading x[i] n times stays linear in n.
+    The contributions of one kind to one value are summed at once, by `total`, so that reading x[i] n times stays linear
+    in n. Each kind of part is a subclass with a `total` of its own; this one is the part that nothing belongs to, ZERO.
     """
 
     __slots__ = ("adjoint", "index")
@@ -896,8 +1146,7 @@ class Part:
     @staticmethod
     def total(parts: list[Any], value: Any) -> Any:
         """The adjoint of `value` that these parts make up."""
-        array = value._array
-        return constant(np.zeros(array.shape, gradient_dtype(array.dtype)))
+        return constant(np.zeros(value.shape, gradient_dtype(value.dtype)))
 
 
 ZERO = Part(None, None)
@@ -941,18 +1190,28 @@ class _Sum:
             self.dense, self.mask = adjoint, mask
             return
         self.mask = None if mask is None or self.mask is None else self.mask | mask
-        self.dense = as_array(self.dense + adjoint)
+        self.dense = _plus(self.dense, adjoint)
 
     def total(self, value: Any) -> Any:
-        if self.parts or self.dense is None:
-            total = (type(self.parts[0]) if self.parts else Part).total(self.parts, value)
-            if type(total) is tuple:
-                return total
-            self.add(_as_arrays(total) if type(self.dense) is ndarray else total)
+        kinds: dict[Any, None] = dict.fromkeys(map(type, self.parts))
+        for kind in kinds:
+            total = kind.total([part for part in self.parts if type(part) is kind], value)
+            self.add(as_arrays(total) if type(self.dense) is ndarray else total)
+        if self.dense is None:
+            self.dense = Part.total([], value)
         return self.dense if self.mask is None else Branch(self.dense, self.mask)
 
 
-def _add(adjoints: dict[Value, Any], value: Value, adjoint: Any) -> None:
+def _plus(a: Any, b: Any) -> Any:
+    """The sum of two adjoints; of tuples by member, of which some may be None."""
+    if a is None or b is None:
+        return b if a is None else a
+    if type(a) is tuple:
+        return tuple([_plus(x, y) for x, y in zip(a, b, strict=True)])
+    return as_array(a + b)
+
+
+def add_adjoint(adjoints: dict[Value, Any], value: Value, adjoint: Any) -> None:
     there = adjoints.get(value)
     if there is None:
         adjoints[value] = adjoint
@@ -962,20 +1221,20 @@ def _add(adjoints: dict[Value, Any], value: Value, adjoint: Any) -> None:
         there.add(adjoint)
 
 
-def _total(adjoint: Any, value: Value) -> Any:
+def total_adjoint(adjoint: Any, value: Value) -> Any:
     """A complete adjoint as what a rule takes: all parts put together."""
     if type(adjoint) is _Sum:
         return adjoint.total(value)
     return adjoint.total([adjoint], value) if isinstance(adjoint, Part) else adjoint
 
 
-def _as_arrays(adjoint: Any) -> Any:
+def as_arrays(adjoint: Any) -> Any:
     """An adjoint without the Tensors around its arrays."""
-    if type(adjoint) is Tensor:
+    if isinstance(adjoint, Tensor):
         return adjoint._array
     if type(adjoint) is Branch:
-        return Branch(_as_arrays(adjoint.adjoint), _as_arrays(adjoint.mask))
-    return tuple([_as_arrays(a) for a in adjoint]) if type(adjoint) is tuple else adjoint
+        return Branch(as_arrays(adjoint.adjoint), as_arrays(adjoint.mask))
+    return tuple([as_arrays(a) for a in adjoint]) if type(adjoint) is tuple else adjoint
 
 
 def _as_tensors(adjoint: Any) -> Any:
@@ -994,7 +1253,7 @@ def branch_of(adjoint: Any, mask: Any, value: Value) -> Any:
     return Branch(adjoint, mask) if op is not None and (op.elementwise or op.moves) else adjoint
 
 
-def _unmasked(adjoint: Any) -> Any:
+def unmasked(adjoint: Any) -> Any:
     return adjoint.adjoint if type(adjoint) is Branch else adjoint
 
 
@@ -1003,11 +1262,19 @@ def _carries_mask(op: Op, adjoint: Any) -> bool:
     return type(adjoint) is Branch and (op.elementwise or op.moves)
 
 
-def _apply_rule(op: Op, adjoint: Any, node: Any) -> tuple[Any, ...]:
+def apply_rule(op: Op, adjoint: Any, node: Any, asked: set[Value]) -> tuple[Any, ...]:
     """The op's `gradient`, on Tensors: one adjoint an input, in its shape and dtype."""
+    was_asked = _asked.set(asked)
+    try:
+        return _apply_rule(op, adjoint, node)
+    finally:
+        _asked.reset(was_asked)
+
+
+def _apply_rule(op: Op, adjoint: Any, node: Any) -> tuple[Any, ...]:
     inputs = node.inputs
     if not _carries_mask(op, adjoint):
-        returned = op.gradient(_unmasked(adjoint), node)
+        returned = op.gradient(unmasked(adjoint), node)
         if type(returned) is not tuple or len(returned) != len(inputs):
             returned = _one_each(op, returned, inputs)
     else:
@@ -1018,48 +1285,50 @@ def _apply_rule(op: Op, adjoint: Any, node: Any) -> tuple[Any, ...]:
             returned = tuple(_masked_again(g, mask) for g in returned)
         else:  # it only moves elements, and the mask's with them
             masks = _one_each(op, op.gradient(mask, node), inputs)
-            returned = tuple(Branch(g, m) if type(g) is Tensor else g for g, m in zip(returned, masks, strict=True))
+            returned = tuple(Branch(g, m) if isinstance(g, Tensor) else g for g, m in zip(returned, masks, strict=True))
     return tuple([None if g is None else _fit(g, a, op) for a, g in zip(inputs, returned, strict=True)])
 
 
 def _masked_again(adjoint: Any, mask: Tensor) -> Any:
     if type(adjoint) is Branch:
         return Branch(adjoint.adjoint.masked(mask), adjoint.mask & mask)
-    if type(adjoint) is Tensor and adjoint.shape == mask.shape:
+    if isinstance(adjoint, Tensor) and adjoint.shape == mask.shape:
         return Branch(adjoint.masked(mask), mask)
     return adjoint
 
 
-def _sweep_recorded(adjoints: dict[Value, Any], variables: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """The adjoints of these variables as Tensors that can be differentiated again; see `_sweep`."""
+def sweep_recorded(
+    adjoints: dict[Value, Any], variables: Sequence[Tensor], record: bool | None = True
+) -> list[tuple[Tensor, Tensor]]:
+    """The adjoints of these variables as Tensors that can be differentiated again; see `sweep`. The outputs' may be
+    wrapped; `record=None` then leaves it to what is around them to follow the computation."""
     order, _ = _sort_inner(list(adjoints))
     kept: set[Value] = set(variables)
     asked = _on_paths_to(kept, order)
     found = []
-    was_recording, was_asked = _recording.set(True), _asked.set(asked)
+    was_recording = _recording.set(record)
     try:
         for node in reversed(order):
-            adjoint = _total(adjoints.pop(node, None), node)
+            adjoint = total_adjoint(adjoints.pop(node, None), node)
             if adjoint is None:
                 continue
             if node in kept:
-                found.append((node, _unmasked(adjoint)))
+                found.append((node, unmasked(adjoint)))
             seen = _as_recorded(node, asked)
-            for a, g in zip(node.inputs, _apply_rule(seen.op, adjoint, seen), strict=True):
+            for a, g in zip(node.inputs, apply_rule(seen.op, adjoint, seen, asked), strict=True):
                 if g is not None and a in asked:
-                    _add(adjoints, a, g)
-        found += [(a, _unmasked(_total(adjoint, a))) for a, adjoint in adjoints.items() if a in kept]
+                    add_adjoint(adjoints, a, g)
+        found += [(a, unmasked(total_adjoint(adjoint, a))) for a, adjoint in adjoints.items() if a in kept]
     finally:
         _recording.reset(was_recording)
-        _asked.reset(was_asked)
     return found
 
 
-def _sweep(adjoints: dict[Value, Any], variables: set[Value] | None = None) -> list[tuple[Any, Any]]:
+def sweep(adjoints: dict[Value, Any], variables: set[Value] | None = None) -> list[tuple[Any, Any]]:
     """The adjoints of these variables (None: of all leaves, and of tensors that retain theirs), as far as there are.
 
     Starts from the outputs' `adjoints` and walks the sorted graph backwards; each node's adjoint is complete when it is
-    reached, is handed to the node's rule, and is freed; those of the leaves are left. `_sweep_recorded` above does the
+    reached, is handed to the node's rule, and is freed; those of the leaves are left. `sweep_recorded` above does the
     same in the fewest words. Here nothing is recorded, so adjoints are plain arrays, an op that has an `array_gradient`
     computes with them, and the loop is written flat, for speed.
     """
@@ -1075,8 +1344,8 @@ def _sweep(adjoints: dict[Value, Any], variables: set[Value] | None = None) -> l
         if type(adjoint) is not ndarray:
             if adjoint is None:
                 continue
-            adjoint = _as_arrays(_total(adjoint, node))
-            array = _unmasked(adjoint)
+            adjoint = as_arrays(total_adjoint(adjoint, node))
+            array = unmasked(adjoint)
         if node._grad is not None if variables is None else node in variables:
             found.append((node, array))
         op, inputs = node.op, node.inputs
@@ -1089,7 +1358,9 @@ def _sweep(adjoints: dict[Value, Any], variables: set[Value] | None = None) -> l
             if _assigned and node.saved is not None and _is_stale(node):
                 node = _as_recorded(node, asked)
             returned = _apply_rule_to_arrays(op, adjoint, node, asked)
-        for a, g in zip(inputs, returned):  # noqa: B905 - of equal length by now
+        elif type(returned) is not tuple:
+            returned = _one_each(op, returned, inputs)
+        for a, g in zip(inputs, returned, strict=True):
             if g is None:
                 continue
             need = a._array
@@ -1102,7 +1373,7 @@ def _sweep(adjoints: dict[Value, Any], variables: set[Value] | None = None) -> l
                 continue
             there = adjoints[a]
             if type(g) is not ndarray or type(there) is not ndarray:
-                _add(adjoints, a, g)
+                add_adjoint(adjoints, a, g)
             elif a in summed:
                 np.add(there, g, there)
             else:
@@ -1110,20 +1381,21 @@ def _sweep(adjoints: dict[Value, Any], variables: set[Value] | None = None) -> l
                 adjoints[a] = as_array(there + g)
     while adjoints:
         leaf, adjoint = adjoints.popitem()
-        if variables is None or leaf in variables:
-            found.append((leaf, adjoint if type(adjoint) is ndarray else _unmasked(_as_arrays(_total(adjoint, leaf)))))
+        if leaf in asked if variables is None else leaf in variables:
+            found.append(
+                (leaf, adjoint if type(adjoint) is ndarray else unmasked(as_arrays(total_adjoint(adjoint, leaf))))
+            )
     return found
 
 
 def _apply_rule_to_arrays(op: Op, adjoint: Any, node: Any, asked: set[Value]) -> list[Any]:
-    """`_apply_rule`, unrecorded, for the inputs that are asked for."""
-    was_recording, was_asked = _recording.set(False), _asked.set(asked)
+    """The op's `gradient`, unrecorded, for the inputs that are asked for."""
+    was_recording = _recording.set(False)
     try:
-        returned = _apply_rule(op, _as_tensors(adjoint), node)
+        returned = apply_rule(op, _as_tensors(adjoint), node, asked)
     finally:
         _recording.reset(was_recording)
-        _asked.reset(was_asked)
-    return [_as_arrays(g) if a in asked else None for a, g in zip(node.inputs, returned, strict=True)]
+    return [as_arrays(g) if a in asked else None for a, g in zip(node.inputs, returned, strict=True)]
 
 
 def _fitted(adjoint: Any, value: Value, op: Op) -> Any:
@@ -1133,7 +1405,7 @@ def _fitted(adjoint: Any, value: Value, op: Op) -> Any:
     adjoint = as_array(adjoint)
     array, need = adjoint.adjoint if type(adjoint) is Branch else adjoint, value._array
     fits = type(array) is ndarray and array.shape == need.shape and array.dtype is need.dtype
-    return adjoint if fits else _as_arrays(_fit(_as_tensors(adjoint), value, op))
+    return adjoint if fits else as_arrays(_fit(_as_tensors(adjoint), value, op))
 
 
 def _on_paths_to(variables: set[Value], order: list[Any]) -> set[Value]:
@@ -1214,17 +1486,24 @@ def compute_gradient_of_variables(output_tensor: Tensor, out_grad: Any = None, a
             f"backward(): this Tensor of shape {output_tensor.shape} needs no gradient, because {why} (or it was "
             "computed under no_grad()); make the inputs with requires_grad=True, or set t.requires_grad = True"
         )
-    given = None if out_grad is None else _seed(output_tensor, out_grad)
-    past = _Past(output_tensor, given)
+    seed = _ones_like(output_tensor._array) if out_grad is None else _seed(output_tensor, out_grad)._array
+    past = _Past(output_tensor, out_grad, seed)
     pasts = (past,)
-    found = _sweep({output_tensor: _ones_like(output_tensor._array) if given is None else given._array})
+    was_recording, was_asked = is_recording(), _get_asked()
+    try:
+        found = sweep({output_tensor: seed})
+    except BaseException:  # Ctrl-C may come between the two resets of what a rule had set
+        _recording.set(was_recording)
+        _asked.set(was_asked)
+        raise
     while found:
         variable, adjoint = found.pop()
         if adjoint.dtype.kind == "c":
             adjoint = as_array(adjoint.conj())
-        array, old = _own(adjoint), variable._grad
+        array, old = own(adjoint), variable._grad
         if accumulate and type(old) is _Gradient:
-            variable._grad = _Gradient(as_array(old.array + array), (*old.pasts, past))
+            variable._grad = _Gradient(as_array(old.array + array), (*filter(_Past.is_alive, old.pasts), *pasts))
+            variable._grad.incomplete = old.incomplete or not all(map(_Past.is_alive, old.pasts))
         else:
             variable._grad = _Gradient(array, pasts)
 
@@ -1259,10 +1538,9 @@ def _ones_like(array: Any) -> Any:
     return one
 
 
-def _own(adjoint: Any) -> Any:
+def own(adjoint: Any) -> Any:
     """The adjoint, copied if anything else holds it: a gradient may be written to without harm elsewhere."""
-    alone = type(adjoint.base) is not ndarray and getrefcount(adjoint) <= _ALONE
-    return adjoint if alone else adjoint.copy()
+    return adjoint if owns_memory(adjoint) and getrefcount(adjoint) <= _ALONE else adjoint.copy()
 
 
 def _references_when_alone(count: Callable[[Any], int]) -> int:
@@ -1270,8 +1548,8 @@ def _references_when_alone(count: Callable[[Any], int]) -> int:
     return count(array)
 
 
-# The caller's variable, the parameter, and getrefcount's own; counted, because it is the interpreter's affair.
-_ALONE = _references_when_alone(lambda array: getrefcount(array))  # noqa: PLW0108 - it stands for _own
+# The caller's variable, the parameter, and getrefcount's own: 3, or what an interpreter has that counts fewer.
+_ALONE = min(3, _references_when_alone(lambda array: getrefcount(array)))  # noqa: PLW0108 - it stands for own
 
 
 class _Retain:
@@ -1284,26 +1562,46 @@ _RETAIN = _Retain()
 class _Past:
     """One call of `backward()`: what it takes to run it again with recording on. It keeps no output alive."""
 
-    __slots__ = ("_origin", "_out_grad", "_output", "views")
+    __slots__ = ("_origin", "_out_grad", "_output", "_seed", "_views")
 
-    def __init__(self, output: Tensor, out_grad: Tensor | None):
+    def __init__(self, output: Tensor, out_grad: Any, seed: Any):
         self._output = weakref.ref(output)
         # A gradient that was differentiated (`x.grad.backward()`) can be read again from the tensor it belongs to.
         self._origin = output.op.origin() if isinstance(output.op, _GradientOf) else None
-        self._out_grad: Any = weakref.ref(out_grad) if out_grad is not None and out_grad.needs else out_grad
-        self.views: list[weakref.ref[Tensor]] = []
+        self._out_grad, self._seed = None, None
+        if out_grad is not None:
+            self._seed = seed
+            if isinstance(out_grad, Tensor) and out_grad.needs:
+                self._out_grad = weakref.ref(out_grad)
+        self._views: list[weakref.ref[Tensor]] = []
+
+    def add_view(self, view: weakref.ref[Tensor]) -> None:
+        """A Tensor was made of a gradient from this call."""
+        if len(self._views) >= 64 and len(self._views) & (len(self._views) - 1) == 0:  # now and then, drop dead ones
+            self._views = [ref for ref in self._views if ref() is not None]
+        self._views.append(view)
+
+    def views(self) -> list[Tensor]:
+        return [view for ref in self._views if (view := ref()) is not None]
+
+    def is_alive(self) -> bool:
+        return self._output() is not None or (self._origin is not None and self._origin[0]() is not None)
 
     def source(self) -> tuple[Tensor, Tensor | None] | None:
         """The output and its adjoint; None if they no longer exist."""
-        output, out_grad = self._output(), self._out_grad
+        output = self._output()
         if output is None and self._origin is not None:
             variable, gradient = self._origin[0](), self._origin[1]
             output = None if variable is None else gradient.tensor(variable)
-        if type(out_grad) is weakref.ref:
-            out_grad = out_grad()
-            if out_grad is None:
-                return None
-        return None if output is None else (output, out_grad)
+        if output is None or self._seed is None:
+            return None if output is None else (output, None)
+        out_grad = None if self._out_grad is None else self._out_grad()
+        if out_grad is None:
+            return output, constant(as_recorded(self._seed))
+        # Its value then, which may be in another dtype, with its history, for it can be differentiated by, too.
+        seed = constant(as_recorded(self._seed))
+        seed.op, seed.inputs, seed.needs = _ALIAS, (out_grad,), RECORDED
+        return output, seed
 
 
 class _Gradient:
@@ -1314,11 +1612,12 @@ class _Gradient:
     time that the gradient is read.
     """
 
-    __slots__ = ("_view", "array", "pasts")
+    __slots__ = ("_view", "array", "incomplete", "pasts")
 
     def __init__(self, array: Any, pasts: tuple[_Past, ...]):
         self.array = array
         self.pasts = pasts
+        self.incomplete = False  # whether it has contributions of outputs that are gone
         self._view: Any = None
 
     def tensor(self, variable: Tensor) -> Tensor:
@@ -1329,7 +1628,7 @@ class _Gradient:
             self._view = weakref.ref(view)
             if self.pasts:
                 view.needs = RECORDED
-                self.pasts[-1].views.append(self._view)
+                self.pasts[-1].add_view(self._view)
         return view
 
 
@@ -1342,6 +1641,7 @@ class _GradientOf(TensorOp):
     """
 
     saves = ()
+    elementwise = True
     __slots__ = ("_gradient", "_sources", "variable")
 
     def __init__(self, variable: Tensor, gradient: _Gradient, sources: tuple[tuple[Tensor, Tensor | None] | None, ...]):
@@ -1364,12 +1664,12 @@ class _GradientOf(TensorOp):
     def replay(self) -> tuple[Value, ...]:
         """The inputs of this gradient's node; those of gradients from the same sweep are found on the way."""
         pasts = self._gradient.pasts
-        nodes = [view for ref in pasts[-1].views if (view := ref()) is not None]
+        nodes = pasts[-1].views()
         nodes = [v for v in nodes if type(v.op) is _GradientOf and not v.inputs and v.op._gradient.pasts == pasts]
         variables = [v.op.variable for v in nodes]  # type: ignore[union-attr]
         totals: dict[Value, Any] = {}
         leaves: dict[Value, None] = {}
-        for source in self._sources:
+        for source in (*self._sources, *((None,) if self._gradient.incomplete else ())):
             if source is None:
                 raise ValueError(
                     f"backward(): cannot differentiate through the .grad of a Tensor of shape {self.variable.shape}: "
@@ -1378,13 +1678,13 @@ class _GradientOf(TensorOp):
                 )
             output, out_grad = source
             seed = _seed(output, out_grad)
-            for variable, adjoint in _sweep_recorded({output: seed}, variables):
-                _add(totals, variable, adjoint)
+            for variable, adjoint in sweep_recorded({output: seed}, variables):
+                add_adjoint(totals, variable, adjoint)
             leaves.update((v, None) for v in find_topo_sort([output, seed]) if v.op is None and v.needs)
         inputs = {}
         with enable_grad():
             for view, variable in zip(nodes, variables, strict=True):
-                adjoint = _total(totals[variable], variable)
+                adjoint = total_adjoint(totals[variable], variable)
                 if adjoint.dtype.kind == "c":
                     adjoint = adjoint.conj()
                 inputs[id(view.op)] = view.inputs = (adjoint, *leaves)

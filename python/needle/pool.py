@@ -65,6 +65,11 @@ def empty(shape: tuple[int, ...], dtype: Any, nbytes: int) -> Any:
     return array
 
 
+def owns_memory(array: Any) -> bool:
+    """Whether the array's memory is its own, or borrowed from the pool: nobody else writes to it."""
+    return array.base is None or type(array.base) is _Block
+
+
 def result_of(arrays: tuple[Any, ...]) -> Any:
     """Memory for the result of an element-wise function of these arrays, if it is large and is known to have the shape
     and dtype of the first: floats of one dtype, the others of that shape or broadcast to it. Otherwise None."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..autograd import ZERO, Tensor, Value, as_value, is_recorded, wanted
 from ..pool import SMALLEST, result_of
-from .base import NUMBERS, Bilinear, Elementwise, Linear, ScalarOp, by_itself, operands
+from .base import NUMBERS, Bilinear, Elementwise, Linear, ScalarOp, aligned, by_itself, operands
 
 
 class EWiseAdd(Elementwise, Linear):
@@ -39,7 +39,7 @@ class AddScalar(ScalarOp):
 class AddScaled(Linear):
     """a + alpha * b in one new array: what an optimizer's step is made of."""
 
-    saves = ()
+    saves, elementwise = (), True
     __slots__ = ("alpha",)
 
     def __init__(self, alpha: Any):
@@ -53,6 +53,9 @@ class AddScaled(Linear):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return out_grad, out_grad * self.alpha if wanted(node.inputs[1]) else None
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        return self(*aligned(values, depths))
 
 
 def add(a: Any, b: Any, *, alpha: Any = 1) -> Tensor:
@@ -93,8 +96,8 @@ def subtract(a: Any, b: Any) -> Tensor:
     """a - b, recorded as a + (-b), which IEEE arithmetic makes the same number."""
     if type(b) in NUMBERS and type(a) not in NUMBERS:
         a = as_value(a)
-        if type(b) is int and a._array.dtype.kind == "u" and 0 <= b <= np.iinfo(a._array.dtype).max:
-            b = b - 2 ** (8 * a._array.dtype.itemsize) if b else 0  # -b as the unsigned number that wraps to it
+        if type(b) is int and a.dtype.kind == "u" and 0 <= b <= np.iinfo(a.dtype).max:
+            b = b - 2 ** (8 * a.dtype.itemsize) if b else 0  # -b as the unsigned number that wraps to it
         return AddScalar(-b)(a)
     if type(a) in NUMBERS:
         return add(a, NEGATE(b))

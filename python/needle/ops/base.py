@@ -9,7 +9,20 @@ import numpy as np
 from numpy import ndarray
 
 from .. import autograd
-from ..autograd import CONSTANT, DETACHED, RECORDED, Axes, Tensor, TensorOp, Value, as_value, constant, is_recording
+from ..autograd import (
+    CONSTANT,
+    DETACHED,
+    RECORDED,
+    Axes,
+    Tensor,
+    TensorOp,
+    Value,
+    adjoint_of,
+    as_value,
+    constant,
+    gradient_dtype,
+    is_recording,
+)
 from ..backend import as_array
 from ..memory import handed_out
 from ..pool import SMALLEST, result_of
@@ -36,6 +49,18 @@ class Elementwise(TensorOp):
     def hint(self, *arrays: Any) -> str:
         return broadcast_hint(*arrays)
 
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        total = None
+        for i, t in enumerate(tangents):
+            if t is not None:
+                t = t if t.shape == node.shape else t.broadcast_to(node.shape)
+                part = adjoint_of(self, i, t, node)
+                total = part if total is None else total if part is None else total + part
+        return total
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        return self(*aligned(values, depths))
+
 
 class ScalarOp(Elementwise):
     """Element-wise with a Python number as the second operand."""
@@ -46,20 +71,45 @@ class ScalarOp(Elementwise):
         self.scalar = scalar
 
     def memory(self, out: Any) -> Any:
-        """`out`, unless a complex scalar makes the result another dtype than the array."""
-        return None if type(self.scalar) is complex else out
+        """`out`, unless the scalar may make the result another dtype than the array: a complex one, a NumPy one."""
+        return out if type(self.scalar) in (int, float, bool) else None
 
 
 class Linear(TensorOp):
-    """Linear in its input: the forward rule is the op itself, applied to the tangent."""
+    """Linear in its inputs: the forward rule is the op itself, applied to the tangents."""
 
     __slots__ = ()
+
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        return self(*[_or_zero(t, a) for t, a in zip(tangents, node.inputs, strict=True)])
 
 
 class Bilinear(TensorOp):
     """Linear in each of two inputs: the forward rule is two applications of the op."""
 
     __slots__ = ()
+
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        (a, b), (s, t) = node.inputs, tangents
+        by_a = None if s is None else self(s, b)
+        by_b = None if t is None else self(a, t)
+        return by_b if by_a is None else by_a if by_b is None else by_a + by_b
+
+
+def _or_zero(tangent: Any, value: Any) -> Any:
+    """The tangent of a value: zeros where there is none; what has no tangents (a mask) as it is."""
+    if tangent is not None or value.dtype.kind == "b":
+        return value if tangent is None else tangent
+    return constant(np.zeros(value.shape, gradient_dtype(value.dtype)))
+
+
+def aligned(values: tuple[Any, ...], depths: tuple[int | None, ...]) -> list[Any]:
+    """Inputs of a batched op whose axes after the batch's broadcast as they would without it; see `Op.batched`."""
+    deepest = max(a.ndim if depth is None else depth for a, depth in zip(values, depths, strict=True))
+    return [
+        a if depth in (None, deepest) else a.reshape((a.shape[0], *(1,) * (deepest - depth), *a.shape[1:]))
+        for a, depth in zip(values, depths, strict=True)
+    ]
 
 
 def by_itself(op: Any, out_grad: Any, node: Any, asked: set[Value]) -> Any:
@@ -115,6 +165,11 @@ def normalize_axes(op: object, axes: Axes, ndim: int) -> tuple[int, ...]:
     return tuple(sorted(normal))
 
 
+def batch_axes(op: object, axes: Axes, depth: int | None) -> tuple[int, ...]:
+    """The axes of an input of this many axes, after a batch axis was put in front of them."""
+    return tuple(axis + 1 for axis in normalize_axes(op, axes, depth or 0))
+
+
 def given_axes(name: str, axes: Axes, axis: Axes) -> Axes:
     """Methods take Needle's `axes` and NumPy's `axis`; not both."""
     if axes is not None and axis is not None:
@@ -151,13 +206,13 @@ def operator(function: Callable[[Any, Any], Any], op: Any = None) -> Callable[[A
             return method(self, other)
         if autograd.LAZY_MODE or handed_out:
             return op(self, other)
-        x, y = self._array, other._array
-        if x.nbytes >= SMALLEST:
-            return op(self, other)
         try:
+            x, y = self._array, other._array
+            if x.nbytes >= SMALLEST:
+                return op(self, other)
             out = op.compute(x, y)
-        except (ValueError, TypeError):
-            return op(self, other)  # which says what is wrong
+        except (AttributeError, ValueError, TypeError):
+            return op(self, other)  # which knows what to do, or says what is wrong
         node = _new(Tensor)
         node._array = out if type(out) is ndarray else as_array(out)
         node._grad = None

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor, TensorOp
+from ..autograd import ZERO, Tensor, TensorOp, gradient_dtype
 from .base import Elementwise, Linear
 
 
 class Cast(Linear):
-    saves = ()
+    saves, elementwise = (), True
     __slots__ = ("dtype",)
 
     def __init__(self, dtype: Any):
@@ -23,7 +23,19 @@ class Cast(Linear):
         return a.astype(self.dtype)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
+        if self._rounds(node):
+            return ZERO
         return out_grad  # brought back to the input's dtype where all adjoints are
+
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        return None if self._rounds(node) else tangents[0].astype(gradient_dtype(self.dtype))
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        return self(*values)
+
+    def _rounds(self, node: Any) -> bool:
+        """Whether it makes integers of floats: constant between the jumps."""
+        return self.dtype.kind not in "fc" and node.inputs[0].dtype.kind in "fc"
 
 
 def astype(a: Any, dtype: Any) -> Tensor:
@@ -34,13 +46,19 @@ def astype(a: Any, dtype: Any) -> Tensor:
 class Real(TensorOp):
     """The real part: linear over the reals, not over the complex numbers."""
 
-    saves, view = (), True
+    saves, view, elementwise = (), True, True
 
     def compute(self, a: Any) -> Any:
         return a.real
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return out_grad
+
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        return self(tangents[0])
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        return self(*values)
 
 
 def real(a: Any) -> Tensor:

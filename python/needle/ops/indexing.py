@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Part, Tensor, TensorOp, gradient_dtype
+from ..autograd import Part, Tensor, gradient_dtype
 from .base import Linear
 
 
@@ -22,6 +22,10 @@ class GetItem(Linear):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return IndexPart(self.index, out_grad)
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        index = _behind_batch(self.index)
+        return NotImplemented if index is None else GetItem(index)(values[0])
 
 
 def getitem(a: Any, index: Any) -> Tensor:
@@ -53,13 +57,23 @@ class IndexPart(Part):
 
     @staticmethod
     def total(parts: list[IndexPart], value: Any) -> Any:
-        array = value._array
-        return AddAt(array.shape, gradient_dtype(array.dtype), [part.index for part in parts])(
+        return AddAt(value.shape, gradient_dtype(value.dtype), [part.index for part in parts])(
             *[part.adjoint for part in parts]
         )
 
 
-class AddAt(TensorOp):
+def _behind_batch(index: Any) -> Any:
+    """The index that leaves a first axis as it is; None if it cannot be said so: arrays apart from each other in an
+    index put their axes in front of all."""
+    parts = index if isinstance(index, tuple) else (index,)
+    arrays = [i for i, part in enumerate(parts) if isinstance(part, (np.ndarray, int, np.integer))]
+    advanced = any(isinstance(part, np.ndarray) for part in parts)
+    if advanced and arrays[-1] - arrays[0] != len(arrays) - 1:
+        return None
+    return (slice(None), *parts)
+
+
+class AddAt(Linear):
     """Zeros of a shape, to which each input is added at its own index: the adjoint of reading at these indices."""
 
     saves = ()
@@ -71,16 +85,25 @@ class AddAt(TensorOp):
         self.indices = indices
 
     def compute(self, *arrays: Any) -> Any:
-        out = np.zeros(self.shape, self.dtype)
+        out = np.zeros(self.shape, np.float32 if self.dtype == np.float16 else self.dtype)
         for index, array in zip(self.indices, arrays, strict=True):
             if _repeats(index):
                 np.add.at(out, index, array)
             else:
                 out[index] += array
-        return out
+        return out.astype(self.dtype, copy=False)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return tuple(GetItem(index)(out_grad) for index in self.indices)
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        size = next(a.shape[0] for a, depth in zip(values, depths, strict=True) if depth is not None)
+        indices = [_behind_batch(index) for index in self.indices]
+        if any(index is None for index in indices):
+            return NotImplemented
+        pairs = zip(values, depths, strict=True)
+        batches = [a.broadcast_to((size, *a.shape)) if depth is None else a for a, depth in pairs]
+        return AddAt((size, *self.shape), self.dtype, indices)(*batches)
 
 
 def _repeats(index: Any) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..autograd import Tensor, Value, wanted
 from ..pool import SMALLEST, empty
-from .base import Bilinear
+from .base import Bilinear, aligned
 from .reduction import Summation, summation
 
 _BLAS = "fdFD"
@@ -49,6 +49,26 @@ class MatMul(Bilinear):
     def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
         (a, b), (x, y) = node.inputs, node.saved
         return _adjoints(self.compute, _sum_of_array, out_grad, x, y, a in asked, b in asked)
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        (a, b), (m, n) = values, depths
+        row, column = (a.ndim if m is None else m) == 1, (b.ndim if n is None else n) == 1
+        if column and m is not None and n is None:
+            return self(a, b)  # (batch, ..., k) @ (k,): the vector is the same for all
+        if row and n is None and not column and b.ndim == 2:
+            return self(a, b)  # (batch, k) @ (k, n): a matrix product
+        if row:
+            a, m = _with_axis(a, -2), None if m is None else 2
+        if column:
+            b, n = _with_axis(b, -1), None if n is None else 2
+        out = self(*aligned((a, b), (m, n)))
+        if row:
+            out = out.reshape((*out.shape[:-2], out.shape[-1]))
+        return out.reshape(out.shape[:-1]) if column else out
+
+
+def _with_axis(a: Any, axis: int) -> Any:
+    return a.reshape((*a.shape[:-1], 1, a.shape[-1]) if axis == -2 else (*a.shape, 1))
 
 
 def _adjoints(product: Any, total: Any, g: Any, a: Any, b: Any, of_a: bool, of_b: bool) -> Any:  # noqa: PLR0917

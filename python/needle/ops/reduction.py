@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Axes, Tensor, TensorOp, as_value
-from .base import Linear, given_axes, kept_shape, normalize_axes
+from .base import Linear, batch_axes, given_axes, kept_shape, normalize_axes
 from .shape import BroadcastTo, Reshape
 
 
@@ -37,6 +37,9 @@ class Summation(Linear):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return expand(out_grad, node.inputs[0].shape, self.axes)
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        return type(self)(batch_axes(self, self.axes, depths[0]), self.keepdims)(values[0])
 
 
 def summation(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:
@@ -73,6 +76,9 @@ class Max(TensorOp):
         ties = summation(largest.astype(np.float32 if a.dtype == np.float16 else a.dtype), self.axes, self.keepdims)
         share = largest.astype(ties.dtype) / expand(ties, a.shape, self.axes)  # ties share evenly
         return expand(out_grad, a.shape, self.axes) * share
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        return type(self)(batch_axes(self, self.axes, depths[0]), self.keepdims)(values[0])
 
 
 def max(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:

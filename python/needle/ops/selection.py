@@ -8,7 +8,7 @@ import numpy as np
 
 from ..autograd import Branch, Tensor, TensorOp, as_value, constant, explain, wanted
 from ..backend import as_array
-from .base import NUMBERS, Elementwise, Linear, broadcast_hint, operands
+from .base import NUMBERS, Elementwise, Linear, aligned, broadcast_hint, operands
 
 _BITS = {np.dtype(np.float32): np.dtype(np.int32), np.dtype(np.float64): np.dtype(np.int64)}
 
@@ -17,7 +17,10 @@ class Masked(Linear):
     """a where a boolean mask holds, 0 elsewhere: a structural zero, through which no NaN passes."""
 
     __slots__ = ()
-    saves = ("inputs",)
+    saves, elementwise = ("inputs",), True
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        return self(*aligned(values, depths))
 
     def compute(self, a: Any, mask: Any) -> Any:
         bits = _BITS.get(a.dtype)
@@ -70,7 +73,7 @@ class Discrete(TensorOp):
     """A ufunc whose results nobody differentiates: comparisons, and operations on bits. Its output is a constant."""
 
     __slots__ = ("scalar", "ufunc")
-    saves = ()
+    saves, discrete = (), True
 
     def __init__(self, ufunc: str, scalar: Any = None):
         self.ufunc = ufunc
@@ -80,7 +83,11 @@ class Discrete(TensorOp):
         return self.ufunc
 
     def __call__(self, *inputs: Any) -> Any:
-        arrays = [as_value(a, self)._array for a in inputs]
+        values = [as_value(a, self) for a in inputs]
+        try:
+            arrays = [a._array for a in values]
+        except AttributeError:
+            return super().__call__(*values)
         try:
             return constant(as_array(self.compute(*arrays)))
         except (ValueError, TypeError, OverflowError) as error:
@@ -89,6 +96,12 @@ class Discrete(TensorOp):
     def compute(self, *arrays: Any) -> Any:
         ufunc = getattr(np, self.ufunc)
         return ufunc(*arrays) if self.scalar is None else ufunc(*arrays, self.scalar)
+
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        return None
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        return self(*aligned(values, depths))
 
     def hint(self, *arrays: Any) -> str:
         return broadcast_hint(*arrays)

@@ -28,6 +28,10 @@ class Transpose(Linear):
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return Transpose(self.axes)(out_grad)
 
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        i, j = (axis + 1 if axis >= 0 else axis for axis in self.axes)
+        return Transpose((i, j))(values[0])
+
 
 SWAP_LAST = Transpose()
 
@@ -54,6 +58,10 @@ class Reshape(Linear):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return out_grad.reshape(node.inputs[0].shape)
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        shape = self.shape if isinstance(self.shape, (tuple, list)) else (self.shape,)
+        return Reshape((values[0].shape[0], *shape))(values[0])
 
 
 def reshape(a: Any, shape: int | tuple[int, ...]) -> Tensor:
@@ -83,6 +91,12 @@ class BroadcastTo(Linear):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return out_grad  # summed over the new and repeated axes where all adjoints are fitted to their inputs
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        a, (depth,) = values[0], depths
+        shape = self.shape if isinstance(self.shape, (tuple, list)) else (self.shape,)
+        size = a.shape[0]
+        return BroadcastTo((size, *shape))(a.reshape((size, *(1,) * (len(shape) - (depth or 0)), *a.shape[1:])))
 
 
 def broadcast_to(a: Any, shape: int | tuple[int, ...]) -> Tensor:

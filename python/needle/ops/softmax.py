@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Axes, Tensor, TensorOp, Value, wanted
-from .base import given_axes, normalize_axes
+from .base import batch_axes, given_axes, normalize_axes
 from .elementwise import exp
 from .reduction import expand, summation
 
 _NO_SHIFT = np.zeros((), np.int8)
 _SAFE = {4: 60.0, 8: 500.0}
 """Bytes of a float -> the largest magnitude at which exp(), and a sum of many of them, has all its digits."""
+_MANY = 1 << 16
+"""Elements from which on sums over all of them are kept in float64: their difference is much smaller than they."""
 _SHORT = 256
 """A matrix's rows up to this length are summed by a product with ones, which is faster than sum()."""
 
@@ -86,6 +88,9 @@ class LogSumExp(TensorOp):
         a = node.inputs[0]
         return expand(out_grad, a.shape, self.axes) * softmax(a, self.axes)
 
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        return type(self)(batch_axes(self, self.axes, depths[0]), self.keepdims)(values[0])
+
 
 def logsumexp(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:
     """log(sum(exp(a))) over axes, without overflow; -inf where all elements are -inf."""
@@ -109,6 +114,9 @@ class Softmax(TensorOp):
     def gradient(self, out_grad: Any, node: Any) -> Any:
         weighted = out_grad * node
         return weighted - node * summation(weighted, self.axes, keepdims=True)
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        return Softmax(batch_axes(self, self.axes, depths[0]))(values[0])
 
 
 def softmax(a: Any, axes: Axes = -1) -> Tensor:
@@ -134,6 +142,9 @@ class LogSoftmax(TensorOp):
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return out_grad - exp(node) * summation(out_grad, self.axes, keepdims=True)
 
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        return LogSoftmax(batch_axes(self, self.axes, depths[0]))(values[0])
+
 
 def logsoftmax(a: Any, axes: Axes = -1) -> Tensor:
     """log(softmax(a)) over axes, by default the last one, without overflow."""
@@ -155,10 +166,11 @@ class SoftmaxLoss(TensorOp):
         z, top = _shifted(_wide(logits), (logits.ndim - 1,))
         probabilities, total = _exp_and_sum(z, (logits.ndim - 1,))
         probabilities /= total
-        hit = np.vdot(targets, z)
+        many = z.size > _MANY
+        hit = np.multiply(targets, z).sum(dtype=np.float64) if many else np.vdot(targets, z)
         if not isfinite(hit):  # a target of 0 at a logit of -inf costs nothing
             hit = np.multiply(targets, z, out=np.zeros_like(z), where=targets != 0).sum()
-        loss = np.add.reduce(np.log(total, out=total), None) - hit
+        loss = np.add.reduce(np.log(total, out=total), None, np.float64 if many else None) - hit
         if top.ndim:  # what the shift of z left out; exactly 0 where the targets sum to 1
             missing = 1 - targets.sum(-1, keepdims=True)
             loss = loss + np.multiply(missing, top, out=np.zeros_like(top), where=missing != 0).sum()
@@ -174,6 +186,8 @@ class SoftmaxLoss(TensorOp):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         logits, targets = node.inputs
+        if out_grad.dtype == np.float16:  # which cannot count the rows beyond 65,504
+            out_grad = out_grad.astype(np.float32)
         scale = out_grad / prod(logits.shape[:-1])
         by_logits = (softmax(logits) - targets) * scale if wanted(logits) else None
         return by_logits, logsoftmax(logits) * -scale if wanted(targets) else None
@@ -181,7 +195,7 @@ class SoftmaxLoss(TensorOp):
     def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
         logits, targets = node.saved
         of, probabilities = self._latest
-        if of is not logits or node.inputs[1] in asked or not logits.size:
+        if of is not logits or node.inputs[1] in asked or not logits.size or out_grad.itemsize == 2:
             return None
         by_logits = probabilities - targets
         by_logits *= out_grad / prod(logits.shape[:-1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..autograd import Part, Tensor, TensorOp, TensorTuple, TensorTupleOp, Value
+from ..autograd import Part, Tensor, TensorOp, TensorTuple, TensorTupleOp, Value, WrappedTuple
 from ..backend import as_array
 
 
@@ -17,6 +17,9 @@ class MakeTensorTuple(TensorTupleOp):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return out_grad
+
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        return tangents
 
 
 def make_tuple(*tensors: Any) -> TensorTuple:
@@ -50,6 +53,8 @@ def tuple_get_item(value: Any, index: int) -> Tensor:
     size = len(value)
     if not -size <= index < size:
         raise IndexError(f"TupleGetItem: index {index} is outside of a TensorTuple of {size}")
+    if isinstance(value, WrappedTuple):
+        return value.members[index]
     return TupleGetItem(int(index) % size)(value)
 
 

@@ -1,0 +1,54 @@
+"""A batch of values that the program sees as one: all rows of a Jacobian in one run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .autograd import Op, Tensor, TensorTuple, Wrapped, WrappedTuple
+from .ops.indexing import AddAt, GetItem
+
+
+class Batched(Wrapped):
+    """Tensors of one shape, along a first axis of `value` that the program does not see."""
+
+    __slots__ = ()
+
+    def process(self, op: Op, inputs: tuple[Any, ...]) -> Any:
+        mine = [type(a) is Batched and a.level == self.level for a in inputs]
+        values = tuple([a.value if is_mine else a for a, is_mine in zip(inputs, mine, strict=True)])
+        depths = tuple([a.ndim if is_mine else None for a, is_mine in zip(inputs, mine, strict=True)])
+        out = op.batched(values, depths)
+        if out is NotImplemented:
+            out = _one_by_one(op, values, depths, self.value.shape[0])
+        if isinstance(out, (TensorTuple, tuple)):
+            return WrappedTuple([Batched(self.level, member) for member in out])
+        return Batched(self.level, out)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape[1:]
+
+    def detach(self) -> Tensor:
+        return Batched(self.level, self.value.detach())
+
+    def _refuse(self, *_: Any) -> Any:
+        raise TypeError(
+            f"the value of a tensor of shape {self.shape} was asked for inside of a batched transform (jacobian, "
+            "hessian), where it stands for many values; use needle.where for a choice that depends on it"
+        )
+
+    numpy = item = tolist = __bool__ = __index__ = _refuse
+
+
+def _one_by_one(op: Op, values: tuple[Any, ...], depths: tuple[int | None, ...], size: int) -> Any:
+    pairs = list(zip(values, depths, strict=True))
+    outs = [op(*[a if depth is None else GetItem(i)(a) for a, depth in pairs]) for i in range(size)]
+    if isinstance(outs[0], TensorTuple):
+        return tuple(stack([out[i] for out in outs]) for i in range(len(outs[0])))
+    return stack(outs)
+
+
+def stack(tensors: list[Tensor]) -> Tensor:
+    """Tensors of one shape along a new first axis."""
+    first = tensors[0]
+    return AddAt((len(tensors), *first.shape), first.dtype, list(range(len(tensors))))(*tensors)

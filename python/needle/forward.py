@@ -1,0 +1,69 @@
+"""Forward mode: tangents are pushed along while the program runs; nothing is kept that the program does not keep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import autograd
+from .autograd import Op, Tensor, TensorTuple, Wrapped, WrappedTuple, applied, gradient_dtype, is_recorded_inside
+from .tape import Taped, constant_like, is_on_tape, next_level, pull_back
+
+
+class Dual(Wrapped):
+    """A tensor and its tangent, which has its shape, and its dtype (float64 for integers)."""
+
+    __slots__ = ("tangent",)
+    tangent: Tensor
+
+    def __init__(self, level: int, value: Tensor, tangent: Tensor):
+        super().__init__(level, value)
+        self.tangent = tangent
+
+    def is_recorded(self) -> bool:
+        return is_recorded_inside(self.value) or is_recorded_inside(self.tangent)
+
+    def process(self, op: Op, inputs: tuple[Any, ...]) -> Any:
+        mine = [type(a) is Dual and a.level == self.level for a in inputs]
+        values = tuple([a.value if is_mine else a for a, is_mine in zip(inputs, mine, strict=True)])
+        out = op(*values)
+        if op.discrete or autograd.is_recording() is False:
+            return out
+        tangents = tuple([a.tangent if is_mine else None for a, is_mine in zip(inputs, mine, strict=True)])
+        node = applied(op, values, out)
+        tangent = op.tangent(tangents, node)
+        if tangent is NotImplemented:
+            tangent = _transposed_gradient(op, tangents, node)
+        if not isinstance(out, TensorTuple):
+            return dual(self.level, out, tangent)
+        members = tangent or [None] * len(out)
+        return WrappedTuple([dual(self.level, out[i], t) for i, t in enumerate(members)])
+
+
+def dual(level: int, value: Tensor, tangent: Any) -> Tensor:
+    """The value with this tangent; without, where the tangent is zero (None)."""
+    if tangent is None:
+        return value
+    dtype = gradient_dtype(value.dtype)
+    if tangent.dtype != dtype:
+        tangent = (tangent.real if dtype.kind != "c" else tangent).astype(dtype)
+    return Dual(level, value, tangent)
+
+
+def _transposed_gradient(op: Op, tangents: tuple[Any, ...], node: Any) -> Any:
+    """The output's tangent by the op's `gradient`. That is linear in out_grad, so the derivative of
+    <gradient(out_grad), tangents> by out_grad is its transpose, applied to the tangents."""
+    level = next_level()
+    outputs = tuple(node) if isinstance(node, TensorTuple) else (node,)
+    variables = [Taped(level, constant_like(out, 0.0)) for out in outputs]
+    out_grad: Any = tuple(variables) if isinstance(node, TensorTuple) else variables[0]
+    asked = {a for a, t in zip(node.inputs, tangents, strict=True) if t is not None}
+    adjoints = autograd.apply_rule(op, out_grad, node, asked)
+    total: Any = None
+    for a, adjoint, t in zip(node.inputs, adjoints, tangents, strict=True):
+        if t is not None and adjoint is not None:
+            product = (autograd.unmasked(autograd.total_adjoint(adjoint, a)) * t).sum()
+            total = product if total is None else total + product
+    if not is_on_tape(total, level):
+        return None
+    found = pull_back([(total, constant_like(total, 1.0))], variables)
+    return tuple(found) if isinstance(node, TensorTuple) else found[0]

@@ -1,0 +1,109 @@
+"""Reverse mode inside of other transforms: a tape around tensors that carry tangents, batches, or another tape.
+
+At the top, the engine's own graph does this on arrays. Inside of a transform, the adjoints must themselves be
+differentiated, or come in batches: so each operation is noted here with the tensors *inside* its inputs, and the rules,
+which are written in Tensor operations, are applied to these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from . import autograd
+from .autograd import Op, Tensor, TensorTuple, Value, Wrapped, WrappedTuple, applied
+from .ops.tuples import TupleGetItem
+
+next_level = count(1).__next__
+"""A level for a transform that starts: above those of all that are running."""
+
+
+class Taped(Wrapped):
+    """A tensor on a tape: `value`, the rule's `op` with the values of its inputs, and these inputs where they are on
+    the tape, too (`parents`; None for the others). A variable has no op."""
+
+    __slots__ = ("parents", "rule", "values")
+    parents: tuple[Taped | None, ...]
+    values: tuple[Any, ...]
+    rule: Op | None
+    value: Any
+
+    def __init__(
+        self,
+        level: int,
+        value: Any,
+        rule: Op | None = None,
+        values: tuple[Any, ...] = (),
+        parents: tuple[Taped | None, ...] = (),
+    ):
+        super().__init__(level, value)
+        self.rule, self.values, self.parents = rule, values, parents
+
+    def process(self, op: Op, inputs: tuple[Any, ...]) -> Any:
+        parents = tuple([a if type(a) is Taped and a.level == self.level else None for a in inputs])
+        values = tuple([a if p is None else p.value for a, p in zip(inputs, parents, strict=True)])
+        out = op(*values)
+        if op.discrete or autograd.is_recording() is False:
+            return out
+        node = Taped(self.level, out, op, values, parents)
+        if not isinstance(out, TensorTuple):
+            return node
+        members = [Taped(self.level, out[i], TupleGetItem(i), (out,), (node,)) for i in range(len(out))]
+        return WrappedTuple(members)
+
+
+def pull_back(outputs: Sequence[tuple[Taped, Any]], variables: Sequence[Taped]) -> list[Any]:
+    """The adjoint of each variable (None where no path leads to it), from those of the outputs."""
+    order = _sort([output for output, _ in outputs])
+    asked: set[Any] = set(variables)
+    for node in order:
+        if not asked.isdisjoint(node.parents):
+            asked.add(node)
+    adjoints: dict[Value, Any] = {}
+    for output, adjoint in outputs:
+        autograd.add_adjoint(adjoints, output, adjoint)
+    for node in reversed(order):
+        if node.rule is None or node not in adjoints:
+            continue
+        adjoint = autograd.total_adjoint(adjoints.pop(node), node.value)
+        inputs = zip(node.parents, node.values, strict=True)
+        wanted = {value for parent, value in inputs if parent in asked}
+        if not wanted:
+            continue
+        returned = autograd.apply_rule(node.rule, adjoint, applied(node.rule, node.values, node.value), wanted)
+        for parent, g in zip(node.parents, returned, strict=True):
+            if g is not None and parent is not None and parent in asked:
+                autograd.add_adjoint(adjoints, parent, g)
+    found = [adjoints.get(v) for v in variables]
+    return [
+        None if g is None else autograd.unmasked(autograd.total_adjoint(g, v.value))
+        for g, v in zip(found, variables, strict=True)
+    ]
+
+
+def _sort(outputs: Sequence[Taped]) -> list[Taped]:
+    """The tape from these outputs on, every node after its parents; no recursion."""
+    order: list[Taped] = []
+    seen: set[Taped] = set()
+    stack: list[Taped | None] = list(outputs)
+    while stack:
+        node = stack.pop()
+        if node is None:
+            order.append(stack.pop())  # type: ignore[arg-type]
+        elif node not in seen:
+            seen.add(node)
+            stack += (node, None, *[p for p in reversed(node.parents) if p is not None])
+    return order
+
+
+def is_on_tape(value: Any, level: int) -> bool:
+    """Whether a function's output depends on the variables of this tape."""
+    return type(value) is Taped and value.level == level
+
+
+def constant_like(value: Tensor, fill: float) -> Tensor:
+    """A constant of a tensor's shape and gradient dtype."""
+    return autograd.constant(np.full(value.shape, fill, autograd.gradient_dtype(value.dtype)))

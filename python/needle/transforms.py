@@ -1,0 +1,530 @@
+"""Functions of functions: gradients, Jacobians, Hessians, products with them, to any order and in any mixture.
+
+Each takes a function of tensors, arrays, numbers, or nested containers of them, and returns what went in: arrays for
+arrays, floats for floats, Tensors for Tensors. Rules use the plain transpose, so for a real function of z = a + ib the
+gradient is df/da - i df/db, and a holomorphic function gives its derivative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from types import MethodType
+from typing import Any
+
+import numpy as np
+
+from . import autograd
+from .autograd import DETACHED, RECORDED, Tensor, TensorTuple, Wrapped, as_value, constant, gradient_dtype
+from .batching import Batched
+from .forward import Dual, dual
+from .nested import Rebuild, flatten, map_leaves
+from .tape import Taped, constant_like, is_on_tape, next_level, pull_back
+
+Argnums = int | str | Sequence[int | str]
+
+_running: ContextVar[bool] = ContextVar("running", default=False)
+"""Whether a transform's function is running here: what is computed then may have to be differentiated again."""
+
+
+# ------------------------------------------------------------------------------------------------ functions around f
+
+
+class Transformed:
+    """What a transform returns: call it like the function. It can be pickled and copied where the function can."""
+
+    def __init__(self, rule: Callable[..., Any], f: Callable[..., Any], **options: Any):
+        if not callable(f):
+            raise TypeError(f"{rule.__name__.lstrip('_')}: needs a function, got {type(f).__name__}")
+        self.rule = rule
+        self.f = f
+        self.options = options
+        self.__name__ = f"{rule.__name__.lstrip('_')}({getattr(f, '__name__', repr(f))})"
+        self.__doc__ = f.__doc__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.rule(self.f, args, kwargs, **self.options)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else MethodType(self, instance)
+
+    def __repr__(self) -> str:
+        return f"needle.{self.__name__}"
+
+
+class _Arguments:
+    """A call's arguments, those to differentiate by taken apart into leaves."""
+
+    def __init__(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], argnums: Argnums):
+        self.args, self.kwargs = list(args), dict(kwargs)
+        self.single = isinstance(argnums, (int, str))
+        self.keys: list[Any] = [argnums] if isinstance(argnums, (int, str)) else list(argnums)
+        chosen = [self._of(name, key) for key in self.keys]
+        self.leaves, self.rebuild = flatten(chosen)
+        if not self.leaves:
+            raise TypeError(f"{name}: nothing to differentiate by in argument {argnums!r}: it holds no number or array")
+
+    def _of(self, name: str, key: Any) -> Any:
+        where: Any = self.kwargs if isinstance(key, str) else self.args
+        try:
+            return where[key]
+        except LookupError:
+            given = f"{len(self.args)} by position" + (f", {', '.join(self.kwargs)} by name" if self.kwargs else "")
+            raise TypeError(
+                f"{name}: argnums names argument {key!r}, but the function was called with {given}; an argument that "
+                "is named in argnums is given by that name"
+            ) from None
+
+    def call(self, f: Callable[..., Any], leaves: Sequence[Any]) -> Any:
+        """f with these in the place of the leaves."""
+        args, kwargs = list(self.args), dict(self.kwargs)
+        for key, value in zip(self.keys, self.rebuild(iter(leaves)), strict=True):
+            (kwargs if isinstance(key, str) else args)[key] = value
+        was_running = _running.set(True)
+        try:
+            return f(*args, **kwargs)
+        finally:
+            _running.reset(was_running)
+
+    def like(self, leaves: Sequence[Any]) -> Any:
+        """These as the arguments were: one structure, or a tuple where several argnums were given."""
+        built = self.rebuild(iter(leaves))
+        return built[0] if self.single else tuple(built)
+
+
+def _is_watched(leaves: Sequence[Any]) -> bool:
+    """Whether somebody else may differentiate what is computed from these."""
+    return _running.get() or any(isinstance(a, Tensor) and a.needs > DETACHED for a in leaves)
+
+
+def _returned(value: Any, like: Any) -> Any:
+    """A Tensor as what it stands for: a Python number for one, an array for an array; itself if it is watched."""
+    if not isinstance(value, Tensor) or isinstance(like, Tensor) or value.needs > DETACHED:
+        return value
+    array = value._array
+    if isinstance(like, (np.ndarray, np.generic)):
+        return array[()] if isinstance(like, np.generic) or not like.ndim else array
+    return array.item() if array.size == 1 else array
+
+
+def _outputs_returned(tree: Any, leaves: Sequence[Any]) -> Any:
+    """A function's outputs, in terms of the inputs it was differentiated by."""
+    tensor = next((a for a in leaves if isinstance(a, Tensor)), None)
+    array = next((a for a in leaves if isinstance(a, (np.ndarray, np.generic))), None)
+
+    def as_given(value: Any) -> Any:
+        if tensor is not None or not isinstance(value, Tensor) or value.needs > DETACHED:
+            return value
+        array_of = value._array
+        return array_of[()] if array is not None or array_of.ndim else array_of.item()
+
+    return map_leaves(as_given, _without_tuples(tree))
+
+
+def _without_tuples(tree: Any) -> Any:
+    return tuple(tree) if isinstance(tree, TensorTuple) else tree
+
+
+# ----------------------------------------------------------------------------------------------------- reverse mode
+
+
+class _Reversed:
+    """A run of f with its leaves as variables, from which adjoints can be pulled back, again and again."""
+
+    def __init__(self, f: Callable[..., Any], arguments: _Arguments, has_aux: bool):
+        values = [as_value(a, "grad") for a in arguments.leaves]
+        self.watched = _is_watched(arguments.leaves)
+        self.variables: list[Any]
+        if self.watched:
+            self.level = next_level()
+            self.variables = [Taped(self.level, a) for a in values]
+        else:
+            self.variables = [_variable(a) for a in values]
+        with autograd.enable_grad():
+            out = arguments.call(f, self.variables)
+        self.aux = None
+        if has_aux:
+            if not isinstance(out, tuple) or len(out) != 2:
+                raise TypeError(f"has_aux: the function must return a pair (output, aux), got {type(out).__name__}")
+            out, self.aux = out
+            self.aux = map_leaves(self.inner, self.aux)
+        self.outputs, self.rebuild = flatten(_without_tuples(out))
+
+    def inner(self, output: Any) -> Any:
+        """An output as those around this run see it."""
+        if self.watched:
+            return output.value if is_on_tape(output, self.level) else output
+        return output.detach() if isinstance(output, Tensor) else output
+
+    def pull(self, cotangents: Sequence[Any]) -> list[Any]:
+        """The adjoint of each variable, a Tensor, None where no path leads to it."""
+        pairs = zip(self.outputs, cotangents, strict=True)
+        if self.watched:
+            return pull_back([(y, v) for y, v in pairs if is_on_tape(y, self.level)], self.variables)
+        seeds: dict[Any, Any] = {}
+        for y, v in pairs:
+            if isinstance(y, Tensor) and y.needs > DETACHED:
+                autograd.add_adjoint(seeds, y, v)
+        if any(v.needs > DETACHED for v in cotangents):
+            record = True if any(autograd.is_recorded_inside(v) for v in cotangents) else None
+            found = dict(autograd.sweep_recorded(seeds, self.variables, record))
+        else:
+            raw = autograd.sweep({y: autograd.as_arrays(v) for y, v in seeds.items()}, set(self.variables))
+            found = {variable: constant(autograd.own(array)) for variable, array in raw}
+        return [found.get(variable) for variable in self.variables]
+
+
+def _variable(value: Tensor) -> Tensor:
+    variable = constant(value._array)
+    if value.dtype.kind != "b":
+        variable.needs = RECORDED
+    return variable
+
+
+def _gradient_leaves(leaves: Sequence[Any], adjoints: Sequence[Any]) -> list[Any]:
+    """Adjoints as the leaves they belong to; zeros where there is none."""
+    found = []
+    for a, g in zip(leaves, adjoints, strict=True):
+        found.append(_returned(constant_like(as_value(a), 0.0) if g is None else g, a))
+    return found
+
+
+def _one_number(name: str, run: _Reversed, complex_too: bool = False) -> Any:
+    """The single output of size 1 that `grad` differentiates."""
+    if len(run.outputs) != 1 or not isinstance(run.outputs[0], (Tensor, np.ndarray, np.generic, int, float, complex)):
+        raise TypeError(
+            f"{name}: the function must return one number, got {len(run.outputs)} tensors, arrays or numbers; return "
+            "their sum, or use has_aux=True for what is not to be differentiated, or jacobian or vjp"
+        )
+    y = run.outputs[0]
+    y = y if isinstance(y, Tensor) else as_value(y)
+    if y.size != 1:
+        raise TypeError(
+            f"{name}: the function must return one number, got shape {y.shape}; sum it, or use jacobian, "
+            "elementwise_grad or vjp"
+        )
+    if y.dtype.kind == "b":
+        raise TypeError(f"{name}: the function returned a boolean, which has no derivative; return a number")
+    if y.dtype.kind == "c" and not complex_too:
+        raise TypeError(
+            f"{name}: the function returned a complex number; take its real part or abs(), or use holomorphic_grad if "
+            "the function is holomorphic"
+        )
+    return y
+
+
+def _value_and_grad(
+    f: Any, args: Any, kwargs: Any, *, argnums: Argnums, has_aux: bool, name: str = "value_and_grad", **more: Any
+) -> Any:
+    arguments = _Arguments(name, args, kwargs, argnums)
+    run = _Reversed(f, arguments, has_aux)
+    y = _one_number(name, run, **more)
+    adjoints = run.pull([constant_like(y, 1.0)])
+    gradient = arguments.like(_gradient_leaves(arguments.leaves, adjoints))
+    value = _outputs_returned(run.rebuild(iter([run.inner(y)])), arguments.leaves)
+    return ((value, run.aux), gradient) if has_aux else (value, gradient)
+
+
+def _grad(f: Any, args: Any, kwargs: Any, argnums: Argnums, has_aux: bool) -> Any:
+    value, gradient = _value_and_grad(f, args, kwargs, argnums=argnums, has_aux=has_aux, name="grad")
+    return (gradient, value[1]) if has_aux else gradient
+
+
+def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Any:
+    """The gradient of f, which returns one number: a function of the same arguments.
+
+    `argnums` says by which arguments, by position or name; several give a tuple. With `has_aux`, f returns
+    (number, anything), and so does the gradient. Zeros for what the number does not depend on. Raises TypeError for
+    other outputs, booleans and complex numbers.
+    """
+    return Transformed(_grad, f, argnums=argnums, has_aux=has_aux)
+
+
+def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Any:
+    """The value and the gradient of f at once; see `grad`."""
+    return Transformed(_value_and_grad, f, argnums=argnums, has_aux=has_aux)
+
+
+def _holomorphic_grad(f: Any, args: Any, kwargs: Any, argnums: Argnums) -> Any:
+    name = "holomorphic_grad"
+    return _value_and_grad(f, args, kwargs, argnums=argnums, has_aux=False, name=name, complex_too=True)[1]
+
+
+def holomorphic_grad(f: Callable[..., Any], argnums: Argnums = 0) -> Any:
+    """The complex derivative of a holomorphic function that returns one complex number."""
+    return Transformed(_holomorphic_grad, f, argnums=argnums)
+
+
+def _elementwise_grad(f: Any, args: Any, kwargs: Any, argnums: Argnums) -> Any:
+    arguments = _Arguments("elementwise_grad", args, kwargs, argnums)
+    run = _Reversed(f, arguments, False)
+    adjoints = run.pull([constant_like(as_value(y), 1.0) for y in run.outputs])
+    return arguments.like(_gradient_leaves(arguments.leaves, adjoints))
+
+
+def elementwise_grad(f: Callable[..., Any], argnums: Argnums = 0) -> Any:
+    """The derivative of each output element by the input element at its place: the gradient of the outputs' sum."""
+    return Transformed(_elementwise_grad, f, argnums=argnums)
+
+
+class Pullback:
+    """Products with the transposed Jacobian at the point where `vjp` was called; it can be called again and again."""
+
+    def __init__(self, run: _Reversed, arguments: _Arguments):
+        self._run, self._arguments = run, arguments
+
+    def __call__(self, cotangents: Any) -> Any:
+        """The adjoints of the arguments, from those of the outputs: the same structure, shapes and dtypes."""
+        run = self._run
+        given = _matching("vjp", "cotangents", cotangents, run.outputs, run.rebuild)
+        return self._arguments.like(_gradient_leaves(self._arguments.leaves, run.pull(given)))
+
+
+def _matching(name: str, what: str, given: Any, expected: Sequence[Any], rebuild: Rebuild) -> list[Any]:
+    """The leaves of a structure of tangents, as Tensors of the shapes and gradient dtypes of what they belong to."""
+    leaves, _ = flatten(_without_tuples(given))
+    if len(leaves) != len(expected):
+        raise TypeError(
+            f"{name}: the {what} must have the structure of what they belong to, with {len(expected)} leaves, got "
+            f"{len(leaves)}"
+        )
+    tensors = []
+    for leaf, y in zip(leaves, expected, strict=True):
+        v, y = as_value(leaf), as_value(y)
+        if v.shape != y.shape:
+            raise ValueError(f"{name}: one of the {what} must have shape {y.shape}, got {v.shape}")
+        dtype = gradient_dtype(y.dtype)
+        if v.dtype.kind == "c" and dtype.kind != "c":
+            raise TypeError(
+                f"{name}: one of the {what} is complex, but what it belongs to is {y.dtype}; give real ones"
+            )
+        tensors.append(v if v.dtype == dtype else v.astype(dtype))
+    return tensors
+
+
+def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
+    """(f(*primals), pullback): pullback(cotangents) gives a tuple of adjoints, one for each primal.
+
+    With `has_aux`, f returns (output, aux), and this (output, pullback, aux).
+    """
+    arguments = _Arguments("vjp", primals, {}, range(len(primals)))
+    run = _Reversed(f, arguments, has_aux)
+    out = _outputs_returned(run.rebuild(iter([run.inner(y) for y in run.outputs])), arguments.leaves)
+    pullback = Pullback(run, arguments)
+    return (out, pullback, run.aux) if has_aux else (out, pullback)
+
+
+# ----------------------------------------------------------------------------------------------------- forward mode
+
+
+class _Pushed:
+    """A run of f with tangents on its leaves: the outputs, and their tangents (None: zero)."""
+
+    def __init__(self, f: Callable[..., Any], arguments: _Arguments, tangents: Sequence[Any], has_aux: bool):
+        level = next_level()
+        values = [as_value(a, "jvp") for a in arguments.leaves]
+        leaves = [a if a.dtype.kind == "b" else dual(level, a, t) for a, t in zip(values, tangents, strict=True)]
+        watched = _is_watched([*arguments.leaves, *tangents])
+        was_recording = autograd.set_recording(True if watched else None)
+        try:
+            out = arguments.call(f, leaves)
+        finally:
+            autograd.reset_recording(was_recording)
+        self.aux = None
+
+        def split(y: Any) -> tuple[Any, Any]:
+            return (y.value, y.tangent) if type(y) is Dual and y.level == level else (y, None)
+
+        if has_aux:
+            out, aux = out
+            self.aux = map_leaves(lambda y: split(y)[0], aux)
+        outputs, self.rebuild = flatten(_without_tuples(out))
+        pairs = [split(y) for y in outputs]
+        self.outputs = [y for y, _ in pairs]
+        self.tangents = [t for _, t in pairs]
+
+
+def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
+    """(f(*primals), its derivative along the tangents), in forward mode: memory does not grow with the computation.
+
+    `tangents` have the primals' structure and shapes. With `has_aux`, f returns (output, aux), and aux comes third.
+    """
+    if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list)):
+        raise TypeError("jvp: primals and tangents are tuples, with one for each argument of f: jvp(f, (x,), (v,))")
+    arguments = _Arguments("jvp", tuple(primals), {}, range(len(primals)))
+    given = _matching("jvp", "tangents", list(tangents), arguments.leaves, arguments.rebuild)
+    run = _Pushed(f, arguments, given, has_aux)
+    out = _outputs_returned(run.rebuild(iter(run.outputs)), arguments.leaves)
+    pushed = [
+        constant_like(as_value(y), 0.0) if t is None else t for y, t in zip(run.outputs, run.tangents, strict=True)
+    ]
+    tangent = _outputs_returned(run.rebuild(iter(pushed)), [*arguments.leaves, *flatten(list(tangents))[0]])
+    return (out, tangent, run.aux) if has_aux else (out, tangent)
+
+
+class Linearized:
+    """The derivative of f at the point where `linearize` was called, a linear function of the tangents."""
+
+    def __init__(self, pullback: Pullback):
+        self._pullback = pullback
+
+    def __call__(self, *tangents: Any) -> Any:
+        run, arguments = self._pullback._run, self._pullback._arguments
+        given = _matching("linearize", "tangents", list(tangents), arguments.leaves, arguments.rebuild)
+        watched = run.watched or any(autograd.is_recorded_inside(t) for t in given)
+        was_recording = autograd.set_recording(True if watched else None)
+        try:
+            pushed = self._push(run, given)
+        finally:
+            autograd.reset_recording(was_recording)
+        return _outputs_returned(run.rebuild(iter(pushed)), [*arguments.leaves, *flatten(list(tangents))[0]])
+
+    @staticmethod
+    def _push(run: _Reversed, given: list[Any]) -> list[Any]:
+        level = next_level()
+        seeds = [Taped(level, constant_like(as_value(y), 0.0)) for y in run.outputs]
+        total: Any = None
+        for g, t in zip(run.pull(seeds), given, strict=True):
+            if g is not None:
+                product = (g * t).sum()
+                total = product if total is None else total + product
+        found = [None] * len(seeds)
+        if is_on_tape(total, level):
+            found = pull_back([(total, constant_like(total, 1.0))], seeds)
+        return [constant_like(as_value(y), 0.0) if t is None else t for y, t in zip(run.outputs, found, strict=True)]
+
+
+def linearize(f: Callable[..., Any], *primals: Any) -> Any:
+    """(f(*primals), g): g(*tangents) is the derivative along them, without running f again.
+
+    It keeps what the backward pass needs, whose transpose it is; for a single product, `jvp` needs less.
+    """
+    out, pullback = vjp(f, *primals)
+    return out, Linearized(pullback)
+
+
+# ------------------------------------------------------------------------------------------------ whole matrices
+
+
+def _basis(leaves: Sequence[Any]) -> tuple[int, list[Any]]:
+    """The number of elements in all, and for each leaf the batch of directions that pick them one by one."""
+    values = [as_value(a) for a in leaves]
+    sizes = [a.size if a.dtype.kind != "b" else 0 for a in values]
+    total, start, directions = sum(sizes), 0, []
+    for a, size in zip(values, sizes, strict=True):
+        rows = np.zeros((total, a.size), gradient_dtype(a.dtype))
+        rows[np.arange(start, start + size), np.arange(size)] = 1
+        directions.append(constant(rows.reshape((total, *a.shape))))
+        start += size
+    return total, directions
+
+
+def _blocks(batches: Sequence[Any], leaves: Sequence[Any]) -> list[list[Any]]:
+    """For each batch (a row for every element of the leaves) its rows by leaf, shaped leaf.shape + the row's shape."""
+    blocks = []
+    for batch in batches:
+        start, row = 0, []
+        for leaf in leaves:
+            a = as_value(leaf)
+            size = a.size if a.dtype.kind != "b" else 0
+            row.append(batch[start : start + size].reshape((*a.shape, *batch.shape[1:])))
+            start += size
+        blocks.append(row)
+    return blocks
+
+
+def _jacobian(f: Any, args: Any, kwargs: Any, argnums: Argnums, mode: str | None) -> Any:
+    arguments = _Arguments("jacobian", args, kwargs, argnums)
+    leaves = arguments.leaves
+    inputs = sum(as_value(a).size for a in leaves)
+    run = None
+    if mode != "forward":
+        run = _Reversed(f, arguments, False)
+        outputs = [as_value(y) for y in run.outputs]
+        mixed = any(y.dtype.kind == "c" for y in outputs) and any(as_value(a).dtype.kind != "c" for a in leaves)
+        if mixed and mode == "reverse":
+            raise TypeError(
+                'jacobian: a complex output has no derivative by a real input in reverse mode; use mode="forward"'
+            )
+        if mode is None and (mixed or sum(y.size for y in outputs) > inputs):
+            run = None
+    level = next_level()
+    if run is not None:
+        total, directions = _basis(run.outputs)
+        found = run.pull([Batched(level, v) for v in directions]) if total else [None] * len(leaves)
+        batches = [_batch_of(g, level, total, a) for g, a in zip(found, leaves, strict=True)]
+        rows = _blocks(batches, run.outputs)  # by input, then by output
+        outputs, rebuild = run.outputs, run.rebuild
+        blocks = [[rows[i][o] for i in range(len(leaves))] for o in range(len(outputs))]
+    else:
+        total, directions = _basis(leaves)
+        pushed = _Pushed(f, arguments, [Batched(level, v) for v in directions], False)
+        outputs, rebuild = pushed.outputs, pushed.rebuild
+        batches = [_batch_of(t, level, total, y) for t, y in zip(pushed.tangents, outputs, strict=True)]
+        columns = _blocks(batches, leaves)  # by output, then by input; the output's axes go first
+        blocks = [
+            [_axes_behind(block, len(as_value(a).shape)) for block, a in zip(row, leaves, strict=True)]
+            for row in columns
+        ]
+    return rebuild(
+        iter([arguments.like([_returned(b, a) for b, a in zip(row, leaves, strict=True)]) for row in blocks])
+    )
+
+
+def _batch_of(value: Any, level: int, size: int, like: Any) -> Any:
+    """A result of a batched run with the batch axis: zeros where nothing came, repeated where all are the same."""
+    if type(value) is Batched and value.level == level:
+        return value.value
+    if value is None:
+        a = as_value(like)
+        return constant(np.zeros((size, *a.shape), gradient_dtype(a.dtype)))
+    return value.broadcast_to((size, *value.shape))
+
+
+def _axes_behind(block: Any, count: int) -> Any:
+    """The first axes moved behind the others."""
+    ndim = block.ndim
+    front, behind = block.shape[:count], block.shape[count:]
+    flat = block.reshape((int(np.prod(front, dtype=int)), int(np.prod(behind, dtype=int))))
+    return flat.transpose().reshape((*behind, *front)) if ndim else block
+
+
+def jacobian(f: Callable[..., Any], argnums: Argnums = 0, mode: str | None = None) -> Any:
+    """The derivatives of every output element by every input element: shape output.shape + input.shape, for each output
+    a structure like the arguments.
+
+    All rows (`mode="reverse"`) or all columns ("forward") are computed in one run; without a mode, the fewer of them.
+    """
+    if mode not in (None, "forward", "reverse"):
+        raise ValueError(f'jacobian: mode must be "forward", "reverse" or None, got {mode!r}')
+    return Transformed(_jacobian, f, argnums=argnums, mode=mode)
+
+
+def _hessian(f: Any, args: Any, kwargs: Any, argnums: Argnums) -> Any:
+    return _jacobian(grad(f, argnums), args, kwargs, argnums, "forward")
+
+
+def hessian(f: Callable[..., Any], argnums: Argnums = 0) -> Any:
+    """The second derivatives of a function that returns one number: forward over reverse, all columns in one run."""
+    return Transformed(_hessian, f, argnums=argnums)
+
+
+def hvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
+    """The Hessian of f at the primals times the tangents, forward over reverse, without the Hessian: like the primals,
+    a tuple with one for each (just the one, if there is one)."""
+    argnums: Argnums = 0 if len(primals) == 1 else tuple(range(len(primals)))
+    return jvp(grad(f, argnums), primals, tangents)[1]
+
+
+def stop_gradient(tree: Any) -> Any:
+    """The same values as constants: no derivative of any order or mode passes."""
+
+    def stopped(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        value = value.detach()
+        if not isinstance(value, Wrapped):
+            value.needs = autograd.CONSTANT
+        return value
+
+    return map_leaves(stopped, tree)

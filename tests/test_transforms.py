@@ -1,0 +1,427 @@
+"""Transforms against finite differences and against each other, in all mixtures and to third order."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import pickle
+import threading
+from collections import namedtuple
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import needle
+import numeric
+import numpy as np
+import pytest
+from needle import Tensor, autograd, ops
+from numpy.testing import assert_allclose, assert_array_equal
+from test_laws import DIFFERENTIABLE, is_double, is_recorded, over, weights_like
+
+# ------------------------------------------------------------------------------------------- every op, in every mode
+
+
+def outputs_of(node: Any) -> tuple[Any, ...]:
+    return tuple(node) if isinstance(node, needle.TensorTuple) else (node,)
+
+
+@over(DIFFERENTIABLE, is_recorded)
+def test_forward_mode_is_the_transpose_of_reverse_mode(op, sample):
+    """<w, J t> = <J' w, t> for random w and t; of complex numbers, the real parts."""
+    inputs = [a for a in sample.arrays if a.dtype.kind != "b"]
+
+    def f(*arrays: Any) -> Any:
+        given = iter(arrays)
+        return outputs_of(sample.function(*[Tensor(a) if a.dtype.kind == "b" else next(given) for a in sample.arrays]))
+
+    tangents = weights_like(tuple(inputs), seed=3)
+    out, pushed = needle.jvp(f, tuple(inputs), tuple(tangents))
+    cotangents = weights_like(tuple(np.asarray(y) for y in out), seed=5)
+    _, pullback = needle.vjp(f, *inputs)
+    adjoints = pullback(tuple(cotangents))
+    for y, t in zip(out, pushed, strict=True):
+        y, t = np.asarray(y), np.asarray(t)
+        assert (y.shape, autograd.gradient_dtype(y.dtype)) == (t.shape, t.dtype)
+    if not all(np.isfinite(a).all() for a in [*map(np.asarray, pushed), *map(np.asarray, adjoints)]):
+        return  # infinite slopes: their sum says nothing
+    forward = sum(np.sum(w * t) for w, t in zip(cotangents, pushed, strict=True))
+    backward = sum(np.sum(np.asarray(g) * t) for g, t in zip(adjoints, tangents, strict=True))
+    forward, backward = np.real(forward), np.real(backward)  # adjoints of real inputs have no imaginary part
+    digits = max(np.finfo(t.dtype).eps for t in [*tangents, *cotangents])
+    scale = sum(np.sum(np.abs(np.asarray(g) * t)) for g, t in zip(adjoints, tangents, strict=True))
+    assert_allclose(forward, backward, rtol=64 * digits, atol=64 * digits * (1 + np.nan_to_num(scale)))
+
+
+def is_real(sample: Any) -> bool:
+    with np.errstate(all="ignore"):
+        outputs = sample.reference(*sample.arrays)
+    return all(np.asarray(y).dtype.kind == "f" for y in (outputs if isinstance(outputs, tuple) else (outputs,)))
+
+
+@over(DIFFERENTIABLE, lambda s: is_double(s) and is_real(s) and all(a.dtype.kind == "f" for a in s.arrays))
+def test_batches_are_what_single_runs_give(op, sample):
+    """The Jacobian by rows, by columns, and one vjp after the other."""
+    everything = tuple(range(len(sample.arrays)))
+
+    def f(*tensors: Any) -> Any:
+        return outputs_of(sample.function(*tensors))
+
+    forward = needle.jacobian(f, everything, mode="forward")(*sample.arrays)
+    reverse = needle.jacobian(f, everything, mode="reverse")(*sample.arrays)
+    out, pullback = needle.vjp(f, *sample.arrays)
+    for o, y in enumerate(out):
+        y = np.asarray(y)
+        rows = []
+        for index in np.ndindex(y.shape):
+            cotangents = [np.zeros(np.shape(z)) for z in out]
+            cotangents[o][index] = 1
+            rows.append(pullback(tuple(cotangents)))
+        for i, a in enumerate(sample.arrays):
+            expected = np.reshape([np.asarray(row[i]) for row in rows], y.shape + a.shape)
+            assert_allclose(np.asarray(forward[o][i]), expected, rtol=1e-12, atol=1e-12)
+            assert_allclose(np.asarray(reverse[o][i]), expected, rtol=1e-12, atol=1e-12)
+
+
+# ------------------------------------------------------------------------------------------------ the worked examples
+
+
+def worked(a: Any, b: Any) -> Any:
+    return ops.log(a) + a * b - ops.sin(b)
+
+
+def test_the_textbooks_example_in_both_modes():
+    value, tangent = needle.jvp(worked, (2.0, 5.0), (1.0, 0.0))
+    assert type(value) is type(tangent) is float
+    assert_allclose([value, tangent], [11.652071455223084, 5.5])
+    assert_allclose(needle.grad(worked, (0, 1))(2.0, 5.0), [5.5, 2 - np.cos(5.0)])
+
+
+def test_perturbations_are_not_confused():
+    assert needle.grad(lambda x: x * needle.grad(lambda y: x + y)(x))(5.0) == 1
+    assert needle.grad(lambda x: x * derivative(lambda y: x + y)(x))(5.0) == 1
+    assert derivative(lambda x: x * derivative(lambda y: x + y)(x))(5.0) == 1
+    assert derivative(lambda x: x * needle.grad(lambda y: x + y)(x))(5.0) == 1
+    assert derivative(lambda x: x * derivative(lambda y: x * y)(2.0))(3.0) == 6
+    assert needle.grad(lambda x: needle.grad(lambda y: x * y * y)(3.0))(2.0) == 6  # by what is closed over
+
+
+def derivative(f: Any) -> Any:
+    return lambda x: needle.jvp(f, (x,), (1.0,))[1]
+
+
+MODES = {"reverse": needle.grad, "forward": derivative, "jacobian": needle.jacobian}
+
+
+@pytest.mark.parametrize("order", [p for n in (1, 2, 3) for p in product(MODES, repeat=n)], ids="-".join)
+def test_every_mixture_to_third_order(order):
+    def f(x: Any) -> Any:
+        return ops.exp(-x * x) * ops.tanh(x) + x**3 / (1 + x * x)
+
+    g = f
+    for mode in order:
+        g = MODES[mode](g)
+    expected = numeric.numdifftools.Derivative(
+        lambda x: np.exp(-x * x) * np.tanh(x) + x**3 / (1 + x * x), n=len(order), step=numeric.STEP
+    )(0.7)
+    assert_allclose(np.asarray(g(0.7)), expected, rtol=1e-6)
+
+
+def test_hessians_in_every_mixture():
+    rng = np.random.default_rng(0)
+    w, v = rng.normal(size=(3, 4)), rng.normal(size=(4, 2))
+
+    def f(x: Any) -> Any:
+        return (ops.logsumexp(ops.tanh(x.reshape(2, 3) @ w) @ v, 1) ** 2).sum() + ops.relu(x[[0, 0, 2]]).sum()
+
+    x = rng.normal(size=6)
+    expected = numeric.numdifftools.Hessian(lambda x: f(Tensor(x)).item(), step=numeric.STEP)(x)
+    assert_allclose(needle.hessian(f)(x), expected, rtol=1e-6, atol=1e-7)
+    for outer, inner in product(["forward", "reverse"], repeat=2):
+        hessian = needle.jacobian(needle.jacobian(f, mode=inner), mode=outer)(x)
+        assert_allclose(hessian, needle.hessian(f)(x), rtol=1e-10, atol=1e-12)
+    t = rng.normal(size=6)
+    assert_allclose(needle.hvp(f, (x,), (t,)), needle.hessian(f)(x) @ t, rtol=1e-10)
+    third = needle.jvp(needle.hessian(f), (x,), (t,))[1]
+    again = needle.jacobian(lambda x: needle.hvp(f, (x,), (t,)))(x)
+    assert_allclose(third, again, rtol=1e-9, atol=1e-11)
+
+
+# ---------------------------------------------------------------------------------------------- what goes in comes out
+
+Point = namedtuple("Point", "x y")
+
+
+@dataclass(frozen=True)
+class Layer:
+    w: Any
+    b: Any
+    name: str = "layer"
+
+
+def test_nested_structures_come_back():
+    params = {
+        "layers": [Layer(np.ones((2, 3)), np.zeros(3)), Layer(np.ones((3, 1)), 0.5)],
+        "p": Point(2.0, Tensor(3.0)),
+    }
+
+    def f(p: Any) -> Any:
+        first, second = p["layers"]
+        h = ops.tanh(first.w.sum(0) + first.b)
+        return (h @ second.w + second.b).sum() * p["p"].x + p["p"].y ** 2
+
+    g = needle.grad(f)(params)
+    assert type(g["layers"][0]) is Layer
+    assert g["layers"][0].name == "layer"
+    assert g["layers"][0].w.shape == (2, 3)
+    assert type(g["layers"][0].w) is np.ndarray
+    assert type(g["layers"][1].b) is float
+    assert g["layers"][1].b == 2.0
+    assert type(g["p"]) is Point
+    assert isinstance(g["p"].y, Tensor)
+    assert g["p"].y.item() == 6
+
+
+def test_argnums_by_position_and_name():
+    def f(a: Any, b: Any = 1.0, *, c: Any = 2.0) -> Any:
+        return a * b * c
+
+    assert needle.grad(f)(3.0, 5.0) == 10
+    assert needle.grad(f, 1)(3.0, 5.0) == 6
+    assert needle.grad(f, -1)(3.0, 5.0) == 6
+    assert needle.grad(f, "c")(3.0, 5.0, c=7.0) == 15
+    assert needle.grad(f, (0, "c"))(3.0, 5.0, c=7.0) == (35, 15)
+    with pytest.raises(TypeError, match=r"argnums names argument 2, but .* 1 by position"):
+        needle.grad(f, 2)(3.0)
+    with pytest.raises(TypeError, match="'c'"):
+        needle.grad(f, "c")(3.0)
+
+
+def test_values_and_aux():
+    def f(x: Any) -> Any:
+        return (x * x).sum(), {"twice": 2 * x, "note": "kept"}
+
+    (value, aux), g = needle.value_and_grad(f, has_aux=True)(np.array([1.0, 2.0]))
+    assert value == 5
+    assert_array_equal(g, [2, 4])
+    assert_array_equal(aux["twice"].numpy(), [2, 4])
+    assert not aux["twice"].requires_grad or aux["twice"].needs == autograd.DETACHED
+    assert aux["note"] == "kept"
+    g, aux = needle.grad(f, has_aux=True)(np.array([1.0, 2.0]))
+    assert aux["note"] == "kept"
+    out, tangent, aux = needle.jvp(f, (np.array([1.0, 2.0]),), (np.array([1.0, 0.0]),), has_aux=True)
+    assert (out, tangent, aux["note"]) == (5, 2, "kept")
+    with pytest.raises(TypeError, match="pair"):
+        needle.grad(lambda x: x, has_aux=True)(1.0)
+
+
+def test_outputs_of_size_one_constants_and_what_is_not_used():
+    assert_array_equal(needle.grad(lambda x: (x * x).sum(0, keepdims=True))(np.array([1.0, 2.0])), [2, 4])
+    assert needle.grad(lambda x: 3.0)(1.0) == 0
+    assert_array_equal(needle.grad(lambda x, y: y.sum())(np.ones(2), np.ones(3)), [0, 0])
+    assert needle.jvp(lambda x: 3.0, (1.0,), (1.0,)) == (3.0, 0.0)
+    assert needle.grad(lambda n: n * n)(3) == 6.0
+    assert type(needle.grad(lambda n: n * n)(np.float32(3))) is np.float32
+
+
+def test_outputs_that_have_no_gradient():
+    x = np.array([1.0, 2.0])
+    for f, said in [
+        (lambda x: x > 0, r"one number, got shape \(2,\)"),
+        (lambda x: (x > 0)[0], "boolean"),
+        (lambda x: (x * 1j).sum(), "complex.*holomorphic_grad"),
+        (lambda x: (x, x), "one number, got 2"),
+    ]:
+        with pytest.raises(TypeError, match=said):
+            needle.grad(f)(x)
+    with pytest.raises(TypeError, match="nothing to differentiate"):
+        needle.grad(lambda s: 1.0)("text")
+    with pytest.raises(TypeError, match="needs a function"):
+        needle.grad(3)
+
+
+def test_complex_derivatives():
+    z = 0.3 + 0.4j
+    assert_allclose(needle.holomorphic_grad(lambda z: ops.exp(z) * z)(z), np.exp(z) * (1 + z))
+    # of a real function: df/da - i df/db
+    assert_allclose(needle.grad(lambda z: abs(z) ** 2)(z), 2 * np.conj(z))
+    assert_allclose(needle.jvp(ops.exp, (z,), (1j,))[1], 1j * np.exp(z))
+
+
+def test_elementwise_grad_of_a_gradient():
+    x = np.linspace(-2, 2, 5)
+    g = needle.elementwise_grad(needle.elementwise_grad(ops.tanh))
+    t = np.tanh(x)
+    assert_allclose(g(x), -2 * t * (1 - t * t), atol=1e-14)
+
+
+def test_linearize_and_pullbacks_are_used_again():
+    x = np.array([0.5, 1.5])
+    out, push = needle.linearize(lambda x: ops.sin(x) * x, x)
+    _, pull = needle.vjp(lambda x: ops.sin(x) * x, x)
+    slope = np.cos(x) * x + np.sin(x)
+    for t in np.eye(2):
+        assert_allclose(push(t), slope * t)
+        assert_allclose(pull(t)[0], slope * t)
+    assert_allclose(out, np.sin(x) * x)
+    assert_allclose(needle.jacobian(push)(x), np.diag(slope))
+    assert_allclose(needle.grad(lambda v: (pull(v)[0] ** 2).sum())(x), 2 * slope**2 * x)
+
+
+def test_tangents_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"shape \(2,\), got \(3,\)"):
+        needle.jvp(lambda x: x, (np.ones(2),), (np.ones(3),))
+    with pytest.raises(TypeError, match="tuples"):
+        needle.jvp(lambda x: x, np.ones(2), np.ones(2))
+    with pytest.raises(TypeError, match="structure"):
+        needle.jvp(lambda x: x, (np.ones(2),), (np.ones(2), np.ones(2)))
+    with pytest.raises(TypeError, match="complex"):
+        needle.jvp(lambda x: x, (np.ones(2),), (np.ones(2) * 1j,))
+
+
+def test_stop_gradient():
+    def f(x: Any) -> Any:
+        return x * needle.stop_gradient(x) + needle.stop_gradient({"a": x})["a"]
+
+    for mode in MODES.values():
+        assert mode(f)(3.0) == 3
+        assert mode(mode(f))(3.0) == 0
+
+
+def test_no_grad_inside_stops_both_modes():
+    def f(x: Any) -> Any:
+        with needle.no_grad():
+            y = x * x
+        return y * x
+
+    assert needle.grad(f)(3.0) == derivative(f)(3.0) == 9
+
+
+def test_tensors_keep_their_history():
+    """Outside of any transform, a gradient by a Tensor can be differentiated with backward()."""
+    w = Tensor(3.0)
+    g = needle.grad(lambda x: x**3)(w)
+    g.backward()
+    assert w.grad.item() == 18
+    x = Tensor(2.0)
+    tangent = needle.jvp(lambda x: x**3, (x,), (1.0,))[1]
+    tangent.backward()
+    assert x.grad.item() == 12
+    # by what the function closes over
+    c = Tensor(5.0)
+    needle.grad(lambda x: c * x * x)(Tensor(2.0)).backward()
+    assert c.grad.item() == 4
+
+
+def test_control_flow_sees_values():
+    def f(x: Any) -> Any:
+        y = x
+        while y < 100:
+            y = y * y if y > 2 else y + 1
+        return y
+
+    def expected(x: float) -> float:
+        return numeric.directional(lambda v: f(Tensor(v)).item(), np.asarray(x), 1.0)
+
+    for mode in MODES.values():
+        assert_allclose(mode(f)(1.5), expected(1.5), rtol=1e-6)
+
+
+class ReadsItsAdjoint(needle.TensorOp):
+    """Twice a, by a rule that leaves the Tensor operations."""
+
+    def compute(self, a):
+        return 2 * a
+
+    def gradient(self, out_grad, node):
+        return Tensor(2 * out_grad.numpy())
+
+
+def test_values_inside_of_a_batch_are_not_one():
+    assert_array_equal(needle.vjp(ReadsItsAdjoint(), np.ones(2))[1](np.ones(2))[0], [2, 2])
+    with pytest.raises(TypeError, match=r"batched transform.*needle\.where"):
+        needle.jacobian(ReadsItsAdjoint(), mode="reverse")(np.ones(2))
+
+
+def test_backward_inside_of_a_transform_says_what_to_write():
+    def f(x: Any) -> Any:
+        (x * x).backward()
+        return x
+
+    with pytest.raises(TypeError, match=r"needle\.grad"):
+        derivative(f)(1.0)
+
+
+def test_pickled_and_copied():
+    for transform in [needle.grad, needle.value_and_grad, needle.jacobian, needle.hessian]:
+        g = transform(worked, (0, 1))
+        expected = g(2.0, 5.0)
+        assert pickle.loads(pickle.dumps(g))(2.0, 5.0) == expected
+        assert copy.deepcopy(g)(2.0, 5.0) == expected
+
+
+def test_methods_are_differentiated():
+    class Model:
+        k = 3.0
+
+        def loss(self, x):
+            return self.k * x * x
+
+        slope = needle.grad(loss, 1)
+
+    assert needle.grad(Model().loss)(2.0) == Model().slope(2.0) == 12
+
+
+def test_threads_do_not_disturb_each_other():
+    x = np.linspace(0.1, 1, 8)
+
+    def work(results: list[Any], i: int) -> None:
+        for _ in range(20):
+            results[i] = needle.hessian(lambda x: (ops.tanh(x * (i + 1)) * x).sum())(x)
+
+    results: list[Any] = [None] * 4
+    threads = [threading.Thread(target=work, args=(results, i)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for i in range(4):
+        assert_array_equal(results[i], needle.hessian(lambda x, i=i: (ops.tanh(x * (i + 1)) * x).sum())(x))
+
+
+def test_forward_mode_keeps_nothing():
+    gc.collect()
+    x, tangent = np.ones(1000), np.ones(1000)
+    most = 0
+
+    def f(x: Any) -> Any:
+        nonlocal most
+        for i in range(300):
+            x = ops.sin(x) * 0.9 + 0.1
+            if i % 100 == 99:
+                most = max(most, autograd.TENSOR_COUNTER - before)
+        return x
+
+    before = autograd.TENSOR_COUNTER
+    needle.jvp(f, (x,), (tangent,))
+    assert most < 20
+
+
+def test_nothing_is_left_behind_by_transforms():
+    def everything() -> None:
+        x = np.array([0.5, 1.5])
+        f = lambda x: (ops.tanh(x) * ops.logsumexp(x)).sum()  # noqa: E731
+        needle.hessian(f)(x)
+        needle.jacobian(needle.grad(f), mode="reverse")(x)
+        needle.hvp(f, (x,), (x,))
+        needle.linearize(f, x)[1](x)
+
+    everything()
+    gc.collect()
+    gc.disable()
+    try:
+        before = autograd.TENSOR_COUNTER
+        everything()
+        assert before == autograd.TENSOR_COUNTER
+    finally:
+        gc.enable()
