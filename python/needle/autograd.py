@@ -1358,9 +1358,9 @@ def sweep(adjoints: dict[Value, Any], variables: set[Value] | None = None) -> li
             if _assigned and node.saved is not None and _is_stale(node):
                 node = _as_recorded(node, asked)
             returned = _apply_rule_to_arrays(op, adjoint, node, asked)
-        elif type(returned) is not tuple:
+        elif type(returned) is not tuple or len(returned) != len(inputs):
             returned = _one_each(op, returned, inputs)
-        for a, g in zip(inputs, returned, strict=True):
+        for a, g in zip(inputs, returned):  # noqa: B905 - of equal length by now
             if g is None:
                 continue
             need = a._array
