@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -87,7 +88,7 @@ class ReLU(Elementwise):
     ufunc, saves = "maximum", ("output",)
 
     def compute(self, a: Any, out: Any = None) -> Any:
-        return np.maximum(a, 0, out=out)
+        return np.maximum(a, _zeros_beside(a), out=out)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return branch(out_grad, node > 0)
@@ -95,6 +96,23 @@ class ReLU(Elementwise):
     def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
         mask = np.greater(node._array, 0)
         return (branch_of(MASKED.compute(out_grad, mask), mask, node.inputs[0]),)
+
+
+def _zeros_beside(a: Any) -> Any:
+    """What an array of floats is compared with: NumPy's maximum is three times as fast on two arrays as on an array
+    and a number. One row of zeros will do for a large one, if it is long."""
+    if a.dtype.char not in "fd":
+        return 0
+    if a.size <= 1 << 16:
+        return _zeros(a.shape, a.dtype)
+    return _zeros(a.shape[-1:], a.dtype) if a.shape[-1] >= 256 else 0
+
+
+@lru_cache(maxsize=32)
+def _zeros(shape: tuple[int, ...], dtype: Any) -> Any:
+    zeros = np.zeros(shape, dtype)
+    zeros.flags.writeable = False
+    return zeros
 
 
 def relu(a: Any) -> Tensor:
