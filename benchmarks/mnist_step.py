@@ -200,13 +200,13 @@ def mygrad_step() -> Work:
     return Work(step, lambda: changes(W1.data, W2.data))
 
 
-CONTENDERS = (
+CONTENDERS = (  # those that budgets are about next to each other: a machine's speed may change within seconds
     Contender("NumPy by hand", by_hand),
-    Contender(NEEDLE, needle_step),
-    Contender("Needle, loss composed", needle_composed),
     Contender("five matrix products", products),
-    Contender("PyTorch", torch_sgd, "torch"),
+    Contender(NEEDLE, needle_step),
     Contender("PyTorch, update by hand", torch_by_hand, "torch"),
+    Contender("PyTorch", torch_sgd, "torch"),
+    Contender("Needle, loss composed", needle_composed),
     Contender("jax.jit", jax_jit, "jax"),
     Contender("JAX without jit", jax_eager, "jax"),
     Contender("HIPS autograd", hips_autograd, "autograd"),

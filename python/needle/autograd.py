@@ -40,18 +40,17 @@ class _GradMode(ContextDecorator):
     """Sets whether operations are recorded, in this thread and context; usable in `with` and as a decorator."""
 
     _value: bool
-
-    def __init__(self) -> None:
-        self._tokens: list[Token[bool | None]] = []
+    _tokens: tuple[Token[bool | None], ...] = ()  # of this very object's blocks, the innermost last
 
     def _recreate_cm(self) -> _GradMode:
         return type(self)()
 
     def __enter__(self) -> None:
-        self._tokens.append(_recording.set(self._value))
+        self._tokens += (_recording.set(self._value),)
 
     def __exit__(self, *_: object) -> None:
-        _recording.reset(self._tokens.pop())
+        _recording.reset(self._tokens[-1])
+        self._tokens = self._tokens[:-1]
 
 
 class no_grad(_GradMode):
@@ -621,11 +620,11 @@ class Tensor(Value):
         output that it came from was alive when it was read. Assigning stores a plain value without a history.
         """
         kept = self._grad
-        if kept is None:
-            if self.op is None:
-                return None
+        if type(kept) is _Gradient:
+            return kept.tensor(self)
+        if kept is None and self.op is not None:
             raise AttributeError  # __getattr__ below says why
-        return None if kept is _RETAIN else kept.tensor(self)
+        return None
 
     @grad.setter
     def grad(self, value: Any) -> None:
@@ -1097,34 +1096,33 @@ def _sort_inner(outputs: Sequence[Value]) -> tuple[list[Any], set[Value]]:
     order: list[Any] = []
     seen: set[Any] = set()
     stack: list[Any] = list(outputs)
-    pop, push, done, see = stack.pop, stack.append, order.append, seen.add
     while stack:
-        node = pop()
+        node = stack.pop()
         if node is None:
-            done(pop())
+            order.append(stack.pop())
             continue
         while node not in seen:
-            see(node)
+            seen.add(node)
             inputs = node.inputs
             if not inputs:
                 if type(node.op) is not _GradientOf:
                     break
                 inputs = _inputs_of(node)
-            push(node)
-            push(None)
+            stack.append(node)
+            stack.append(None)
             if len(inputs) == 2:
                 node, b = inputs
                 if b.needs:
                     if not node.needs:
                         node = b
                         continue
-                    push(b)
+                    stack.append(b)
             else:
                 node = inputs[0]
                 if len(inputs) > 2:
                     for a in inputs[:0:-1]:
                         if a.needs:
-                            push(a)
+                            stack.append(a)
             if not node.needs:
                 break
     return order, seen
@@ -1337,9 +1335,8 @@ def sweep(adjoints: dict[Value, Any], variables: set[Value] | None = None) -> li
         asked = _on_paths_to(variables, order)
     found = []
     summed: set[Value] = set()  # values whose adjoint is a sum that nothing else holds: it is added to in place
-    take = adjoints.pop
     for node in reversed(order):
-        adjoint = take(node, None)
+        adjoint = adjoints.pop(node, None)
         array = adjoint
         if type(adjoint) is not ndarray:
             if adjoint is None:
@@ -1621,14 +1618,14 @@ class _Gradient:
         self._view: Any = None
 
     def tensor(self, variable: Tensor) -> Tensor:
-        view: Tensor | None = None if self._view is None else self._view()
-        if view is None:
-            view = constant(self.array)
-            view.op = _GradientOf(variable, self, tuple(map(_Past.source, self.pasts)))
-            self._view = weakref.ref(view)
-            if self.pasts:
-                view.needs = RECORDED
-                self.pasts[-1].add_view(self._view)
+        if self._view is not None and (view := self._view()) is not None:
+            return view
+        view = constant(self.array)
+        view.op = _GradientOf(variable, self)
+        self._view = weakref.ref(view)
+        if self.pasts:
+            view.needs = RECORDED
+            self.pasts[-1].add_view(self._view)
         return view
 
 
@@ -1644,10 +1641,10 @@ class _GradientOf(TensorOp):
     elementwise = True
     __slots__ = ("_gradient", "_sources", "variable")
 
-    def __init__(self, variable: Tensor, gradient: _Gradient, sources: tuple[tuple[Tensor, Tensor | None] | None, ...]):
+    def __init__(self, variable: Tensor, gradient: _Gradient):
         self.variable = variable
         self._gradient = gradient
-        self._sources = sources
+        self._sources = tuple(map(_Past.source, gradient.pasts))  # which keeps the outputs alive
 
     def __repr__(self) -> str:
         return "gradient"
