@@ -4,10 +4,13 @@ Libraries in one process disturb each other (their thread pools spin while they 
 every contender lives in a process of its own; they take turns, round by round, with a pause in which the last one's
 threads go to sleep; and a ratio is taken within a round, where both met the same conditions. Rounds in which other
 programs kept the processors busy are not counted: two threads that wait for each other on a busy machine can take a
-hundred times as long. Each contender runs as it is installed: its own default threads, its own settings, and the
-kernels that its library picks for this processor. An environment that pins NumPy's to those of an older processor
-(OPENBLAS_CORETYPE) would hold back some contenders and not the others, so such pins are taken off, unless
---keep-kernels is given.
+hundred times as long. What others do on the same hardware outside of a virtual machine cannot be seen, though; it slows
+everybody down for seconds, by up to a half, and arithmetic and interpreter not alike. It can only add to a time, so a
+budget is held against the fastest turn of each, and the table shows the medians, too.
+
+Each contender runs as it is installed: its own default threads, its own settings, and the kernels that its library
+picks for this processor. An environment that pins NumPy's to those of an older processor (OPENBLAS_CORETYPE) would hold
+back some contenders and not the others, so such pins are taken off, unless --keep-kernels is given.
 """
 
 from __future__ import annotations
@@ -307,9 +310,9 @@ class Budget:
 
 
 def ratio_budget(promise: str, limit: float, times: Times, to: str | None) -> Budget:
-    """A budget on Needle's median ratio to another contender."""
-    figure = None if to is None or to not in times.seconds else statistics.median(times.ratios(NEEDLE, to))
-    return Budget(promise, limit, figure)
+    """A budget on the ratio of Needle's fastest turn to another contender's."""
+    absent = to is None or to not in times.seconds
+    return Budget(promise, limit, None if absent else min(times.seconds[NEEDLE]) / min(times.seconds[to or ""]))
 
 
 @dataclass
