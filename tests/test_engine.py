@@ -2028,6 +2028,18 @@ def test_parts_of_several_kinds_add_up():
         assert x.grad.tolist() in ([2, 1], [4, 5])
 
 
+def test_a_part_that_says_not_where_it_goes_is_refused():
+    class First(TensorOp):
+        def compute(self, a):
+            return a[0]
+
+        def gradient(self, out_grad, node):
+            return autograd.Part(0, out_grad)
+
+    with pytest.raises(TypeError, match="IndexPart"):
+        First()(Tensor([1.0, 2.0])).backward()
+
+
 def test_a_gradient_never_shares_foreign_memory():
     memory = np.frombuffer(bytearray(24), np.float64)  # an array whose base is no array
 

@@ -1144,6 +1144,8 @@ class Part:
     @staticmethod
     def total(parts: list[Any], value: Any) -> Any:
         """The adjoint of `value` that these parts make up."""
+        if any(part.adjoint is not None for part in parts):
+            raise TypeError("Part: an adjoint of a part needs a subclass whose `total` says where it goes (IndexPart)")
         return constant(np.zeros(value.shape, gradient_dtype(value.dtype)))
 
 
