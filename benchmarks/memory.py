@@ -58,6 +58,11 @@ READINGS: dict[str, Callable[[Any], int]] = {
 }
 
 
+ALLOWED = {"bytes allocated": 0, "bytes resident": 1 << 18, "live tensors": 0}
+"""Resident memory grows by 128 KiB at a single page fault where the system maps so much at once; two of these in 10,000
+steps are 26 bytes a step, and the smallest Tensor is 100."""
+
+
 def growth(program: str, what: str) -> int:
     """How much more there is of it after the last step than after warming up."""
     needle: Any = import_module("needle")
@@ -83,7 +88,7 @@ def run(rounds: int) -> list[Report]:
     for program in PROGRAMS:
         grown = {what: fresh(growth, program, what) for what in READINGS}
         rows.append([program, *[f"{number:,}" for number in grown.values()]])
-        budgets += [Budget(f"{program}: growth in {what}", 0, number, "") for what, number in grown.items()]
+        budgets += [Budget(f"{program}: growth in {what}", ALLOWED[what], number, "") for what, number in grown.items()]
     title = f"Growth from step {WARM:,} to step {WARM + STEPS:,}, the garbage collector off"
     return [Report(title, ["a step", *READINGS], rows, budgets)]
 
