@@ -83,6 +83,70 @@ def test_batches_are_what_single_runs_give(op, sample):
             assert_allclose(np.asarray(reverse[o][i]), expected, rtol=1e-12, atol=1e-12)
 
 
+@over(DIFFERENTIABLE, lambda s: is_double(s) and is_real(s) and all(a.dtype.kind == "f" for a in s.arrays))
+def test_hessian_products_are_jvps_of_gradients(op, sample):
+    """Over the graph of one run, and with wrapped values; used twice, for no run may change it."""
+
+    def f(*tensors: Any) -> Any:
+        return sum(
+            (y * y * w + y * y * y).sum() for y, w in zip(outputs_of(sample.function(*tensors)), weights, strict=True)
+        )
+
+    out = outputs_of(sample.function(*map(Tensor, sample.arrays)))
+    weights = weights_like(tuple(y.numpy() for y in out), seed=11)
+    tangents = tuple(weights_like(sample.arrays, seed=12))
+    everything = tuple(range(len(sample.arrays)))
+    with np.errstate(all="ignore"):
+        expected = needle.jvp(needle.grad(f, everything), sample.arrays, tangents)[1]
+    if not all(np.isfinite(t).all() for t in expected):
+        return  # at infinite slopes, which terms cancel depends on the order
+    for _ in range(2):
+        with np.errstate(all="ignore"):
+            found = needle.hvp(f, sample.arrays, tangents)
+        for found_one, by_wrapping in zip(found if len(everything) > 1 else (found,), expected, strict=True):
+            assert found_one.dtype == by_wrapping.dtype
+            assert_allclose(found_one, by_wrapping, rtol=1e-12, atol=1e-12 * (1 + np.abs(by_wrapping).max(initial=0)))
+
+
+class Pair(needle.TensorTupleOp):
+    """exp(a) * b and a * b."""
+
+    def compute(self, a, b):
+        return np.exp(a) * b, a * b
+
+    def gradient(self, out_grad, node):
+        a, b = node.inputs
+        g, h = out_grad
+        by_a = by_b = None
+        if g is not None:
+            by_a, by_b = g * node[0], g * ops.exp(a)
+        if h is not None:
+            by_a = h * b if by_a is None else by_a + h * b
+            by_b = h * a if by_b is None else by_b + h * a
+        return by_a, by_b
+
+
+@pytest.mark.parametrize("used", ["first", "second", "both"])
+def test_tuples_in_every_mixture(used):
+    chosen = {"first": (0,), "second": (1,), "both": (0, 1)}[used]
+
+    def f(v: Any) -> Any:
+        pair = Pair()(v[:2], v[2:] * v[2:])
+        return sum((pair[i] ** 2).sum() for i in chosen)
+
+    def plain(v: Any) -> Any:
+        pair = ops.exp(v[:2]) * (v[2:] * v[2:]), v[:2] * (v[2:] * v[2:])
+        return sum((pair[i] ** 2).sum() for i in chosen)
+
+    v, t = np.array([0.3, -0.7, 1.1, 0.4]), np.array([1.0, 0.5, -0.3, 2.0])
+    expected = needle.hessian(plain)(v)
+    for outer, inner in product(["forward", "reverse"], repeat=2):
+        assert_allclose(needle.jacobian(needle.jacobian(f, mode=inner), mode=outer)(v), expected, rtol=1e-12)
+    assert_allclose(needle.hvp(f, (v,), (t,)), expected @ t, rtol=1e-12)
+    third = needle.jacobian(needle.hessian(f))(v)
+    assert_allclose(third, needle.jacobian(needle.hessian(plain))(v), rtol=1e-11, atol=1e-12)
+
+
 # ------------------------------------------------------------------------------------------------ the worked examples
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
 from math import prod
+from operator import is_
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
@@ -87,11 +88,12 @@ RECORDED = 3  # starts recording
 
 def adjoint_of(op: Op, i: int, out_grad: Any, node: Any) -> Any:
     """What the op's `gradient` gives for input i alone: a Tensor of the output's shape, None if it is zero."""
-    was_asked = _asked.set({node.inputs[i]})
+    was_asked = None if len(node.inputs) == 1 else _asked.set({node.inputs[i]})
     try:
         adjoint = unmasked(_one_each(op, op.gradient(out_grad, node), node.inputs)[i])
     finally:
-        _asked.reset(was_asked)
+        if was_asked is not None:
+            _asked.reset(was_asked)
     return None if isinstance(adjoint, Part) else adjoint
 
 
@@ -134,6 +136,8 @@ class Op:
     """Whether `gradient` only moves elements to other places: it then takes a mask to where its elements go, too."""
     takes_out: bool = False
     """Whether `compute` takes `out=`, as ufuncs do: element-wise operations."""
+    notation: str = ""
+    """How it is written in a trace or a drawing: {0}, {1} are its inputs, {axes} its own attributes."""
     discrete: bool = False
     """Whether the output is a constant, because nobody differentiates it: comparisons, operations on bits."""
     _facts: tuple[Any, bool, type[Any], bool]
@@ -589,7 +593,7 @@ class Tensor(Value):
         if self.op is not None:  # what was recorded lives on as the input of an assignment
             if type(self.op) is _GradientOf:  # x.grad.data = ...: x's gradient is this value now, without a history
                 self.op.variable.grad = constant(array)
-            self.inputs = (_twin(self, old),)
+            self.inputs = (twin_of(self, old),)
             self.op, self.saved = _ALIAS, None
         self._array = array
 
@@ -892,6 +896,8 @@ class Wrapped(Tensor):
         raise NotImplementedError
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_array":  # asked by each operation
+            raise AttributeError(name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def is_recorded(self) -> bool:
@@ -1029,10 +1035,13 @@ class WrappedTuple(TensorTuple):
 
 def _apply_to_others(op: Op, inputs: tuple[Any, ...]) -> Any:
     """The op where not all inputs are tensors with an array: some are arrays or numbers, or wrapped."""
-    values = tuple([as_value(a, op) for a in inputs])
-    wrapped = [a for a in values if isinstance(a, Wrapped)]
-    if wrapped:
-        return max(wrapped, key=lambda a: a.level).process(op, values)
+    values = tuple([a if isinstance(a, Value) else as_value(a, op) for a in inputs])
+    top = None
+    for a in values:
+        if isinstance(a, Wrapped) and (top is None or a.level > top.level):
+            top = a
+    if top is not None:
+        return top.process(op, values)
     if all(isinstance(a, Value) for a in inputs):
         return [a._array for a in inputs]  # raises: one has no value at all
     return op(*values)
@@ -1040,12 +1049,12 @@ def _apply_to_others(op: Op, inputs: tuple[Any, ...]) -> Any:
 
 def applied(op: Op, inputs: tuple[Any, ...], output: Any) -> Any:
     """The output of op(*inputs) as a rule is given it: with its op and inputs, also where it was not recorded."""
-    if output.op is op:
+    if output.op is op and all(map(is_, output.inputs, inputs)):
         return output
-    if isinstance(output, Wrapped):
+    if isinstance(output, (Wrapped, WrappedTuple)):
         output.op, output.inputs = op, inputs
         return output
-    node = _twin(output, output._array, inputs)
+    node = twin_of(output, output._array, inputs)
     node.op, node.needs = op, CONSTANT
     return node
 
@@ -1068,18 +1077,19 @@ def __getattr__(name: str) -> Any:
 # ------------------------------------------------------------------------------------------------------- the sweep
 
 
-def find_topo_sort(node_list: Sequence[Value]) -> list[Value]:
+def find_topo_sort(node_list: Sequence[Any], inputs_of: Callable[[Any], Sequence[Any]] | None = None) -> list[Any]:
     """Post-order depth-first sort: every node stands after all of its inputs, which are visited from left to right."""
-    order: list[Value] = []
-    seen: set[Value] = set()
-    stack: list[Value | None] = list(reversed(node_list))
+    inputs_of = inputs_of or _inputs_of
+    order: list[Any] = []
+    seen: set[Any] = set()
+    stack: list[Any] = list(reversed(node_list))
     while stack:
         node = stack.pop()
         if node is None:  # all inputs of the node beneath are done
-            order.append(stack.pop())  # type: ignore[arg-type]
+            order.append(stack.pop())
         elif node not in seen:
             seen.add(node)
-            stack += (node, None, *reversed(_inputs_of(node)))
+            stack += (node, None, *reversed(inputs_of(node)))
     return order
 
 
@@ -1090,7 +1100,7 @@ def _inputs_of(node: Value) -> tuple[Value, ...]:
     return node.inputs
 
 
-def _sort_inner(outputs: Sequence[Value]) -> tuple[list[Any], set[Value]]:
+def sort_inner(outputs: Sequence[Value]) -> tuple[list[Any], set[Value]]:
     """The nodes that adjoints pass through, sorted like `find_topo_sort`, and the set of all that adjoints reach: these
     and their leaves. It goes down along first inputs without the stack, and unrolls the loop over two, for speed."""
     order: list[Any] = []
@@ -1302,9 +1312,9 @@ def sweep_recorded(
 ) -> list[tuple[Tensor, Tensor]]:
     """The adjoints of these variables as Tensors that can be differentiated again; see `sweep`. The outputs' may be
     wrapped; `record=None` then leaves it to what is around them to follow the computation."""
-    order, _ = _sort_inner(list(adjoints))
+    order, _ = sort_inner(list(adjoints))
     kept: set[Value] = set(variables)
-    asked = _on_paths_to(kept, order)
+    asked = on_paths_to(kept, order)
     found = []
     was_recording = _recording.set(record)
     try:
@@ -1332,9 +1342,9 @@ def sweep(adjoints: dict[Value, Any], variables: set[Value] | None = None) -> li
     same in the fewest words. Here nothing is recorded, so adjoints are plain arrays, an op that has an `array_gradient`
     computes with them, and the loop is written flat, for speed.
     """
-    order, asked = _sort_inner(list(adjoints))
+    order, asked = sort_inner(list(adjoints))
     if variables is not None:
-        asked = _on_paths_to(variables, order)
+        asked = on_paths_to(variables, order)
     found = []
     summed: set[Value] = set()  # values whose adjoint is a sum that nothing else holds: it is added to in place
     for node in reversed(order):
@@ -1364,7 +1374,7 @@ def sweep(adjoints: dict[Value, Any], variables: set[Value] | None = None) -> li
                 continue
             need = a._array
             if type(g) is not ndarray or g.shape != need.shape or g.dtype is not need.dtype:
-                g = _fitted(g, a, op)
+                g = fitted(g, a, op)
                 if g is None:
                     continue
             if a not in adjoints:
@@ -1397,7 +1407,7 @@ def _apply_rule_to_arrays(op: Op, adjoint: Any, node: Any, asked: set[Value]) ->
     return [as_arrays(g) if a in asked else None for a, g in zip(node.inputs, returned, strict=True)]
 
 
-def _fitted(adjoint: Any, value: Value, op: Op) -> Any:
+def fitted(adjoint: Any, value: Value, op: Op) -> Any:
     """An adjoint that is no array of the value's shape and dtype, brought there unless it is of another kind."""
     if isinstance(adjoint, Part):
         return adjoint
@@ -1407,7 +1417,7 @@ def _fitted(adjoint: Any, value: Value, op: Op) -> Any:
     return adjoint if fits else as_arrays(_fit(_as_tensors(adjoint), value, op))
 
 
-def _on_paths_to(variables: set[Value], order: list[Any]) -> set[Value]:
+def on_paths_to(variables: set[Value], order: list[Any]) -> set[Value]:
     """The variables, and the sorted nodes that were computed from any of them."""
     asked = set(variables)
     for node in order:
@@ -1441,7 +1451,7 @@ class _Alias(TensorOp):
 _ALIAS = _Alias()
 
 
-def _twin(value: Any, array: Any, inputs: tuple[Value, ...] | None = None) -> Any:
+def twin_of(value: Any, array: Any, inputs: tuple[Value, ...] | None = None) -> Any:
     """Another value with the same record (or other inputs), and this array."""
     twin = _new(type(value))
     twin._array = array
@@ -1465,11 +1475,11 @@ def _as_recorded(node: Any, asked: set[Value]) -> Any:
     for i, array in enumerate(kept):
         a = inputs[i]
         if a._array is not array:
-            inputs[i] = alias = _twin(a, array, (a,))
+            inputs[i] = alias = twin_of(a, array, (a,))
             alias.op, alias.saved = _ALIAS, None
             if a in asked:
                 asked.add(alias)
-    twin = _twin(node, output, tuple(inputs))
+    twin = twin_of(node, output, tuple(inputs))
     twin.saved = tuple(kept) if kept else None
     return twin
 

@@ -29,14 +29,17 @@ class Dual(Wrapped):
         if op.discrete or autograd.is_recording() is False:
             return out
         tangents = tuple([a.tangent if is_mine else None for a, is_mine in zip(inputs, mine, strict=True)])
-        node = applied(op, values, out)
-        tangent = op.tangent(tangents, node)
-        if tangent is NotImplemented:
-            tangent = _transposed_gradient(op, tangents, node)
+        tangent = push(op, tangents, applied(op, values, out))
         if not isinstance(out, TensorTuple):
             return dual(self.level, out, tangent)
         members = tangent or [None] * len(out)
         return WrappedTuple([dual(self.level, out[i], t) for i, t in enumerate(members)])
+
+
+def push(op: Op, tangents: tuple[Any, ...], node: Any) -> Any:
+    """The tangent of the op's output `node`, from those of its inputs (None: zero); a tuple's is one of each member."""
+    tangent = op.tangent(tangents, node)
+    return _transposed_gradient(op, tangents, node) if tangent is NotImplemented else tangent
 
 
 def dual(level: int, value: Tensor, tangent: Any) -> Tensor:

@@ -57,7 +57,7 @@ class Taped(Wrapped):
 
 def pull_back(outputs: Sequence[tuple[Taped, Any]], variables: Sequence[Taped]) -> list[Any]:
     """The adjoint of each variable (None where no path leads to it), from those of the outputs."""
-    order = _sort([output for output, _ in outputs])
+    order = autograd.find_topo_sort([output for output, _ in outputs], _parents_of)
     asked: set[Any] = set(variables)
     for node in order:
         if not asked.isdisjoint(node.parents):
@@ -84,19 +84,8 @@ def pull_back(outputs: Sequence[tuple[Taped, Any]], variables: Sequence[Taped]) 
     ]
 
 
-def _sort(outputs: Sequence[Taped]) -> list[Taped]:
-    """The tape from these outputs on, every node after its parents; no recursion."""
-    order: list[Taped] = []
-    seen: set[Taped] = set()
-    stack: list[Taped | None] = list(outputs)
-    while stack:
-        node = stack.pop()
-        if node is None:
-            order.append(stack.pop())  # type: ignore[arg-type]
-        elif node not in seen:
-            seen.add(node)
-            stack += (node, None, *[p for p in reversed(node.parents) if p is not None])
-    return order
+def _parents_of(node: Taped) -> list[Taped]:
+    return [p for p in node.parents if p is not None]
 
 
 def is_on_tape(value: Any, level: int) -> bool:
@@ -104,6 +93,6 @@ def is_on_tape(value: Any, level: int) -> bool:
     return type(value) is Taped and value.level == level
 
 
-def constant_like(value: Tensor, fill: float) -> Tensor:
-    """A constant of a tensor's shape and gradient dtype."""
+def constant_like(value: Any, fill: float) -> Tensor:
+    """A constant of a tensor's or an array's shape and gradient dtype."""
     return autograd.constant(np.full(value.shape, fill, autograd.gradient_dtype(value.dtype)))

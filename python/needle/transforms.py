@@ -19,6 +19,7 @@ from .autograd import DETACHED, RECORDED, Tensor, TensorTuple, Wrapped, as_value
 from .batching import Batched
 from .forward import Dual, dual
 from .nested import Rebuild, flatten, map_leaves
+from .second_order import HessianProduct
 from .tape import Taped, constant_like, is_on_tape, next_level, pull_back
 
 Argnums = int | str | Sequence[int | str]
@@ -121,6 +122,11 @@ def _outputs_returned(tree: Any, leaves: Sequence[Any]) -> Any:
     return map_leaves(as_given, _without_tuples(tree))
 
 
+def _facts(leaf: Any) -> Any:
+    """A leaf as something that has a shape, a size and a dtype; not a copy of it."""
+    return leaf if isinstance(leaf, (Tensor, np.ndarray, np.generic)) else np.asarray(leaf)
+
+
 def _without_tuples(tree: Any) -> Any:
     return tuple(tree) if isinstance(tree, TensorTuple) else tree
 
@@ -185,7 +191,7 @@ def _gradient_leaves(leaves: Sequence[Any], adjoints: Sequence[Any]) -> list[Any
     """Adjoints as the leaves they belong to; zeros where there is none."""
     found = []
     for a, g in zip(leaves, adjoints, strict=True):
-        found.append(_returned(constant_like(as_value(a), 0.0) if g is None else g, a))
+        found.append(_returned(constant_like(_facts(a), 0.0) if g is None else g, a))
     return found
 
 
@@ -258,7 +264,7 @@ def holomorphic_grad(f: Callable[..., Any], argnums: Argnums = 0) -> Any:
 def _elementwise_grad(f: Any, args: Any, kwargs: Any, argnums: Argnums) -> Any:
     arguments = _Arguments("elementwise_grad", args, kwargs, argnums)
     run = _Reversed(f, arguments, False)
-    adjoints = run.pull([constant_like(as_value(y), 1.0) for y in run.outputs])
+    adjoints = run.pull([constant_like(_facts(y), 1.0) for y in run.outputs])
     return arguments.like(_gradient_leaves(arguments.leaves, adjoints))
 
 
@@ -290,7 +296,7 @@ def _matching(name: str, what: str, given: Any, expected: Sequence[Any], rebuild
         )
     tensors = []
     for leaf, y in zip(leaves, expected, strict=True):
-        v, y = as_value(leaf), as_value(y)
+        v, y = as_value(leaf), _facts(y)
         if v.shape != y.shape:
             raise ValueError(f"{name}: one of the {what} must have shape {y.shape}, got {v.shape}")
         dtype = gradient_dtype(y.dtype)
@@ -355,9 +361,7 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], 
     given = _matching("jvp", "tangents", list(tangents), arguments.leaves, arguments.rebuild)
     run = _Pushed(f, arguments, given, has_aux)
     out = _outputs_returned(run.rebuild(iter(run.outputs)), arguments.leaves)
-    pushed = [
-        constant_like(as_value(y), 0.0) if t is None else t for y, t in zip(run.outputs, run.tangents, strict=True)
-    ]
+    pushed = [constant_like(_facts(y), 0.0) if t is None else t for y, t in zip(run.outputs, run.tangents, strict=True)]
     tangent = _outputs_returned(run.rebuild(iter(pushed)), [*arguments.leaves, *flatten(list(tangents))[0]])
     return (out, tangent, run.aux) if has_aux else (out, tangent)
 
@@ -382,7 +386,7 @@ class Linearized:
     @staticmethod
     def _push(run: _Reversed, given: list[Any]) -> list[Any]:
         level = next_level()
-        seeds = [Taped(level, constant_like(as_value(y), 0.0)) for y in run.outputs]
+        seeds = [Taped(level, constant_like(_facts(y), 0.0)) for y in run.outputs]
         total: Any = None
         for g, t in zip(run.pull(seeds), given, strict=True):
             if g is not None:
@@ -391,7 +395,7 @@ class Linearized:
         found = [None] * len(seeds)
         if is_on_tape(total, level):
             found = pull_back([(total, constant_like(total, 1.0))], seeds)
-        return [constant_like(as_value(y), 0.0) if t is None else t for y, t in zip(run.outputs, found, strict=True)]
+        return [constant_like(_facts(y), 0.0) if t is None else t for y, t in zip(run.outputs, found, strict=True)]
 
 
 def linearize(f: Callable[..., Any], *primals: Any) -> Any:
@@ -408,7 +412,7 @@ def linearize(f: Callable[..., Any], *primals: Any) -> Any:
 
 def _basis(leaves: Sequence[Any]) -> tuple[int, list[Any]]:
     """The number of elements in all, and for each leaf the batch of directions that pick them one by one."""
-    values = [as_value(a) for a in leaves]
+    values = [_facts(a) for a in leaves]
     sizes = [a.size if a.dtype.kind != "b" else 0 for a in values]
     total, start, directions = sum(sizes), 0, []
     for a, size in zip(values, sizes, strict=True):
@@ -425,7 +429,7 @@ def _blocks(batches: Sequence[Any], leaves: Sequence[Any]) -> list[list[Any]]:
     for batch in batches:
         start, row = 0, []
         for leaf in leaves:
-            a = as_value(leaf)
+            a = _facts(leaf)
             size = a.size if a.dtype.kind != "b" else 0
             row.append(batch[start : start + size].reshape((*a.shape, *batch.shape[1:])))
             start += size
@@ -436,12 +440,12 @@ def _blocks(batches: Sequence[Any], leaves: Sequence[Any]) -> list[list[Any]]:
 def _jacobian(f: Any, args: Any, kwargs: Any, argnums: Argnums, mode: str | None) -> Any:
     arguments = _Arguments("jacobian", args, kwargs, argnums)
     leaves = arguments.leaves
-    inputs = sum(as_value(a).size for a in leaves)
+    inputs = sum(_facts(a).size for a in leaves)
     run = None
     if mode != "forward":
         run = _Reversed(f, arguments, False)
-        outputs = [as_value(y) for y in run.outputs]
-        mixed = any(y.dtype.kind == "c" for y in outputs) and any(as_value(a).dtype.kind != "c" for a in leaves)
+        outputs = [_facts(y) for y in run.outputs]
+        mixed = any(y.dtype.kind == "c" for y in outputs) and any(_facts(a).dtype.kind != "c" for a in leaves)
         if mixed and mode == "reverse":
             raise TypeError(
                 'jacobian: a complex output has no derivative by a real input in reverse mode; use mode="forward"'
@@ -463,8 +467,7 @@ def _jacobian(f: Any, args: Any, kwargs: Any, argnums: Argnums, mode: str | None
         batches = [_batch_of(t, level, total, y) for t, y in zip(pushed.tangents, outputs, strict=True)]
         columns = _blocks(batches, leaves)  # by output, then by input; the output's axes go first
         blocks = [
-            [_axes_behind(block, len(as_value(a).shape)) for block, a in zip(row, leaves, strict=True)]
-            for row in columns
+            [_axes_behind(block, len(_facts(a).shape)) for block, a in zip(row, leaves, strict=True)] for row in columns
         ]
     return rebuild(
         iter([arguments.like([_returned(b, a) for b, a in zip(row, leaves, strict=True)]) for row in blocks])
@@ -476,7 +479,7 @@ def _batch_of(value: Any, level: int, size: int, like: Any) -> Any:
     if type(value) is Batched and value.level == level:
         return value.value
     if value is None:
-        a = as_value(like)
+        a = _facts(like)
         return constant(np.zeros((size, *a.shape), gradient_dtype(a.dtype)))
     return value.broadcast_to((size, *value.shape))
 
@@ -513,7 +516,14 @@ def hvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
     """The Hessian of f at the primals times the tangents, forward over reverse, without the Hessian: like the primals,
     a tuple with one for each (just the one, if there is one)."""
     argnums: Argnums = 0 if len(primals) == 1 else tuple(range(len(primals)))
-    return jvp(grad(f, argnums), primals, tangents)[1]
+    arguments = _Arguments("hvp", tuple(primals), {}, argnums)
+    given = _matching("hvp", "tangents", list(tangents), arguments.leaves, arguments.rebuild)
+    if _is_watched([*arguments.leaves, *given]):
+        return jvp(grad(f, argnums), primals, tangents)[1]
+    run = _Reversed(f, arguments, False)
+    y = _one_number("hvp", run)
+    found = HessianProduct(y, run.variables)(given)
+    return arguments.like(_gradient_leaves(arguments.leaves, found))
 
 
 def stop_gradient(tree: Any) -> Any:

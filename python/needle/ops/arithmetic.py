@@ -8,10 +8,11 @@ import numpy as np
 
 from ..autograd import ZERO, Tensor, Value, as_value, is_recorded, wanted
 from ..pool import SMALLEST, result_of
-from .base import NUMBERS, Bilinear, Elementwise, Linear, ScalarOp, aligned, by_itself, operands
+from .base import NUMBERS, Bilinear, Elementwise, Linear, ScalarOp, aligned, by_itself, operands, spread
 
 
 class EWiseAdd(Elementwise, Linear):
+    notation = "{0} + {1}"
     ufunc, saves = "add", ()
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
@@ -21,8 +22,15 @@ class EWiseAdd(Elementwise, Linear):
         a, b = node.inputs
         return out_grad if a in asked else None, out_grad if b in asked else None
 
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        s, t = tangents
+        if s is None or t is None:
+            return spread(t if s is None else s, node.shape)
+        return self(s, t)
+
 
 class AddScalar(ScalarOp):
+    notation = "{0} + {scalar}"
     __slots__ = ()
     ufunc, saves = "add", ()
 
@@ -39,6 +47,7 @@ class AddScalar(ScalarOp):
 class AddScaled(Linear):
     """a + alpha * b in one new array: what an optimizer's step is made of."""
 
+    notation = "{0} + {alpha} * {1}"
     saves, elementwise = (), True
     __slots__ = ("alpha",)
 
@@ -74,7 +83,8 @@ def add_scalar(a: Any, scalar: Any) -> Tensor:
     return AddScalar(scalar)(a)
 
 
-class Negate(Elementwise, Linear):
+class Negate(Linear, Elementwise):
+    notation = "-{0}"
     ufunc, saves = "negative", ()
     array_gradient = by_itself
 
@@ -99,10 +109,10 @@ def subtract(a: Any, b: Any) -> Tensor:
         if type(b) is int and a.dtype.kind == "u" and 0 <= b <= np.iinfo(a.dtype).max:
             b = b - 2 ** (8 * a.dtype.itemsize) if b else 0  # -b as the unsigned number that wraps to it
         return AddScalar(-b)(a)
+    if not is_recorded(a, b):
+        return EWISE_SUB(*operands(a, b))
     if type(a) in NUMBERS:
         return add(a, NEGATE(b))
-    if not is_recorded(a, b):
-        return EWISE_SUB(a, b)
     a, b = as_value(a), as_value(b)
     if b.dtype.kind in "biu" and b.dtype != a.dtype:  # negated in its own dtype, a small integer may wrap
         b = b.astype(np.result_type(a.dtype, b.dtype))
@@ -112,32 +122,35 @@ def subtract(a: Any, b: Any) -> Tensor:
 class EWiseSub(Elementwise):
     """a - b in one pass, where nothing is recorded (an optimizer's step, a gradient rule)."""
 
+    notation = "{0} - {1}"
     ufunc, saves = "subtract", ()
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return out_grad, -out_grad
 
 
-class EWiseMul(Elementwise, Bilinear):
+class EWiseMul(Bilinear, Elementwise):
+    notation, commutes = "{0} * {1}", True
     ufunc, saves = "multiply", ("inputs",)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, b = node.inputs
-        return out_grad * b if wanted(a) else None, out_grad * a if wanted(b) else None
+        by_a = out_grad * b if wanted(a) else None
+        return by_a, by_a if a is b else out_grad * a if wanted(b) else None
 
     def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
         a, b = node.inputs
         x, y = node.saved
-        if out_grad.nbytes < SMALLEST:
-            return out_grad * y if a in asked else None, out_grad * x if b in asked else None
-        return _large_product(out_grad, y) if a in asked else None, _large_product(out_grad, x) if b in asked else None
+        by_a = _product(out_grad, y) if a in asked else None
+        return by_a, by_a if a is b else _product(out_grad, x) if b in asked else None
 
 
-def _large_product(a: Any, b: Any) -> Any:
-    return np.multiply(a, b, out=result_of((a, b)))
+def _product(a: Any, b: Any) -> Any:
+    return a * b if a.nbytes < SMALLEST else np.multiply(a, b, out=result_of((a, b)))
 
 
-class MulScalar(ScalarOp, Linear):
+class MulScalar(Linear, ScalarOp):
+    notation = "{0} * {scalar}"
     __slots__ = ()
     ufunc, saves = "multiply", ()
     array_gradient = by_itself
@@ -164,6 +177,7 @@ def mul_scalar(a: Any, scalar: Any) -> Tensor:
 
 
 class EWiseDiv(Elementwise):
+    notation = "{0} / {1}"
     ufunc, saves = "divide", ("inputs", "output")
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
@@ -171,7 +185,8 @@ class EWiseDiv(Elementwise):
         return out_grad / b if wanted(a) else None, -out_grad * node / b if wanted(b) else None
 
 
-class DivScalar(ScalarOp, Linear):
+class DivScalar(Linear, ScalarOp):
+    notation = "{0} / {scalar}"
     __slots__ = ()
     ufunc, saves = "divide", ()
     array_gradient = by_itself
@@ -186,6 +201,7 @@ class DivScalar(ScalarOp, Linear):
 class RDivScalar(ScalarOp):
     """scalar / a."""
 
+    notation = "{scalar} / {0}"
     __slots__ = ()
     ufunc, saves = "divide", ("inputs", "output")
 
@@ -211,6 +227,7 @@ def divide_scalar(a: Any, scalar: Any) -> Tensor:
 
 
 class FloorDivide(Elementwise):
+    notation = "{0} // {1}"
     ufunc, saves = "floor_divide", ()
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
@@ -223,6 +240,7 @@ def floor_divide(a: Any, b: Any) -> Tensor:
 
 
 class Mod(Elementwise):
+    notation = "{0} % {1}"
     ufunc, saves = "remainder", ("inputs",)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:

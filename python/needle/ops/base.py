@@ -53,8 +53,7 @@ class Elementwise(TensorOp):
         total = None
         for i, t in enumerate(tangents):
             if t is not None:
-                t = t if t.shape == node.shape else t.broadcast_to(node.shape)
-                part = adjoint_of(self, i, t, node)
+                part = adjoint_of(self, i, spread(t, node.shape), node)
                 total = part if total is None else total if part is None else total + part
         return total
 
@@ -88,12 +87,19 @@ class Bilinear(TensorOp):
     """Linear in each of two inputs: the forward rule is two applications of the op."""
 
     __slots__ = ()
+    commutes = False
+    """Whether op(a, b) is op(b, a)."""
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         (a, b), (s, t) = node.inputs, tangents
         by_a = None if s is None else self(s, b)
-        by_b = None if t is None else self(a, t)
+        by_b = by_a if a is b and self.commutes else None if t is None else self(a, t)
         return by_b if by_a is None else by_a if by_b is None else by_a + by_b
+
+
+def spread(a: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The tensor broadcast to this shape, itself if it has it."""
+    return a if a.shape == shape else a.broadcast_to(shape)
 
 
 def _or_zero(tangent: Any, value: Any) -> Any:

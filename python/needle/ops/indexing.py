@@ -11,6 +11,7 @@ from .base import Linear
 
 
 class GetItem(Linear):
+    notation = "{0}[{index}]"
     saves, view = (), True
     __slots__ = ("index",)
 

@@ -15,6 +15,7 @@ _BLAS = "fdFD"
 
 
 class MatMul(Bilinear):
+    notation = "{0} @ {1}"
     __slots__ = ()
     saves = ("inputs",)
 

@@ -14,6 +14,7 @@ from .selection import where
 
 
 class EWisePow(Elementwise):
+    notation = "{0} ** {1}"
     ufunc, saves = "power", ("inputs", "output")
     __slots__ = ("quiet",)
 
@@ -46,6 +47,7 @@ _EXACT = {2: np.square, 0.5: np.sqrt, -1: np.reciprocal}
 class PowerScalar(ScalarOp):
     """a ** scalar."""
 
+    notation = "{0} ** {scalar}"
     ufunc, saves = "power", ("inputs",)
     __slots__ = ("quiet",)
 
@@ -77,6 +79,7 @@ class PowerScalar(ScalarOp):
 class RPowerScalar(ScalarOp):
     """scalar ** a, for a positive scalar."""
 
+    notation = "{scalar} ** {0}"
     __slots__ = ()
     ufunc, saves = "power", ("output",)
 
@@ -120,6 +123,7 @@ class ZeroSafeMul(Elementwise, Bilinear):
     faster than the slope 0.5 / x**0.5 grows, and the derivative of x**1.5 is 0.
     """
 
+    notation = "{0} * {1}"
     ufunc, saves = "multiply", ("inputs",)
 
     def compute(self, a: Any, b: Any, out: Any = None) -> Any:

@@ -13,6 +13,7 @@ from .base import Linear
 class Transpose(Linear):
     """Swaps two axes."""
 
+    notation = "transpose({0}, {axes})"
     saves, view, moves = (), True, True
     __slots__ = ("axes",)
 
@@ -44,6 +45,7 @@ def transpose(a: Any, axes: tuple[int, int] | None = None) -> Tensor:
 
 
 class Reshape(Linear):
+    notation = "reshape({0}, {shape})"
     saves, view, moves = (), True, True
     __slots__ = ("shape",)
 
@@ -70,6 +72,7 @@ def reshape(a: Any, shape: int | tuple[int, ...]) -> Tensor:
 
 
 class BroadcastTo(Linear):
+    notation = "broadcast_to({0}, {shape})"
     saves, view, moves = (), True, True
     __slots__ = ("shape",)
 

@@ -88,6 +88,9 @@ class LogSumExp(TensorOp):
         a = node.inputs[0]
         return expand(out_grad, a.shape, self.axes) * softmax(a, self.axes)
 
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        return summation(tangents[0] * softmax(node.inputs[0], self.axes), self.axes, self.keepdims)
+
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return type(self)(batch_axes(self, self.axes, depths[0]), self.keepdims)(values[0])
 
@@ -115,6 +118,9 @@ class Softmax(TensorOp):
         weighted = out_grad * node
         return weighted - node * summation(weighted, self.axes, keepdims=True)
 
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        return self.gradient(tangents[0], node)  # its Jacobian is symmetric
+
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return Softmax(batch_axes(self, self.axes, depths[0]))(values[0])
 
@@ -141,6 +147,9 @@ class LogSoftmax(TensorOp):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return out_grad - exp(node) * summation(out_grad, self.axes, keepdims=True)
+
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        return tangents[0] - summation(exp(node) * tangents[0], self.axes, keepdims=True)
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return LogSoftmax(batch_axes(self, self.axes, depths[0]))(values[0])

@@ -9,6 +9,7 @@ from ..backend import as_array
 
 
 class MakeTensorTuple(TensorTupleOp):
+    notation = "make_tuple({inputs})"
     __slots__ = ()
     saves, view = (), True
 
@@ -28,6 +29,7 @@ def make_tuple(*tensors: Any) -> TensorTuple:
 
 
 class TupleGetItem(TensorOp):
+    notation = "{0}[{index}]"
     saves, view = (), True
     __slots__ = ("index",)
 
@@ -42,6 +44,9 @@ class TupleGetItem(TensorOp):
 
     def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
         return (TuplePart(self.index, out_grad),)
+
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        return tangents[0][self.index]
 
 
 def tuple_get_item(value: Any, index: int) -> Tensor:

@@ -1,0 +1,60 @@
+"""What the user's program calls its tensors, where it stands, and how an operation is written down."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from ..autograd import Op, Tensor
+
+_PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
+
+
+def user_frame() -> FrameType | None:
+    """The innermost frame that is running outside of Needle itself."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    return frame
+
+
+def names_in(frame: FrameType | None) -> dict[Tensor, str]:
+    """The tensors that variables of this frame hold (its own first, then the module's), and the first name of each."""
+    names: dict[Tensor, str] = {}
+    if frame is not None:
+        for scope in (frame.f_locals, frame.f_globals):
+            for name, value in list(scope.items()):
+                if isinstance(value, Tensor) and not name.startswith("_"):
+                    names.setdefault(value, name)
+    return names
+
+
+def written(op: Op, inputs: Sequence[str]) -> str:
+    """The operation on inputs of these names, as a program would write it: `v0 * b`, `summation(v3, axes=1)`."""
+    own = {name: getattr(op, name) for kind in type(op).__mro__ for name in getattr(kind, "__slots__", ())}
+    own |= getattr(op, "__dict__", {})
+    if op.notation:
+        return op.notation.format(*inputs, inputs=", ".join(inputs), **{k: _short(v) for k, v in own.items()})
+    options = [f"{k}={_short(v)}" for k, v in own.items() if not k.startswith("_") and v is not None and v is not False]
+    return f"{type(op).__name__.lower()}({', '.join([*inputs, *options])})"
+
+
+def _short(value: Any) -> str:
+    """An attribute of an op in few characters: slices as they are written in an index, arrays by shape."""
+    if isinstance(value, tuple) and any(part is None or part is ... or isinstance(part, slice) for part in value):
+        return ", ".join(map(_short, value))  # an index
+    if isinstance(value, slice):
+        ends = ["" if end is None else str(end) for end in (value.start, value.stop, value.step)]
+        return ":".join(ends[: 2 if value.step is None else 3])
+    if value is Ellipsis:
+        return "..."
+    if hasattr(value, "shape") and getattr(value, "ndim", 0):
+        return repr(value.tolist()) if value.size <= 4 else f"<{'x'.join(map(str, value.shape))}>"
+    text = str(value) if isinstance(value, (np.generic, np.dtype)) else repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
