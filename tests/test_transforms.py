@@ -416,6 +416,25 @@ def test_backward_inside_of_a_transform_says_what_to_write():
         derivative(f)(1.0)
 
 
+def test_lazy_mode(monkeypatch):
+    x, t = np.array([0.5, 1.5]), np.array([1.0, -2.0])
+
+    def f(x: Any) -> Any:
+        return (ops.tanh(x) * ops.logsumexp(x) + ops.sin(x[0])).sum()
+
+    everything: list[Any] = [
+        lambda: needle.jvp(f, (x,), (t,)),
+        lambda: needle.hvp(f, (x,), (t,)),
+        lambda: needle.hessian(f)(x),
+        lambda: needle.grad(lambda x: (needle.grad(f)(x) * t).sum())(x),
+        lambda: needle.linearize(f, x)[1](t),
+    ]
+    expected = [run() for run in everything]
+    monkeypatch.setattr(autograd, "LAZY_MODE", True)
+    for run, value in zip(everything, expected, strict=True):
+        assert_allclose(run(), value, rtol=1e-12)
+
+
 def test_pickled_and_copied():
     for transform in [needle.grad, needle.value_and_grad, needle.jacobian, needle.hessian]:
         g = transform(worked, (0, 1))

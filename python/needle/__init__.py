@@ -62,6 +62,10 @@ from .ops import tanh as tanh
 from .ops import transpose as transpose
 from .ops import tuple_get_item as tuple_get_item
 from .ops import where as where
+from .seeing.anomaly import AnomalyError as AnomalyError
+from .seeing.anomaly import detect_anomaly as detect_anomaly
+from .seeing.profile import profile as profile
+from .seeing.trace import trace as trace
 from .transforms import Transformed as Transformed
 from .transforms import elementwise_grad as elementwise_grad
 from .transforms import grad as grad

@@ -12,14 +12,17 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
+from functools import partial
 from math import prod
 from operator import is_
 from sys import getrefcount
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import numpy as np
 from numpy import ndarray
 
+from . import watching
 from .backend import Device, as_array, default_device
 from .memory import as_recorded, hand_out, handed_out, private
 from .pool import SMALLEST, owns_memory, result_of
@@ -136,8 +139,6 @@ class Op:
     """Whether `gradient` only moves elements to other places: it then takes a mask to where its elements go, too."""
     takes_out: bool = False
     """Whether `compute` takes `out=`, as ufuncs do: element-wise operations."""
-    notation: str = ""
-    """How it is written in a trace or a drawing: {0}, {1} are its inputs, {axes} its own attributes."""
     discrete: bool = False
     """Whether the output is a constant, because nobody differentiates it: comparisons, operations on bits."""
     _facts: tuple[Any, bool, type[Any], bool]
@@ -160,10 +161,18 @@ class Op:
                 cls.takes_out = _takes_out(cls.compute)
             cls._facts = ufunc, "inputs" in cls.saves, cls.makes, cls.takes_out
 
+    @property
+    def notation(self) -> str:
+        """How it is written in a trace or a drawing: {0}, {1} are its inputs, {axes} its own attributes. "" for its
+        name with all of them; a class says it by an attribute."""
+        return ""
+
     def __call__(self, *inputs: Any) -> Any:
         """Compute, and record. Every operation comes through here, so it is written flat, for speed."""
         if LAZY_MODE:
             return _defer(self, inputs)
+        if watching.active and watching.here():
+            return watched_call(self, inputs)
         try:
             if len(inputs) == 2:
                 a, b = inputs
@@ -409,6 +418,8 @@ def _compute_deferred(value: Value) -> Any:
         except (ValueError, TypeError, IndexError, OverflowError) as error:
             explain(error, node.op, arrays)
         node._array = out if type(out) is ndarray else as_array(out)
+        if watching.active:
+            watching.tell("computed", node.op, node.inputs, node, 0.0)
         if node.needs:
             node.saved = arrays if "inputs" in node.op.saves else None
         else:
@@ -591,7 +602,7 @@ class Tensor(Value):
         if key not in _assigned:
             _assigned[key] = weakref.ref(self, lambda _: _assigned.pop(key, None))
         if self.op is not None:  # what was recorded lives on as the input of an assignment
-            if type(self.op) is _GradientOf:  # x.grad.data = ...: x's gradient is this value now, without a history
+            if type(self.op) is GradientOf:  # x.grad.data = ...: x's gradient is this value now, without a history
                 self.op.variable.grad = constant(array)
             self.inputs = (twin_of(self, old),)
             self.op, self.saved = _ALIAS, None
@@ -692,7 +703,7 @@ class Tensor(Value):
         return bool(self._array.item())
 
     def _leaves_the_record(self, what: str, instead: str) -> None:
-        if self.needs > DETACHED and is_recording() and type(self.op) is not _GradientOf:
+        if self.needs > DETACHED and is_recording() and type(self.op) is not GradientOf:
             raise TypeError(
                 f"{what}: this Tensor needs a gradient, and {what} would drop it in silence; write {instead}, "
                 "or use Needle's operations to stay differentiable"
@@ -1047,9 +1058,20 @@ def _apply_to_others(op: Op, inputs: tuple[Any, ...]) -> Any:
     return op(*values)
 
 
+def watched_call(op: Op, inputs: tuple[Any, ...]) -> Any:
+    """op(*inputs), and those who watch are told."""
+    values = tuple([a if isinstance(a, Value) else as_value(a, op) for a in inputs])
+    if any(isinstance(a, Wrapped) for a in values):
+        return _apply_to_others(op, values)  # it is applied to what is inside, and that is seen
+    started = perf_counter()
+    output = watching.unseen(op, *values)
+    watching.tell("computed", op, values, output, perf_counter() - started)
+    return output
+
+
 def applied(op: Op, inputs: tuple[Any, ...], output: Any) -> Any:
     """The output of op(*inputs) as a rule is given it: with its op and inputs, also where it was not recorded."""
-    if output.op is op and all(map(is_, output.inputs, inputs)):
+    if output.needs and output.op is op and all(map(is_, output.inputs, inputs)):
         return output
     if isinstance(output, (Wrapped, WrappedTuple)):
         output.op, output.inputs = op, inputs
@@ -1095,7 +1117,7 @@ def find_topo_sort(node_list: Sequence[Any], inputs_of: Callable[[Any], Sequence
 
 def _inputs_of(node: Value) -> tuple[Value, ...]:
     """A node's inputs; those of a gradient that is differentiated are found out now."""
-    if not node.inputs and type(node.op) is _GradientOf:
+    if not node.inputs and type(node.op) is GradientOf:
         node.inputs = node.op.replay()
     return node.inputs
 
@@ -1115,7 +1137,7 @@ def sort_inner(outputs: Sequence[Value]) -> tuple[list[Any], set[Value]]:
             seen.add(node)
             inputs = node.inputs
             if not inputs:
-                if type(node.op) is not _GradientOf:
+                if type(node.op) is not GradientOf:
                     break
                 inputs = _inputs_of(node)
             stack.append(node)
@@ -1276,9 +1298,22 @@ def apply_rule(op: Op, adjoint: Any, node: Any, asked: set[Value]) -> tuple[Any,
     """The op's `gradient`, on Tensors: one adjoint an input, in its shape and dtype."""
     was_asked = _asked.set(asked)
     try:
+        if watching.active:
+            return watched_rule("rule_ends", op, node, adjoint, lambda: _apply_rule(op, adjoint, node))
         return _apply_rule(op, adjoint, node)
     finally:
         _asked.reset(was_asked)
+
+
+def watched_rule(ends: str, op: Op, node: Any, given: Any, rule: Callable[[], Any]) -> Any:
+    """What an op's rule returns, and those who watch are told."""
+    watching.tell("rule_begins", op, node, given)
+    returned, started = None, perf_counter()
+    try:
+        returned = rule()
+    finally:
+        watching.tell(ends, op, node, returned, perf_counter() - started)
+    return returned
 
 
 def _apply_rule(op: Op, adjoint: Any, node: Any) -> tuple[Any, ...]:
@@ -1317,21 +1352,39 @@ def sweep_recorded(
     asked = on_paths_to(kept, order)
     found = []
     was_recording = _recording.set(record)
+    if watching.active:
+        watching.tell("sweep_begins", adjoints, record is True)
     try:
         for node in reversed(order):
             adjoint = total_adjoint(adjoints.pop(node, None), node)
             if adjoint is None:
                 continue
+            if watching.active:
+                watching.tell("reached", node, unmasked(adjoint))
             if node in kept:
                 found.append((node, unmasked(adjoint)))
             seen = _as_recorded(node, asked)
             for a, g in zip(node.inputs, apply_rule(seen.op, adjoint, seen, asked), strict=True):
                 if g is not None and a in asked:
                     add_adjoint(adjoints, a, g)
-        found += [(a, unmasked(total_adjoint(adjoint, a))) for a, adjoint in adjoints.items() if a in kept]
+        leaves = [(a, unmasked(total_adjoint(adjoint, a))) for a, adjoint in adjoints.items() if a in kept]
+        if watching.active:
+            for a, adjoint in leaves:
+                watching.tell("reached", a, adjoint)
+            watching.tell("sweep_ends")
     finally:
         _recording.reset(was_recording)
-    return found
+    return found + leaves
+
+
+def _sweep_in_view(adjoints: dict[Value, Any], variables: set[Value] | None) -> list[tuple[Any, Any]]:
+    """`sweep`, with Tensors for those who watch what the rules do."""
+    if variables is None:
+        _, reached = sort_inner(list(adjoints))
+        variables = {a for a in reached if a.op is None or a._grad is not None}
+    kept: list[Any] = list(variables)
+    found = sweep_recorded({a: _as_tensors(g) for a, g in adjoints.items()}, kept, record=False)
+    return [(a, as_arrays(g)) for a, g in found]
 
 
 def sweep(adjoints: dict[Value, Any], variables: set[Value] | None = None) -> list[tuple[Any, Any]]:
@@ -1342,6 +1395,9 @@ def sweep(adjoints: dict[Value, Any], variables: set[Value] | None = None) -> li
     same in the fewest words. Here nothing is recorded, so adjoints are plain arrays, an op that has an `array_gradient`
     computes with them, and the loop is written flat, for speed.
     """
+    watchers = watching.here() if watching.active else ()
+    if any(watcher.inside for watcher in watchers):
+        return _sweep_in_view(adjoints, variables)
     order, asked = sort_inner(list(adjoints))
     if variables is not None:
         asked = on_paths_to(variables, order)
@@ -1362,7 +1418,11 @@ def sweep(adjoints: dict[Value, Any], variables: set[Value] | None = None) -> li
             node = _as_recorded(node, asked)
         returned = None
         if array is adjoint or not _carries_mask(op, adjoint):
-            returned = op.array_gradient(array, node, asked)
+            if watchers:
+                rule = partial(op.array_gradient, array, node, asked)
+                returned = watched_rule("rule_ends", op, node, array, rule)
+            else:
+                returned = op.array_gradient(array, node, asked)
         if returned is None:
             if _assigned and node.saved is not None and _is_stale(node):
                 node = _as_recorded(node, asked)
@@ -1576,7 +1636,7 @@ class _Past:
     def __init__(self, output: Tensor, out_grad: Any, seed: Any):
         self._output = weakref.ref(output)
         # A gradient that was differentiated (`x.grad.backward()`) can be read again from the tensor it belongs to.
-        self._origin = output.op.origin() if isinstance(output.op, _GradientOf) else None
+        self._origin = output.op.origin() if isinstance(output.op, GradientOf) else None
         self._out_grad, self._seed = None, None
         if out_grad is not None:
             self._seed = seed
@@ -1633,7 +1693,7 @@ class _Gradient:
         if self._view is not None and (view := self._view()) is not None:
             return view
         view = constant(self.array)
-        view.op = _GradientOf(variable, self)
+        view.op = GradientOf(variable, self)
         self._view = weakref.ref(view)
         if self.pasts:
             view.needs = RECORDED
@@ -1641,7 +1701,7 @@ class _Gradient:
         return view
 
 
-class _GradientOf(TensorOp):
+class GradientOf(TensorOp):
     """The gradient of earlier outputs by a variable, recorded only when somebody differentiates through it.
 
     Its node starts without inputs. When the sort reaches it, `replay` runs the backward pass again, recording, and
@@ -1674,7 +1734,7 @@ class _GradientOf(TensorOp):
         """The inputs of this gradient's node; those of gradients from the same sweep are found on the way."""
         pasts = self._gradient.pasts
         nodes = pasts[-1].views()
-        nodes = [v for v in nodes if type(v.op) is _GradientOf and not v.inputs and v.op._gradient.pasts == pasts]
+        nodes = [v for v in nodes if type(v.op) is GradientOf and not v.inputs and v.op._gradient.pasts == pasts]
         variables = [v.op.variable for v in nodes]  # type: ignore[union-attr]
         totals: dict[Value, Any] = {}
         leaves: dict[Value, None] = {}

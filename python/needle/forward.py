@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import autograd
+from . import autograd, watching
 from .autograd import Op, Tensor, TensorTuple, Wrapped, WrappedTuple, applied, gradient_dtype, is_recorded_inside
 from .tape import Taped, constant_like, is_on_tape, next_level, pull_back
 
@@ -38,6 +38,12 @@ class Dual(Wrapped):
 
 def push(op: Op, tangents: tuple[Any, ...], node: Any) -> Any:
     """The tangent of the op's output `node`, from those of its inputs (None: zero); a tuple's is one of each member."""
+    if watching.active:
+        return autograd.watched_rule("pushed", op, node, tangents, lambda: _push(op, tangents, node))
+    return _push(op, tangents, node)
+
+
+def _push(op: Op, tangents: tuple[Any, ...], node: Any) -> Any:
     tangent = op.tangent(tangents, node)
     return _transposed_gradient(op, tangents, node) if tangent is NotImplemented else tangent
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import NoneType
 from typing import Any
 
-from . import autograd
+from . import autograd, watching
 from .autograd import Op, Part, Tensor, TensorTuple, Value, WrappedTuple, constant
 from .forward import Dual, dual, push
 from .ops.base import Bilinear
@@ -73,7 +73,7 @@ class HessianProduct:
         reads: in the adjoint, or (`Bilinear`) in the adjoint and in the inputs. None leaves it to wrapped values."""
         op = node.op
         bilinear = isinstance(op, Bilinear)
-        if type(op).array_gradient is Op.array_gradient or (op.saves and not bilinear):
+        if watching.active or type(op).array_gradient is Op.array_gradient or (op.saves and not bilinear):
             return None
         g, dg = (adjoint.value, adjoint.tangent) if type(adjoint) is Dual else (adjoint, None)
         if type(g) is not Tensor or type(dg) not in (Tensor, NoneType):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from .. import autograd
+from .. import autograd, watching
 from ..autograd import (
     CONSTANT,
     DETACHED,
@@ -210,7 +210,7 @@ def operator(function: Callable[[Any, Any], Any], op: Any = None) -> Callable[[A
     def quick_method(self: Any, other: Any) -> Any:
         if type(other) is not Tensor:
             return method(self, other)
-        if autograd.LAZY_MODE or handed_out:
+        if autograd.LAZY_MODE or handed_out or watching.active:
             return op(self, other)
         try:
             x, y = self._array, other._array

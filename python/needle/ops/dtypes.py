@@ -11,6 +11,7 @@ from .base import Elementwise, Linear
 
 
 class Cast(Linear):
+    notation = "{0}.astype({dtype})"
     saves, elementwise = (), True
     __slots__ = ("dtype",)
 

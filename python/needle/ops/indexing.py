@@ -77,6 +77,7 @@ def _behind_batch(index: Any) -> Any:
 class AddAt(Linear):
     """Zeros of a shape, to which each input is added at its own index: the adjoint of reading at these indices."""
 
+    notation = "zeros({shape}) + {inputs} at {indices}"
     saves = ()
     __slots__ = ("dtype", "indices", "shape")
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Branch, Tensor, TensorOp, as_value, constant, explain, wanted
+from .. import watching
+from ..autograd import Branch, Tensor, TensorOp, as_value, constant, explain, wanted, watched_call
 from ..backend import as_array
 from .base import NUMBERS, Elementwise, Linear, aligned, broadcast_hint, operands
 
@@ -69,6 +70,22 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
     return WHERE(condition, *operands(a, b))
 
 
+_SYMBOLS = {
+    "equal": "==",
+    "not_equal": "!=",
+    "less": "<",
+    "less_equal": "<=",
+    "greater": ">",
+    "greater_equal": ">=",
+    "bitwise_and": "&",
+    "bitwise_or": "|",
+    "bitwise_xor": "^",
+    "invert": "~",
+    "left_shift": "<<",
+    "right_shift": ">>",
+}
+
+
 class Discrete(TensorOp):
     """A ufunc whose results nobody differentiates: comparisons, and operations on bits. Its output is a constant."""
 
@@ -79,6 +96,15 @@ class Discrete(TensorOp):
         self.ufunc = ufunc
         self.scalar = scalar
 
+    @property
+    def notation(self) -> str:
+        symbol = _SYMBOLS[self.ufunc]
+        return (
+            f"{symbol}{{0}}"
+            if self.ufunc == "invert"
+            else f"{{0}} {symbol} {'{1}' if self.scalar is None else '{scalar}'}"
+        )
+
     def __repr__(self) -> str:
         return self.ufunc
 
@@ -88,6 +114,8 @@ class Discrete(TensorOp):
             arrays = [a._array for a in values]
         except AttributeError:
             return super().__call__(*values)
+        if watching.active and watching.here():
+            return watched_call(self, inputs)
         try:
             return constant(as_array(self.compute(*arrays)))
         except (ValueError, TypeError, OverflowError) as error:

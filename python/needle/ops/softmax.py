@@ -163,6 +163,7 @@ def logsoftmax(a: Any, axes: Axes = -1) -> Tensor:
 class SoftmaxLoss(TensorOp):
     """The mean loss in one op, where composing it takes eight."""
 
+    notation = "softmax_loss({0}, {1})"
     saves = ("inputs",)
     __slots__ = ("_latest",)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Op, Tensor
+from ..autograd import Op, Tensor, Wrapped
 
 _PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
 
@@ -24,20 +24,30 @@ def user_frame() -> FrameType | None:
     return frame
 
 
-def names_in(frame: FrameType | None) -> dict[Tensor, str]:
-    """The tensors that variables of this frame hold (its own first, then the module's), and the first name of each."""
-    names: dict[Tensor, str] = {}
-    if frame is not None:
-        for scope in (frame.f_locals, frame.f_globals):
-            for name, value in list(scope.items()):
-                if isinstance(value, Tensor) and not name.startswith("_"):
-                    names.setdefault(value, name)
+def names_in(frame: FrameType | None, unwrapped: bool = False) -> dict[Any, str]:
+    """The tensors that variables of this frame hold (its own first, then the module's), and the first name of each.
+
+    `unwrapped`: what is inside of the local ones, where a transform has wrapped them, and x_dot for their tangents.
+    """
+    names: dict[Any, str] = {}
+    if frame is None:
+        return names
+    for scope in [frame.f_locals] if unwrapped else [frame.f_locals, frame.f_globals]:
+        for name, value in list(scope.items()):
+            if isinstance(value, Tensor) and not name.startswith("_"):
+                while isinstance(value, Wrapped) and unwrapped:
+                    if (tangent := getattr(value, "tangent", None)) is not None:
+                        names.setdefault(tangent, f"{name}_dot")
+                    value = value.value
+                names.setdefault(value, name)
     return names
 
 
 def written(op: Op, inputs: Sequence[str]) -> str:
     """The operation on inputs of these names, as a program would write it: `v0 * b`, `summation(v3, axes=1)`."""
-    own = {name: getattr(op, name) for kind in type(op).__mro__ for name in getattr(kind, "__slots__", ())}
+    own: dict[str, Any] = {}
+    for kind in type(op).__mro__:
+        own |= {name: getattr(op, name) for name in vars(kind).get("__slots__", ())}
     own |= getattr(op, "__dict__", {})
     if op.notation:
         return op.notation.format(*inputs, inputs=", ".join(inputs), **{k: _short(v) for k, v in own.items()})
@@ -54,7 +64,7 @@ def _short(value: Any) -> str:
         return ":".join(ends[: 2 if value.step is None else 3])
     if value is Ellipsis:
         return "..."
-    if hasattr(value, "shape") and getattr(value, "ndim", 0):
+    if isinstance(value, np.ndarray) and value.ndim:
         return repr(value.tolist()) if value.size <= 4 else f"<{'x'.join(map(str, value.shape))}>"
     text = str(value) if isinstance(value, (np.generic, np.dtype)) else repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
