@@ -16,6 +16,10 @@ from .backend import Device as Device
 from .backend import all_devices as all_devices
 from .backend import cpu as cpu
 from .backend import default_device as default_device
+from .checkpoint import checkpoint as checkpoint
+from .custom import custom_gradient as custom_gradient
+from .custom import custom_jvp as custom_jvp
+from .custom import numerical as numerical
 from .ops import absolute as absolute
 from .ops import add as add
 from .ops import add_scalar as add_scalar

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import inspect
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
 from functools import partial
@@ -139,6 +139,10 @@ class Op:
     """Whether `gradient` only moves elements to other places: it then takes a mask to where its elements go, too."""
     takes_out: bool = False
     """Whether `compute` takes `out=`, as ufuncs do: element-wise operations."""
+    batches: bool = False
+    """Whether an adjoint may have leading axes of its own, to be summed over: those along which inputs broadcast."""
+    same_inputs: bool = False
+    """Whether `gradient` must be given the very inputs that it had, because it also reaches tensors in other ways."""
     discrete: bool = False
     """Whether the output is a constant, because nobody differentiates it: comparisons, operations on bits."""
     _facts: tuple[Any, bool, type[Any], bool]
@@ -257,7 +261,7 @@ class Op:
             adjoints = _one_each(self, self.gradient(out_grad, node), node.inputs)
         finally:
             _asked.reset(was_asked)
-        fitted = [None if g is None else _fit(g, a, self) for a, g in zip(node.inputs, adjoints, strict=True)]
+        fitted = [None if g is None else _fit(g, a, self, node) for a, g in zip(node.inputs, adjoints, strict=True)]
         pairs = zip(node.inputs, fitted, strict=True)
         whole = [total_adjoint(g, a) for a, g in pairs]
         return tuple(unmasked(g) for g in whole)
@@ -272,58 +276,86 @@ def _takes_out(compute: Any) -> bool:
     return "out" in inspect.signature(compute).parameters
 
 
+def _wrong_rule(op: Op, inputs: Sequence[Any], got: str, kind: type[Exception] = ValueError) -> Exception:
+    """The error for a gradient rule that returned what it must not, with the rule to write."""
+    names = "abcdefghijklmnopqrstuvwxyz"[: len(inputs)]
+    given = f"{', '.join(names)} = node.inputs" if len(names) > 1 else "a = node.inputs[0]"
+    return kind(
+        f"{type(op).__name__}.gradient returned {got}; write\n"
+        f"    def gradient(self, out_grad, node):\n"
+        f"        {given}\n"
+        f"        return {', '.join(f'out_grad * d_{name}' for name in names)}{',' * (len(names) == 1)}\n"
+        "with one adjoint for each of node.inputs, computed from out_grad by Tensor operations, in the output's shape "
+        "or in that input's, and None in its place where there is none"
+    )
+
+
 def _one_each(op: Op, adjoints: Any, inputs: tuple[Value, ...]) -> tuple[Any, ...]:
     """What a gradient rule returned, as a tuple with one adjoint for each input."""
     if type(adjoints) is not tuple:
+        if adjoints is None:
+            raise _wrong_rule(op, inputs, "None", TypeError)
         adjoints = tuple(adjoints) if isinstance(adjoints, (list, TensorTuple)) else (adjoints,)
     if len(adjoints) != len(inputs):
-        raise ValueError(
-            f"{type(op).__name__}.gradient returned {len(adjoints)} adjoint(s) for {len(inputs)} input(s); "
-            "return one for each of node.inputs, in their order, and None where there is none"
-        )
+        raise _wrong_rule(op, inputs, f"{len(adjoints)} adjoint(s) for {len(inputs)} input(s)")
     return adjoints
 
 
-def _fit(adjoint: Any, value: Value, op: Op) -> Any:
+def _fit(adjoint: Any, value: Value, op: Op, node: Any) -> Any:
     """The adjoint in the value's own shape and dtype: the one place where broadcasting is undone."""
     if isinstance(value, TensorTuple):
         return tuple(adjoint) if isinstance(adjoint, TensorTuple) else adjoint
     if isinstance(adjoint, Part):
         return adjoint
     if type(adjoint) is Branch:
-        fitted, mask = _fit(adjoint.adjoint, value, op), adjoint.mask
+        fitted, mask = _fit(adjoint.adjoint, value, op, node), adjoint.mask
         if fitted is None or fitted.shape == mask.shape:
             return fitted if fitted is None else Branch(fitted, mask)
         # Where a repeated value was chosen: wherever one of its copies was.
         chosen = mask.broadcast_to(adjoint.adjoint.shape).astype(np.float32)
-        return Branch(fitted, _unbroadcast(chosen, fitted.shape, op) > 0)
+        return Branch(fitted, _unbroadcast(chosen, fitted.shape) > 0)
     if not isinstance(adjoint, Tensor):
-        raise TypeError(
-            f"{type(op).__name__}.gradient returned a {type(adjoint).__name__} where a Tensor is needed; "
-            "compute adjoints from out_grad and node.inputs with Tensor operations, or return None"
-        )
+        got = f"a {type(adjoint).__name__} where a Tensor is needed"
+        raise _wrong_rule(op, node.inputs, got, TypeError)
     if value.dtype.kind == "b":
         return None
-    adjoint = _unbroadcast(adjoint, value.shape, op)
+    shape = value.shape
+    if adjoint.shape != shape:
+        whole = None if isinstance(node, TensorTuple) or op.batches else node.shape
+        if (whole or adjoint.shape) != adjoint.shape or not _is_repeated(shape, adjoint.shape):
+            of = "" if whole is None else f" of an output of shape {whole}"
+            got = f"an adjoint of shape {adjoint.shape} for an input of shape {shape}{of}"
+            raise _wrong_rule(op, node.inputs, got)
+        adjoint = _unbroadcast(adjoint, shape)
     dtype = gradient_dtype(value.dtype)
     if adjoint.dtype != dtype:
-        if adjoint.dtype.kind == "c" and dtype.kind != "c":
+        kind = adjoint.dtype.kind
+        if kind not in "fc" or (kind == "c" and value.dtype.kind != "c" and _is_real(node)):
+            got = f"an adjoint of dtype {adjoint.dtype} for an input of dtype {value.dtype}"
+            raise _wrong_rule(op, node.inputs, got, TypeError)
+        if kind == "c" and dtype.kind != "c":
             adjoint = adjoint.real
         adjoint = adjoint.astype(dtype)
     return adjoint
 
 
-def _unbroadcast(adjoint: Tensor, shape: tuple[int, ...], op: Op) -> Tensor:
+def _is_real(node: Any) -> bool:
+    values = [node, *node.inputs]
+    return not any(isinstance(a, TensorTuple) or a.dtype.kind == "c" for a in values)
+
+
+def _is_repeated(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    """Whether a value of this shape broadcasts to the other."""
+    added = len(to) - len(shape)
+    return added >= 0 and all(s in (t, 1) for t, s in zip(to[added:], shape, strict=True))
+
+
+def _unbroadcast(adjoint: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The adjoint of `broadcast_to`: summed over the axes along which a value of this shape was repeated."""
     have = adjoint.shape
     if have == shape:
         return adjoint
     added = len(have) - len(shape)
-    if added < 0 or any(s not in (h, 1) for h, s in zip(have[added:], shape, strict=True)):
-        raise ValueError(
-            f"{type(op).__name__}.gradient returned an adjoint of shape {have} for an input of shape {shape}; "
-            "return it in the output's shape or in the input's (broadcast_to and reshape bring it there)"
-        )
     repeated = tuple(added + i for i, (h, s) in enumerate(zip(have[added:], shape, strict=True)) if h != s)
     axes = tuple(range(added)) + repeated
     return adjoint.sum(axes).reshape(shape) if repeated else adjoint.sum(axes)
@@ -1122,11 +1154,12 @@ def _inputs_of(node: Value) -> tuple[Value, ...]:
     return node.inputs
 
 
-def sort_inner(outputs: Sequence[Value]) -> tuple[list[Any], set[Value]]:
+def sort_inner(outputs: Sequence[Value], stop: Iterable[Value] = ()) -> tuple[list[Any], set[Value]]:
     """The nodes that adjoints pass through, sorted like `find_topo_sort`, and the set of all that adjoints reach: these
-    and their leaves. It goes down along first inputs without the stack, and unrolls the loop over two, for speed."""
+    and their leaves (and what it is to stop at). It goes down along first inputs without the stack, and unrolls the
+    loop over two, for speed."""
     order: list[Any] = []
-    seen: set[Any] = set()
+    seen: set[Any] = set(stop)
     stack: list[Any] = list(outputs)
     while stack:
         node = stack.pop()
@@ -1331,7 +1364,7 @@ def _apply_rule(op: Op, adjoint: Any, node: Any) -> tuple[Any, ...]:
         else:  # it only moves elements, and the mask's with them
             masks = _one_each(op, op.gradient(mask, node), inputs)
             returned = tuple(Branch(g, m) if isinstance(g, Tensor) else g for g, m in zip(returned, masks, strict=True))
-    return tuple([None if g is None else _fit(g, a, op) for a, g in zip(inputs, returned, strict=True)])
+    return tuple([None if g is None else _fit(g, a, op, node) for a, g in zip(inputs, returned, strict=True)])
 
 
 def _masked_again(adjoint: Any, mask: Tensor) -> Any:
@@ -1343,11 +1376,11 @@ def _masked_again(adjoint: Any, mask: Tensor) -> Any:
 
 
 def sweep_recorded(
-    adjoints: dict[Value, Any], variables: Sequence[Tensor], record: bool | None = True
+    adjoints: dict[Value, Any], variables: Sequence[Tensor], record: bool | None = True, stop: bool = False
 ) -> list[tuple[Tensor, Tensor]]:
     """The adjoints of these variables as Tensors that can be differentiated again; see `sweep`. The outputs' may be
-    wrapped; `record=None` then leaves it to what is around them to follow the computation."""
-    order, _ = sort_inner(list(adjoints))
+    wrapped; `record=None` then leaves it to what is around them to follow the computation. `stop`: not beyond them."""
+    order, _ = sort_inner(list(adjoints), variables if stop else ())
     kept: set[Value] = set(variables)
     asked = on_paths_to(kept, order)
     found = []
@@ -1434,7 +1467,7 @@ def sweep(adjoints: dict[Value, Any], variables: set[Value] | None = None) -> li
                 continue
             need = a._array
             if type(g) is not ndarray or g.shape != need.shape or g.dtype is not need.dtype:
-                g = fitted(g, a, op)
+                g = fitted(g, a, op, node)
                 if g is None:
                     continue
             if a not in adjoints:
@@ -1467,14 +1500,14 @@ def _apply_rule_to_arrays(op: Op, adjoint: Any, node: Any, asked: set[Value]) ->
     return [as_arrays(g) if a in asked else None for a, g in zip(node.inputs, returned, strict=True)]
 
 
-def fitted(adjoint: Any, value: Value, op: Op) -> Any:
+def fitted(adjoint: Any, value: Value, op: Op, node: Any) -> Any:
     """An adjoint that is no array of the value's shape and dtype, brought there unless it is of another kind."""
     if isinstance(adjoint, Part):
         return adjoint
     adjoint = as_array(adjoint)
     array, need = adjoint.adjoint if type(adjoint) is Branch else adjoint, value._array
     fits = type(array) is ndarray and array.shape == need.shape and array.dtype is need.dtype
-    return adjoint if fits else as_arrays(_fit(_as_tensors(adjoint), value, op))
+    return adjoint if fits else as_arrays(_fit(_as_tensors(adjoint), value, op, node))
 
 
 def on_paths_to(variables: set[Value], order: list[Any]) -> set[Value]:

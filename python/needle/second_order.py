@@ -27,6 +27,11 @@ class HessianProduct:
         self._order, _ = autograd.sort_inner([output])
         self._asked = autograd.on_paths_to(set(variables), self._order)
 
+    @property
+    def applies(self) -> bool:
+        """Whether no op insists on the very inputs that it had."""
+        return not any(node.op.same_inputs for node in self._order)
+
     def __call__(self, tangents: Sequence[Tensor]) -> list[Tensor | None]:
         """For each variable, the tangent of the gradient by it; None where that is zero."""
         was_recording = autograd.set_recording(None)
@@ -92,10 +97,10 @@ class HessianProduct:
         for i, a in enumerate(node.inputs):
             value = values[i]
             if value is not None:
-                value = constant(autograd.fitted(value, a, op))
+                value = constant(autograd.fitted(value, a, op, node))
                 parts = [change[i] for change in changes if change[i] is not None]
                 if parts:
-                    value = Dual(level, value, constant(autograd.fitted(sum(parts[1:], parts[0]), a, op)))
+                    value = Dual(level, value, constant(autograd.fitted(sum(parts[1:], parts[0]), a, op, node)))
             joined.append(value)
         return joined
 

@@ -146,8 +146,12 @@ class _Reversed:
             self.variables = [Taped(self.level, a) for a in values]
         else:
             self.variables = [_variable(a) for a in values]
-        with autograd.enable_grad():
+        # A tape needs no record of the engine's own; where there is none around this run, none is begun.
+        was_recording = autograd.set_recording(True if not self.watched or autograd.is_recording() else None)
+        try:
             out = arguments.call(f, self.variables)
+        finally:
+            autograd.reset_recording(was_recording)
         self.aux = None
         if has_aux:
             if not isinstance(out, tuple) or len(out) != 2:
@@ -518,12 +522,12 @@ def hvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
     argnums: Argnums = 0 if len(primals) == 1 else tuple(range(len(primals)))
     arguments = _Arguments("hvp", tuple(primals), {}, argnums)
     given = _matching("hvp", "tangents", list(tangents), arguments.leaves, arguments.rebuild)
-    if _is_watched([*arguments.leaves, *given]):
-        return jvp(grad(f, argnums), primals, tangents)[1]
-    run = _Reversed(f, arguments, False)
-    y = _one_number("hvp", run)
-    found = HessianProduct(y, run.variables)(given)
-    return arguments.like(_gradient_leaves(arguments.leaves, found))
+    if not _is_watched([*arguments.leaves, *given]):
+        run = _Reversed(f, arguments, False)
+        product = HessianProduct(_one_number("hvp", run), run.variables)
+        if product.applies:
+            return arguments.like(_gradient_leaves(arguments.leaves, product(given)))
+    return jvp(grad(f, argnums), primals, tangents)[1]
 
 
 def stop_gradient(tree: Any) -> Any:

@@ -1,0 +1,364 @@
+"""Own derivatives: aggregates made one op, custom rules, differences, checkpoints; in all orders and modes."""
+
+from __future__ import annotations
+
+import gc
+import math
+import tracemalloc
+from typing import Any
+
+import needle
+import numpy as np
+import pytest
+import scipy.linalg.lapack
+from needle import Tensor, autograd, ops
+from numpy.testing import assert_allclose
+
+X, T = np.array([0.3, -0.7, 1.1]), np.array([1.0, 0.5, -2.0])
+
+
+def assert_same_derivatives(f: Any, plain: Any, x: Any = X, t: Any = T, rtol: float = 1e-11) -> None:
+    """Of a function of one array that returns a number: to third order, in all mixtures."""
+    first = needle.grad(plain)(x)
+    assert_allclose(needle.grad(f)(x), first, rtol=rtol)
+    assert_allclose(needle.jvp(f, (x,), (t,))[1], (first * t).sum(), rtol=rtol)
+    second = needle.hessian(plain)(x)
+    assert_allclose(needle.hvp(f, (x,), (t,)), second @ t, rtol=rtol, atol=rtol)
+    for outer in ("forward", "reverse"):
+        for inner in ("forward", "reverse"):
+            found = needle.jacobian(needle.jacobian(f, mode=inner), mode=outer)(x)
+            assert_allclose(found, second, rtol=rtol, atol=rtol)
+    third = needle.jacobian(needle.hessian(plain))(x)
+    assert_allclose(needle.jacobian(needle.hessian(f))(x), third, rtol=rtol, atol=10 * rtol)
+    v = Tensor(x)
+    y = f(v)
+    y.backward()
+    assert_allclose(v.grad.numpy(), first, rtol=rtol)
+    (v.grad * Tensor(t)).sum().backward()
+    assert_allclose(v.grad.numpy(), second @ t, rtol=rtol, atol=rtol)
+
+
+# ----------------------------------------------------------------------------------------- aggregates made one op
+
+
+class Recomputes(needle.TensorOp):
+    """t = a + b; r = t * b, where the rule computes t again."""
+
+    def compute(self, a, b):
+        return (a + b) * b
+
+    def gradient(self, out_grad, node):
+        a, b = node.inputs
+        return out_grad * b, out_grad * (a + b) + out_grad * b
+
+
+class Returns(needle.TensorTupleOp):
+    """The same, where t is a second output, for the rule and for others."""
+
+    def compute(self, a, b):
+        t = a + b
+        return t * b, t
+
+    def gradient(self, out_grad, node):
+        by_r, by_t = out_grad
+        b, t = node.inputs[1], node[1]
+        by_a = by_b = None
+        if by_r is not None:
+            by_a, by_b = by_r * b, by_r * (t + b)
+        if by_t is not None:
+            by_a = by_t if by_a is None else by_a + by_t
+            by_b = by_t if by_b is None else by_b + by_t
+        return by_a, by_b
+
+
+@pytest.mark.parametrize(
+    "aggregate",
+    [
+        Recomputes(),
+        lambda a, b: Returns()(a, b)[0],
+        lambda a, b: sum(w * y for w, y in zip([1, 0], Returns()(a, b), strict=True)),
+    ],
+    ids=["recomputed", "second output unused", "second output used"],
+)
+def test_aggregates_are_right_in_every_order(aggregate):
+    def f(x: Any) -> Any:
+        return (aggregate(x * x, ops.sin(x)) ** 2).sum()
+
+    def plain(x: Any) -> Any:
+        a, b = x * x, ops.sin(x)
+        return (((a + b) * b) ** 2).sum()
+
+    assert_same_derivatives(f, plain)
+
+
+def test_an_unused_output_is_a_structural_zero():
+    seen = []
+
+    class Two(needle.TensorTupleOp):
+        def compute(self, a):
+            return a * 2, a * 3
+
+        def gradient(self, out_grad, node):
+            seen.append(tuple(g is None for g in out_grad))
+            g, h = out_grad
+            return (2 * g if h is None else 3 * h if g is None else 2 * g + 3 * h,)
+
+    x = Tensor(X)
+    for chosen, expected in [((0,), 2), ((1,), 3), ((0, 1), 5)]:
+        pair = Two()(x)
+        sum(pair[i].sum() for i in chosen).backward()
+        assert_allclose(x.grad.numpy(), expected)
+    assert seen == [(False, True), (True, False), (False, False)]
+
+
+# ---------------------------------------------------------------------------------------------------- custom gradients
+
+
+def test_custom_gradients_in_every_order():
+    runs = 0
+
+    @needle.custom_gradient
+    def log1pexp(x):
+        nonlocal runs
+        runs += 1
+        e = ops.exp(x)
+        return ops.log(1 + e), lambda out_grad: out_grad * (1 - 1 / (1 + e))
+
+    assert_same_derivatives(lambda x: (log1pexp(x) ** 2).sum(), lambda x: (ops.log(1 + ops.exp(x)) ** 2).sum())
+    runs = 0
+    log1pexp(Tensor(X)).sum().backward()
+    assert runs == 1  # plain training does not compute twice
+
+
+def test_custom_gradients_of_nested_arguments():
+    @needle.custom_gradient
+    def layer(p: Any, x: Any, *, scale: float = 1.0) -> Any:
+        y = {"out": (p["w"] * x + p["b"]) * scale, "twice": x * 2}
+
+        def rule(out_grad: Any) -> Any:
+            g = out_grad["out"] * scale
+            return g * x, g, g * p["w"] + 2 * out_grad["twice"], None
+
+        return y, rule
+
+    p = {"w": X, "b": T}
+
+    def f(p: Any, x: Any) -> Any:
+        y = layer(p, x, scale=3.0)
+        return (y["out"] * y["out"]).sum() + y["twice"].sum()
+
+    def plain(p: Any, x: Any) -> Any:
+        y = (p["w"] * x + p["b"]) * 3.0
+        return (y * y).sum() + (x * 2).sum()
+
+    for found, expected in zip(needle.grad(f, (0, 1))(p, T), needle.grad(plain, (0, 1))(p, T), strict=True):
+        found, expected = (a if isinstance(a, dict) else {"": a} for a in (found, expected))
+        for key in expected:
+            assert_allclose(found[key], expected[key])
+
+
+def test_custom_gradients_change_what_is_passed_back():
+    @needle.custom_gradient
+    def clipped(x):
+        return x, lambda out_grad: ops.where(abs(out_grad) > 1, ops.sign(out_grad), out_grad)
+
+    x = Tensor(X)
+    (clipped(x) * Tensor(T)).sum().backward()
+    assert_allclose(x.grad.numpy(), [1, 0.5, -1])
+
+
+def test_custom_functions_that_are_wrong_are_told_so():
+    with pytest.raises(TypeError, match=r"custom_gradient: g must return its output and a gradient rule.*\n.*return y"):
+
+        @needle.custom_gradient
+        def g(x):
+            return x
+
+        g(1.0)
+    with pytest.raises(ValueError, match=r"gradient returned 2 adjoint"):
+        needle.grad(needle.custom_gradient(lambda x: (x, lambda g: (g, g))))(1.0)
+    with pytest.raises(TypeError, match=r"cube has no rule yet; write\n    @f.defjvp"):
+
+        @needle.custom_jvp
+        def cube(x):
+            return x**3
+
+        cube(1.0)
+    with pytest.raises(TypeError, match=r"must return the output and its tangent"):
+        cube.defjvp(lambda primals, tangents: tangents[0])
+        needle.grad(cube)(1.0)
+
+
+def test_custom_jvps_in_every_order():
+    @needle.custom_jvp
+    def f(x, y):
+        return ops.sin(x) * y
+
+    @f.defjvp
+    def rule(primals, tangents):
+        (x, y), (x_dot, y_dot) = primals, tangents
+        return f(x, y), ops.cos(x) * y * x_dot + ops.sin(x) * y_dot
+
+    assert_same_derivatives(lambda x: (f(x, x * x) ** 2).sum(), lambda x: ((ops.sin(x) * x * x) ** 2).sum())
+    assert f.__name__ == "f"
+
+
+# --------------------------------------------------------------------------------------------------------- black boxes
+
+
+def test_differences_of_a_black_box():
+    def box(x, n):
+        out = np.empty_like(x)
+        for i in range(len(x)):
+            out[i] = math.sin(x[i]) * x[-1] ** n
+        return out
+
+    f = needle.numerical(box)
+
+    def wrapped(x: Any) -> Any:
+        return (f(x, 2) * f(x, 2)).sum()
+
+    def plain(x: Any) -> Any:
+        y = ops.sin(x) * x[-1] ** 2
+        return (y * y).sum()
+
+    assert_allclose(needle.grad(wrapped)(X), needle.grad(plain)(X), rtol=1e-10)
+    assert_allclose(needle.jvp(wrapped, (X,), (T,))[1], (needle.grad(plain)(X) * T).sum(), rtol=1e-10)
+    assert_allclose(needle.hessian(wrapped)(X), needle.hessian(plain)(X), rtol=1e-6, atol=1e-7)
+    assert_allclose(needle.hvp(wrapped, (X,), (T,)), needle.hessian(plain)(X) @ T, rtol=1e-6)
+    assert_allclose(needle.grad(needle.numerical(math.gamma))(3.0), 1.8455686701969343, rtol=1e-11)
+    single = needle.grad(lambda x: needle.numerical(np.sin)(x).sum())(X.astype("f"))
+    assert single.dtype == np.float32
+    assert_allclose(single, np.cos(X), rtol=1e-4)
+    empty = needle.grad(lambda x: needle.numerical(np.sin)(x).sum())(np.zeros((0, 3)))
+    assert empty.shape == (0, 3)
+    with pytest.raises(TypeError, match="one array"):
+        needle.numerical(lambda x: "text")(X)
+
+
+class Tridiagonal(needle.TensorOp):
+    """The solution of a tridiagonal system, by LAPACK's Fortran: five lines."""
+
+    def compute(self, lower, diagonal, upper, right):
+        return scipy.linalg.lapack.dgtsv(lower, diagonal, upper, right)[3]
+
+    def gradient(self, out_grad, node):
+        lower, diagonal, upper, _ = node.inputs
+        g = self(upper, diagonal, lower, out_grad)  # the transposed system
+        return -g[1:] * node[:-1], -g * node, -g[:-1] * node[1:], g
+
+
+def test_a_fortran_kernel_is_an_op():
+    rng = np.random.default_rng(0)
+    lower, diagonal, upper, right = rng.normal(size=4), 4 + rng.random(5), rng.normal(size=4), rng.normal(size=5)
+    solve = Tridiagonal()
+    matrix = np.diag(diagonal) + np.diag(lower, -1) + np.diag(upper, 1)
+    assert_allclose(solve(lower, diagonal, upper, right).numpy(), np.linalg.solve(matrix, right))
+    v = np.concatenate([lower, diagonal, upper, right])
+
+    def f(v: Any) -> Any:
+        return (solve(v[:4], v[4:9], v[9:13], v[13:]) ** 2).sum()
+
+    black_box = needle.numerical(lambda v: f(Tensor(v)).numpy())
+    assert_allclose(needle.grad(f)(v), needle.grad(black_box)(v), rtol=1e-8, atol=1e-10)
+    h = needle.hessian(f)(v)
+    assert_allclose(h, h.T, atol=1e-12)
+    assert_allclose(h, needle.jacobian(needle.numerical(needle.grad(f)))(v), rtol=1e-7, atol=1e-8)
+
+
+# --------------------------------------------------------------------------------------------------------- checkpoints
+
+
+def test_checkpoints_in_every_order():
+    W = np.linspace(-1, 1, 9).reshape(3, 3)
+
+    def layer(h: Any) -> Any:
+        return ops.tanh(h @ W) * h
+
+    def f(x: Any) -> Any:
+        return needle.checkpoint(lambda h: needle.checkpoint(layer)(h) + 1)(needle.checkpoint(layer)(x)).sum()
+
+    assert_same_derivatives(f, lambda x: (layer(layer(x)) + 1).sum())
+
+
+def test_checkpoints_reach_what_they_close_over():
+    def run(wrap: Any) -> list[Any]:
+        W, V = Tensor(np.linspace(-1, 1, 9).reshape(3, 3)), Tensor(X)
+        D = Tensor(T).detach()
+        U = ops.exp(V)  # recorded before: its history must not be gone through twice
+
+        def body(h: Any) -> Any:
+            return ops.tanh(h @ W) * U + D, h * 2
+
+        a, b = wrap(body)(U * U)
+        loss = (a * b).sum() + U.sum()
+        loss.backward()
+        first = [t.grad.numpy() for t in (W, V, D)]
+        (W.grad * W.grad).sum().backward()
+        return [*first, W.grad.numpy(), V.grad.numpy()]
+
+    for found, expected in zip(run(needle.checkpoint), run(lambda f: f), strict=True):
+        assert_allclose(found, expected, rtol=1e-12)
+    # in transforms by what is closed over
+    f = lambda w: needle.checkpoint(lambda h: (h * w) ** 3)(Tensor(X)).sum()  # noqa: E731
+    plain = lambda w: ((Tensor(X) * w) ** 3).sum()  # noqa: E731
+    assert_same_derivatives(f, plain)
+
+
+def test_checkpoints_draw_the_same_random_numbers_and_no_others():
+    rng = np.random.default_rng(5)
+
+    def noisy(x: Any) -> Any:
+        return x * Tensor(rng.random(3), requires_grad=False) * np.random.rand(3)
+
+    np.random.seed(0)
+    x = Tensor(X)
+    y = needle.checkpoint(noisy)(x)
+    expected = y.numpy() / X
+    before = np.random.rand()
+    np.random.seed(1)
+    y.sum().backward()
+    assert_allclose(x.grad.numpy(), expected)
+    after = np.random.rand()
+    np.random.seed(1)
+    assert after == np.random.rand() != before
+    assert rng.random() == np.random.default_rng(5).random(4)[3]
+
+
+def test_a_recomputation_that_differs_is_refused():
+    calls = iter(range(10))
+    y = needle.checkpoint(lambda x: x * next(calls))(Tensor(X))
+    with pytest.raises(ValueError, match=r"checkpoint: <lambda> gave another output 0 when it was computed again"):
+        y.sum().backward()
+    W = Tensor(X)
+    y = needle.checkpoint(lambda x: x * W)(Tensor(X))
+    W.data = W.data * 2
+    with pytest.raises(ValueError, match="a tensor that was assigned to"):
+        y.sum().backward()
+    with needle.no_grad():
+        assert not needle.checkpoint(lambda x: x * W)(Tensor(X)).requires_grad
+
+
+def test_checkpoints_keep_less():
+    x = Tensor(np.ones(50_000))
+
+    def segment(h: Any) -> Any:
+        for _ in range(20):
+            h = ops.sin(h) * 0.9
+        return h
+
+    def peak(wrap: Any) -> float:
+        gc.collect()
+        tracemalloc.start()
+        h = x
+        for _ in range(20):
+            h = wrap(segment)(h)
+        h.sum().backward()
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most / x.nbytes
+
+    plain, checkpointed = peak(lambda f: f), peak(needle.checkpoint)
+    assert plain > 400
+    assert checkpointed < 100
+    assert autograd.is_grad_enabled()
