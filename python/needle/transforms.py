@@ -95,7 +95,7 @@ class _Arguments:
 
 def _is_watched(leaves: Sequence[Any]) -> bool:
     """Whether somebody else may differentiate what is computed from these."""
-    return _running.get() or any(isinstance(a, Tensor) and a.needs > DETACHED for a in leaves)
+    return _running.get() or any(isinstance(a, Tensor) and autograd.is_recorded_inside(a) for a in leaves)
 
 
 def _returned(value: Any, like: Any) -> Any:
