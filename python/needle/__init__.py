@@ -20,6 +20,16 @@ from .checkpoint import checkpoint as checkpoint
 from .custom import custom_gradient as custom_gradient
 from .custom import custom_jvp as custom_jvp
 from .custom import numerical as numerical
+from .hips import deriv as deriv
+from .hips import grad_and_aux as grad_and_aux
+from .hips import hessian_tensor_product as hessian_tensor_product
+from .hips import hessian_vector_product as hessian_vector_product
+from .hips import make_ggnvp as make_ggnvp
+from .hips import make_hvp as make_hvp
+from .hips import make_jvp as make_jvp
+from .hips import make_vjp as make_vjp
+from .hips import tensor_jacobian_product as tensor_jacobian_product
+from .hips import vector_jacobian_product as vector_jacobian_product
 from .ops import absolute as absolute
 from .ops import add as add
 from .ops import add_scalar as add_scalar
@@ -66,6 +76,8 @@ from .ops import tanh as tanh
 from .ops import transpose as transpose
 from .ops import tuple_get_item as tuple_get_item
 from .ops import where as where
+from .optimize import least_squares as least_squares
+from .optimize import minimize as minimize
 from .seeing.anomaly import AnomalyError as AnomalyError
 from .seeing.anomaly import detect_anomaly as detect_anomaly
 from .seeing.profile import profile as profile

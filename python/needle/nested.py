@@ -36,14 +36,14 @@ def _take_apart(tree: Any, leaves: list[Any]) -> Rebuild:
     if is_leaf(tree):
         leaves.append(tree)
         return next
-    keys, children, make = _children(tree)
+    keys, children, make = children_of(tree)
     if make is None:
         return lambda _: tree
     parts = [_take_apart(child, leaves) for child in children]
     return lambda values: make(dict(zip(keys, [part(values) for part in parts], strict=True)))
 
 
-def _children(tree: Any) -> tuple[list[Any], list[Any], Callable[[dict[Any, Any]], Any] | None]:
+def children_of(tree: Any) -> tuple[list[Any], list[Any], Callable[[dict[Any, Any]], Any] | None]:
     """A container's keys and members, and what makes such a container of a dict of them; None for anything else."""
     if isinstance(tree, dict):
         kind: Any = type(tree)

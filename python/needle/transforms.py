@@ -24,7 +24,7 @@ from .tape import Taped, constant_like, is_on_tape, next_level, pull_back
 
 Argnums = int | str | Sequence[int | str]
 
-_running: ContextVar[bool] = ContextVar("running", default=False)
+running: ContextVar[bool] = ContextVar("running", default=False)
 """Whether a transform's function is running here: what is computed then may have to be differentiated again."""
 
 
@@ -81,11 +81,11 @@ class _Arguments:
         args, kwargs = list(self.args), dict(self.kwargs)
         for key, value in zip(self.keys, self.rebuild(iter(leaves)), strict=True):
             (kwargs if isinstance(key, str) else args)[key] = value
-        was_running = _running.set(True)
+        was_running = running.set(True)
         try:
             return f(*args, **kwargs)
         finally:
-            _running.reset(was_running)
+            running.reset(was_running)
 
     def like(self, leaves: Sequence[Any]) -> Any:
         """These as the arguments were: one structure, or a tuple where several argnums were given."""
@@ -93,9 +93,9 @@ class _Arguments:
         return built[0] if self.single else tuple(built)
 
 
-def _is_watched(leaves: Sequence[Any]) -> bool:
+def is_watched(leaves: Sequence[Any]) -> bool:
     """Whether somebody else may differentiate what is computed from these."""
-    return _running.get() or any(isinstance(a, Tensor) and autograd.is_recorded_inside(a) for a in leaves)
+    return running.get() or any(isinstance(a, Tensor) and autograd.is_recorded_inside(a) for a in leaves)
 
 
 def _returned(value: Any, like: Any) -> Any:
@@ -139,7 +139,7 @@ class _Reversed:
 
     def __init__(self, f: Callable[..., Any], arguments: _Arguments, has_aux: bool):
         values = [as_value(a, "grad") for a in arguments.leaves]
-        self.watched = _is_watched(arguments.leaves)
+        self.watched = is_watched(arguments.leaves)
         self.variables: list[Any]
         if self.watched:
             self.level = next_level()
@@ -240,19 +240,21 @@ def _grad(f: Any, args: Any, kwargs: Any, argnums: Argnums, has_aux: bool) -> An
     return (gradient, value[1]) if has_aux else gradient
 
 
-def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Any:
+def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False, *, argnum: Argnums | None = None) -> Any:
     """The gradient of f, which returns one number: a function of the same arguments.
 
     `argnums` says by which arguments, by position or name; several give a tuple. With `has_aux`, f returns
     (number, anything), and so does the gradient. Zeros for what the number does not depend on. Raises TypeError for
-    other outputs, booleans and complex numbers.
+    other outputs, booleans and complex numbers. `argnum` is another name for `argnums`, here and below.
     """
-    return Transformed(_grad, f, argnums=argnums, has_aux=has_aux)
+    return Transformed(_grad, f, argnums=argnums if argnum is None else argnum, has_aux=has_aux)
 
 
-def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Any:
+def value_and_grad(
+    f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False, *, argnum: Argnums | None = None
+) -> Any:
     """The value and the gradient of f at once; see `grad`."""
-    return Transformed(_value_and_grad, f, argnums=argnums, has_aux=has_aux)
+    return Transformed(_value_and_grad, f, argnums=argnums if argnum is None else argnum, has_aux=has_aux)
 
 
 def _holomorphic_grad(f: Any, args: Any, kwargs: Any, argnums: Argnums) -> Any:
@@ -260,9 +262,9 @@ def _holomorphic_grad(f: Any, args: Any, kwargs: Any, argnums: Argnums) -> Any:
     return _value_and_grad(f, args, kwargs, argnums=argnums, has_aux=False, name=name, complex_too=True)[1]
 
 
-def holomorphic_grad(f: Callable[..., Any], argnums: Argnums = 0) -> Any:
+def holomorphic_grad(f: Callable[..., Any], argnums: Argnums = 0, *, argnum: Argnums | None = None) -> Any:
     """The complex derivative of a holomorphic function that returns one complex number."""
-    return Transformed(_holomorphic_grad, f, argnums=argnums)
+    return Transformed(_holomorphic_grad, f, argnums=argnums if argnum is None else argnum)
 
 
 def _elementwise_grad(f: Any, args: Any, kwargs: Any, argnums: Argnums) -> Any:
@@ -272,9 +274,9 @@ def _elementwise_grad(f: Any, args: Any, kwargs: Any, argnums: Argnums) -> Any:
     return arguments.like(_gradient_leaves(arguments.leaves, adjoints))
 
 
-def elementwise_grad(f: Callable[..., Any], argnums: Argnums = 0) -> Any:
+def elementwise_grad(f: Callable[..., Any], argnums: Argnums = 0, *, argnum: Argnums | None = None) -> Any:
     """The derivative of each output element by the input element at its place: the gradient of the outputs' sum."""
-    return Transformed(_elementwise_grad, f, argnums=argnums)
+    return Transformed(_elementwise_grad, f, argnums=argnums if argnum is None else argnum)
 
 
 class Pullback:
@@ -334,7 +336,7 @@ class _Pushed:
         level = next_level()
         values = [as_value(a, "jvp") for a in arguments.leaves]
         leaves = [a if a.dtype.kind == "b" else dual(level, a, t) for a, t in zip(values, tangents, strict=True)]
-        watched = _is_watched([*arguments.leaves, *tangents])
+        watched = is_watched([*arguments.leaves, *tangents])
         was_recording = autograd.set_recording(True if watched else None)
         try:
             out = arguments.call(f, leaves)
@@ -496,7 +498,9 @@ def _axes_behind(block: Any, count: int) -> Any:
     return flat.transpose().reshape((*behind, *front)) if ndim else block
 
 
-def jacobian(f: Callable[..., Any], argnums: Argnums = 0, mode: str | None = None) -> Any:
+def jacobian(
+    f: Callable[..., Any], argnums: Argnums = 0, mode: str | None = None, *, argnum: Argnums | None = None
+) -> Any:
     """The derivatives of every output element by every input element: shape output.shape + input.shape, for each output
     a structure like the arguments.
 
@@ -504,30 +508,57 @@ def jacobian(f: Callable[..., Any], argnums: Argnums = 0, mode: str | None = Non
     """
     if mode not in (None, "forward", "reverse"):
         raise ValueError(f'jacobian: mode must be "forward", "reverse" or None, got {mode!r}')
-    return Transformed(_jacobian, f, argnums=argnums, mode=mode)
+    return Transformed(_jacobian, f, argnums=argnums if argnum is None else argnum, mode=mode)
 
 
 def _hessian(f: Any, args: Any, kwargs: Any, argnums: Argnums) -> Any:
     return _jacobian(grad(f, argnums), args, kwargs, argnums, "forward")
 
 
-def hessian(f: Callable[..., Any], argnums: Argnums = 0) -> Any:
+def hessian(f: Callable[..., Any], argnums: Argnums = 0, *, argnum: Argnums | None = None) -> Any:
     """The second derivatives of a function that returns one number: forward over reverse, all columns in one run."""
-    return Transformed(_hessian, f, argnums=argnums)
+    return Transformed(_hessian, f, argnums=argnums if argnum is None else argnum)
+
+
+class SecondOrder:
+    """A function that returns one number, around a point: its `value` and `gradient` there, and its Hessian as a linear
+    map, by calling this with a tangent for each primal. The function runs once for all of them."""
+
+    def __init__(self, f: Callable[..., Any], primals: Sequence[Any]):
+        self._f, self._primals = f, primals
+        self._argnums: Argnums = 0 if len(primals) == 1 else tuple(range(len(primals)))
+        self._arguments = _Arguments("hvp", tuple(primals), {}, self._argnums)
+        self._run = _Reversed(f, self._arguments, False)
+        self._output = _one_number("hvp", self._run)
+        self._product = None if self._run.watched else HessianProduct(self._output, self._run.variables)
+
+    @property
+    def value(self) -> Any:
+        return _outputs_returned(self._run.rebuild(iter([self._run.inner(self._output)])), self._arguments.leaves)
+
+    @property
+    def gradient(self) -> Any:
+        """Like the primals: a tuple with one for each, just the one if there is one."""
+        return self._like(self._run.pull([constant_like(self._output, 1.0)]))
+
+    def _like(self, found: Sequence[Any]) -> Any:
+        return self._arguments.like(_gradient_leaves(self._arguments.leaves, found))
+
+    def __call__(self, *tangents: Any) -> Any:
+        """The Hessian times the tangents, like `gradient`."""
+        arguments = self._arguments
+        given = _matching("hvp", "tangents", list(tangents), arguments.leaves, arguments.rebuild)
+        if self._product is None or not self._product.applies or is_watched(given):
+            return jvp(grad(self._f, self._argnums), self._primals, tangents)[1]
+        return self._like(self._product(given))
 
 
 def hvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     """The Hessian of f at the primals times the tangents, forward over reverse, without the Hessian: like the primals,
     a tuple with one for each (just the one, if there is one)."""
-    argnums: Argnums = 0 if len(primals) == 1 else tuple(range(len(primals)))
-    arguments = _Arguments("hvp", tuple(primals), {}, argnums)
-    given = _matching("hvp", "tangents", list(tangents), arguments.leaves, arguments.rebuild)
-    if not _is_watched([*arguments.leaves, *given]):
-        run = _Reversed(f, arguments, False)
-        product = HessianProduct(_one_number("hvp", run), run.variables)
-        if product.applies:
-            return arguments.like(_gradient_leaves(arguments.leaves, product(given)))
-    return jvp(grad(f, argnums), primals, tangents)[1]
+    if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list)):
+        raise TypeError("hvp: primals and tangents are tuples, with one for each argument of f: hvp(f, (x,), (v,))")
+    return SecondOrder(f, primals)(*tangents)
 
 
 def stop_gradient(tree: Any) -> Any:
