@@ -2,6 +2,7 @@
 
 import chain
 import deep
+import derivatives
 import import_time
 import memory
 import mnist_step
@@ -11,6 +12,7 @@ BENCHMARKS = {
     "mnist_step": mnist_step.run,
     "chain": chain.run,
     "deep": deep.run,
+    "derivatives": derivatives.run,
     "import_time": import_time.run,
     "memory": memory.run,
 }

@@ -397,7 +397,8 @@ REDUCTIONS: dict[str, list[Sample]] = {
 
 
 def np_softmax_loss(logits: Any, targets: Any) -> Any:
-    losses = -np.sum(targets * np_logsoftmax(logits), -1)
+    """Also where the targets do not sum to 1: their differences lead there."""
+    losses = np_logsumexp(logits, -1) - np.sum(targets * as_floats(logits), -1)
     return losses.mean(dtype=as_floats(logits).dtype)
 
 

@@ -1425,22 +1425,22 @@ def test_wrong_rules_are_told_what_is_wrong():
             return self.returned(out_grad)
 
     for returned, error, message in [
-        (lambda g: g, ValueError, r"Wrong\.gradient returned 1 adjoint.*2 input.*\n.*\n.*a, b = node.inputs\n.*return out_"),
+        (lambda g: g, ValueError, r"Wrong\.gradient returned 1 adjoint.*2 input.*a, b = node.inputs\n.*return out_"),
         (lambda g: None, TypeError, r"Wrong\.gradient returned None; write"),
         (lambda g: (g, g, g), ValueError, r"Wrong\.gradient returned 3 adjoint.*2 input"),
         (lambda g: (g, g.reshape(3, 1)), ValueError, r"Wrong\.gradient.*shape \(3, 1\).*shape \(3,\)"),
         (lambda g: (g.sum(), None), ValueError, r"Wrong\.gradient.*shape \(\).*shape \(3,\)"),
         (lambda g: (g.numpy(), g), TypeError, r"Wrong\.gradient.*ndarray.*Tensor"),
         (lambda g: (g, 1.0), TypeError, r"Wrong\.gradient.*float.*Tensor"),
-        (lambda g: (g.broadcast_to(2, 3), g), ValueError, r"adjoint of shape \(2, 3\) for .* of an output of shape \(3,\)"),
+        (lambda g: (g.broadcast_to(2, 3), g), ValueError, r"shape \(2, 3\) for .* of an output of shape \(3,\)"),
         (lambda g: (g > 0, g), TypeError, r"adjoint of dtype bool for an input of dtype float64"),
         (lambda g: (g.astype(int), g), TypeError, r"adjoint of dtype int64 for"),
         (lambda g: (g * 1j, g), TypeError, r"adjoint of dtype complex128 for"),
     ]:
         y = Wrong(returned)(Tensor(np.ones(3)), Tensor(np.ones(3)))
-        with pytest.raises(error, match=message):
+        with pytest.raises(error, match=f"(?s){message}"):
             y.backward()
-        with pytest.raises(error, match=message):
+        with pytest.raises(error, match=f"(?s){message}"):
             y.op.gradient_as_tuple(Tensor(np.ones(3)), y)
     y = Wrong(lambda g: [g, None])(Tensor(np.ones(3)), b := Tensor(np.ones(3)))
     y.backward()

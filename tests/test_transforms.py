@@ -147,6 +147,34 @@ def test_tuples_in_every_mixture(used):
     assert_allclose(third, needle.jacobian(needle.hessian(plain))(v), rtol=1e-11, atol=1e-12)
 
 
+class Norms(needle.TensorOp):
+    """Of a tuple: the product of the sums of squares of its members."""
+
+    def compute(self, pair):
+        return (pair[0] ** 2).sum() * (pair[1] ** 2).sum()
+
+    def gradient(self, out_grad, node):
+        a, b = node.inputs[0]
+        return (ops.make_tuple(out_grad * 2 * a * (b * b).sum(), out_grad * 2 * b * (a * a).sum()),)
+
+
+def test_ops_of_tuples_in_every_mixture():
+    def f(v: Any) -> Any:
+        return Norms()(ops.make_tuple(ops.sin(v), Pair()(v, v)[0])) + Norms()(ops.make_tuple(v, np.ones(2)))
+
+    def plain(v: Any) -> Any:
+        s, e = ops.sin(v), ops.exp(v) * v
+        return (s * s).sum() * (e * e).sum() + 2 * (v * v).sum()
+
+    v, t = np.array([0.3, -0.7]), np.array([1.0, 0.5])
+    assert_allclose(needle.grad(f)(v), needle.grad(plain)(v), rtol=1e-12)
+    assert_allclose(needle.jvp(f, (v,), (t,))[1], needle.grad(plain)(v) @ t, rtol=1e-12)
+    expected = needle.hessian(plain)(v)
+    for outer, inner in product(["forward", "reverse"], repeat=2):
+        assert_allclose(needle.jacobian(needle.jacobian(f, mode=inner), mode=outer)(v), expected, rtol=1e-12)
+    assert_allclose(needle.hvp(f, (v,), (t,)), expected @ t, rtol=1e-12)
+
+
 # ------------------------------------------------------------------------------------------------ the worked examples
 
 

@@ -923,10 +923,10 @@ class Wrapped(Tensor):
 
     __slots__ = ("level", "value")
     level: int
-    value: Tensor
+    value: Any
     __hash__ = object.__hash__
 
-    def __init__(self, level: int, value: Tensor):
+    def __init__(self, level: int, value: Any):
         self.level = level
         self.value = value
         self.op = None
@@ -936,6 +936,10 @@ class Wrapped(Tensor):
 
     def process(self, op: Op, inputs: tuple[Any, ...]) -> Any:
         """The op's output, where this is the input of the highest level."""
+        raise NotImplementedError
+
+    def gathered(self, members: tuple[Any, ...]) -> Any:
+        """A tuple of these, some of which are of this level, as one wrapped input for `process`."""
         raise NotImplementedError
 
     def __getattr__(self, name: str) -> Any:
@@ -1081,10 +1085,11 @@ def _apply_to_others(op: Op, inputs: tuple[Any, ...]) -> Any:
     values = tuple([a if isinstance(a, Value) else as_value(a, op) for a in inputs])
     top = None
     for a in values:
-        if isinstance(a, Wrapped) and (top is None or a.level > top.level):
-            top = a
+        for member in a.members if isinstance(a, WrappedTuple) else (a,):
+            if isinstance(member, Wrapped) and (top is None or member.level > top.level):
+                top = member
     if top is not None:
-        return top.process(op, values)
+        return top.process(op, tuple([top.gathered(a.members) if isinstance(a, WrappedTuple) else a for a in values]))
     if all(isinstance(a, Value) for a in inputs):
         return [a._array for a in inputs]  # raises: one has no value at all
     return op(*values)

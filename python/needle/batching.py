@@ -6,6 +6,7 @@ from typing import Any
 
 from .autograd import Op, Tensor, TensorTuple, Wrapped, WrappedTuple
 from .ops.indexing import AddAt, GetItem
+from .ops.tuples import make_tuple
 
 
 class Batched(Wrapped):
@@ -13,11 +14,19 @@ class Batched(Wrapped):
 
     __slots__ = ()
 
+    def gathered(self, members: tuple[Any, ...]) -> Batched:
+        size = self.value.shape[0]
+        whole = [a.value if type(a) is Batched and a.level == self.level else stack([a] * size) for a in members]
+        return Batched(self.level, make_tuple(*whole))
+
     def process(self, op: Op, inputs: tuple[Any, ...]) -> Any:
         mine = [type(a) is Batched and a.level == self.level for a in inputs]
         values = tuple([a.value if is_mine else a for a, is_mine in zip(inputs, mine, strict=True)])
-        depths = tuple([a.ndim if is_mine else None for a, is_mine in zip(inputs, mine, strict=True)])
-        out = op.batched(values, depths)
+        tuples = any(isinstance(a, TensorTuple) for a in values)
+        depths = tuple(
+            [(0 if tuples else a.ndim) if is_mine else None for a, is_mine in zip(inputs, mine, strict=True)]
+        )
+        out = NotImplemented if tuples else op.batched(values, depths)
         if out is NotImplemented:
             out = _one_by_one(op, values, depths, self.value.shape[0])
         if isinstance(out, (TensorTuple, tuple)):
@@ -42,10 +51,14 @@ class Batched(Wrapped):
 
 def _one_by_one(op: Op, values: tuple[Any, ...], depths: tuple[int | None, ...], size: int) -> Any:
     pairs = list(zip(values, depths, strict=True))
-    outs = [op(*[a if depth is None else GetItem(i)(a) for a, depth in pairs]) for i in range(size)]
+    outs = [op(*[a if depth is None else _member(a, i) for a, depth in pairs]) for i in range(size)]
     if isinstance(outs[0], TensorTuple):
         return tuple(stack([out[i] for out in outs]) for i in range(len(outs[0])))
     return stack(outs)
+
+
+def _member(a: Any, i: int) -> Any:
+    return make_tuple(*[GetItem(i)(member) for member in a]) if isinstance(a, TensorTuple) else GetItem(i)(a)
 
 
 def stack(tensors: list[Tensor]) -> Tensor:

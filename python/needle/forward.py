@@ -6,6 +6,7 @@ from typing import Any
 
 from . import autograd, watching
 from .autograd import Op, Tensor, TensorTuple, Wrapped, WrappedTuple, applied, gradient_dtype, is_recorded_inside
+from .ops.tuples import MAKE_TENSOR_TUPLE
 from .tape import Taped, constant_like, is_on_tape, next_level, pull_back
 
 
@@ -13,22 +14,31 @@ class Dual(Wrapped):
     """A tensor and its tangent, which has its shape, and its dtype (float64 for integers)."""
 
     __slots__ = ("tangent",)
-    tangent: Tensor
+    tangent: Any
+    """A Tensor; for a tuple of tensors (see `gathered`), a tuple."""
 
-    def __init__(self, level: int, value: Tensor, tangent: Tensor):
+    def __init__(self, level: int, value: Any, tangent: Any):
         super().__init__(level, value)
         self.tangent = tangent
 
     def is_recorded(self) -> bool:
         return is_recorded_inside(self.value) or is_recorded_inside(self.tangent)
 
-    def process(self, op: Op, inputs: tuple[Any, ...]) -> Any:
+    def _parts(self, inputs: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """The values and the tangents (None: zero) of inputs."""
         mine = [type(a) is Dual and a.level == self.level for a in inputs]
         values = tuple([a.value if is_mine else a for a, is_mine in zip(inputs, mine, strict=True)])
+        return values, tuple([a.tangent if is_mine else None for a, is_mine in zip(inputs, mine, strict=True)])
+
+    def gathered(self, members: tuple[Any, ...]) -> Dual:
+        values, tangents = self._parts(members)
+        return Dual(self.level, MAKE_TENSOR_TUPLE(*values), tangents)
+
+    def process(self, op: Op, inputs: tuple[Any, ...]) -> Any:
+        values, tangents = self._parts(inputs)
         out = op(*values)
         if op.discrete or autograd.is_recording() is False:
             return out
-        tangents = tuple([a.tangent if is_mine else None for a, is_mine in zip(inputs, mine, strict=True)])
         tangent = push(op, tangents, applied(op, values, out))
         if not isinstance(out, TensorTuple):
             return dual(self.level, out, tangent)
@@ -70,8 +80,11 @@ def _transposed_gradient(op: Op, tangents: tuple[Any, ...], node: Any) -> Any:
     total: Any = None
     for a, adjoint, t in zip(node.inputs, adjoints, tangents, strict=True):
         if t is not None and adjoint is not None:
-            product = (autograd.unmasked(autograd.total_adjoint(adjoint, a)) * t).sum()
-            total = product if total is None else total + product
+            adjoint = autograd.unmasked(autograd.total_adjoint(adjoint, a))
+            for g, s in zip(adjoint, t, strict=True) if isinstance(t, tuple) else [(adjoint, t)]:
+                if g is not None and s is not None:
+                    product = (g * s).sum()
+                    total = product if total is None else total + product
     if not is_on_tape(total, level):
         return None
     found = pull_back([(total, constant_like(total, 1.0))], variables)

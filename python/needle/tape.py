@@ -15,7 +15,7 @@ import numpy as np
 
 from . import autograd
 from .autograd import Op, Tensor, TensorTuple, Value, Wrapped, WrappedTuple, applied
-from .ops.tuples import TupleGetItem
+from .ops.tuples import MAKE_TENSOR_TUPLE, TupleGetItem
 
 next_level = count(1).__next__
 """A level for a transform that starts: above those of all that are running."""
@@ -42,9 +42,17 @@ class Taped(Wrapped):
         super().__init__(level, value)
         self.rule, self.values, self.parents = rule, values, parents
 
-    def process(self, op: Op, inputs: tuple[Any, ...]) -> Any:
+    def _parts(self, inputs: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """The inputs that are on this tape (None for the others), and the values of all."""
         parents = tuple([a if type(a) is Taped and a.level == self.level else None for a in inputs])
-        values = tuple([a if p is None else p.value for a, p in zip(inputs, parents, strict=True)])
+        return parents, tuple([a if p is None else p.value for a, p in zip(inputs, parents, strict=True)])
+
+    def gathered(self, members: tuple[Any, ...]) -> Taped:
+        parents, values = self._parts(members)
+        return Taped(self.level, MAKE_TENSOR_TUPLE(*values), MAKE_TENSOR_TUPLE, values, parents)
+
+    def process(self, op: Op, inputs: tuple[Any, ...]) -> Any:
+        parents, values = self._parts(inputs)
         out = op(*values)
         if op.discrete or autograd.is_recording() is False:
             return out

@@ -200,7 +200,7 @@ class SoftmaxLoss(TensorOp):
             out_grad = out_grad.astype(np.float32)
         scale = out_grad / prod(logits.shape[:-1])
         by_logits = (softmax(logits) - targets) * scale if wanted(logits) else None
-        return by_logits, logsoftmax(logits) * -scale if wanted(targets) else None
+        return by_logits, logits * -scale if wanted(targets) else None
 
     def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
         logits, targets = node.saved
