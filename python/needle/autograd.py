@@ -135,6 +135,8 @@ class Op:
     """The class of the output."""
     elementwise: bool = False
     """Whether an output element depends only on the input elements at its place."""
+    piecewise_linear: bool = False
+    """Whether `gradient` stays the same when what it reads changes a little: there is no second derivative."""
     moves: bool = False
     """Whether `gradient` only moves elements to other places: it then takes a mask to where its elements go, too."""
     takes_out: bool = False

@@ -12,7 +12,7 @@ from types import NoneType
 from typing import Any
 
 from . import autograd, watching
-from .autograd import Op, Part, Tensor, TensorTuple, Value, WrappedTuple, constant
+from .autograd import Branch, Op, Part, Tensor, TensorTuple, Value, WrappedTuple, constant
 from .forward import Dual, dual, push
 from .ops.base import Bilinear
 from .tape import constant_like, next_level
@@ -32,13 +32,14 @@ class HessianProduct:
         """Whether no op insists on the very inputs that it had."""
         return not any(node.op.same_inputs for node in self._order)
 
-    def __call__(self, tangents: Sequence[Tensor]) -> list[Tensor | None]:
-        """For each variable, the tangent of the gradient by it; None where that is zero."""
+    def __call__(self, tangents: Sequence[Tensor], last: bool = False) -> list[Tensor | None]:
+        """For each variable, the tangent of the gradient by it; None where that is zero. `last`: there will be no other
+        call, and what has been done with is let go, so that its memory is used again while it is in the caches."""
         was_recording = autograd.set_recording(None)
         try:
             pushed: dict[Value, Any] = dict(zip(self._variables, tangents, strict=True))
             self._push(pushed)
-            return self._pull(pushed)
+            return self._pull(pushed, last)
         finally:
             autograd.reset_recording(was_recording)
 
@@ -51,11 +52,15 @@ class HessianProduct:
             if any(t is not None for t in tangents):
                 pushed[node] = push(node.op, tangents, node)
 
-    def _pull(self, pushed: dict[Value, Any]) -> list[Tensor | None]:
+    def _pull(self, pushed: dict[Value, Any], last: bool) -> list[Tensor | None]:
         """The tangents of the variables' adjoints."""
         level = next_level()
         adjoints: dict[Value, Any] = {self._output: constant_like(self._output, 1.0)}
-        for node in reversed(self._order):
+        order = self._order if last else list(self._order)
+        if last:
+            self._output = None
+        while order:
+            node = order.pop()
             adjoint = autograd.total_adjoint(adjoints.pop(node, None), node)
             if adjoint is None:
                 continue
@@ -69,6 +74,8 @@ class HessianProduct:
                 if g is not None and a in self._asked:
                     autograd.add_adjoint(adjoints, a, g)
             pushed.pop(node, None)  # all that read it are done
+            if last:
+                self._asked.discard(node)
         pairs = [(adjoints.get(v), v) for v in self._variables]
         totals = [None if g is None else autograd.unmasked(autograd.total_adjoint(g, v)) for g, v in pairs]
         return [g.tangent if type(g) is Dual and g.level == level else None for g in totals]
@@ -78,13 +85,14 @@ class HessianProduct:
         reads: in the adjoint, or (`Bilinear`) in the adjoint and in the inputs. None leaves it to wrapped values."""
         op = node.op
         bilinear = isinstance(op, Bilinear)
-        if watching.active or type(op).array_gradient is Op.array_gradient or (op.saves and not bilinear):
+        linear = bilinear or op.piecewise_linear or not op.saves
+        if watching.active or type(op).array_gradient is Op.array_gradient or not linear:
             return None
         g, dg = (adjoint.value, adjoint.tangent) if type(adjoint) is Dual else (adjoint, None)
         if type(g) is not Tensor or type(dg) not in (Tensor, NoneType):
             return None
         values = op.array_gradient(g._array, node, self._asked)
-        if values is None or any(isinstance(value, Part) for value in values):
+        if values is None or any(isinstance(value, (Branch, Part)) for value in values):
             return None
         changes = [] if dg is None else [op.array_gradient(dg._array, node, self._asked)]
         if bilinear:

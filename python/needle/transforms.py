@@ -544,13 +544,16 @@ class SecondOrder:
     def _like(self, found: Sequence[Any]) -> Any:
         return self._arguments.like(_gradient_leaves(self._arguments.leaves, found))
 
-    def __call__(self, *tangents: Any) -> Any:
-        """The Hessian times the tangents, like `gradient`."""
+    def __call__(self, *tangents: Any, last: bool = False) -> Any:
+        """The Hessian times the tangents, like `gradient`. `last`: nothing else will be asked of this."""
         arguments = self._arguments
         given = _matching("hvp", "tangents", list(tangents), arguments.leaves, arguments.rebuild)
         if self._product is None or not self._product.applies or is_watched(given):
             return jvp(grad(self._f, self._argnums), self._primals, tangents)[1]
-        return self._like(self._product(given))
+        if last:
+            self._output = None
+            self._run.outputs.clear()
+        return self._like(self._product(given, last))
 
 
 def hvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
@@ -558,7 +561,7 @@ def hvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
     a tuple with one for each (just the one, if there is one)."""
     if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list)):
         raise TypeError("hvp: primals and tangents are tuples, with one for each argument of f: hvp(f, (x,), (v,))")
-    return SecondOrder(f, primals)(*tangents)
+    return SecondOrder(f, primals)(*tangents, last=True)
 
 
 def stop_gradient(tree: Any) -> Any:

@@ -85,7 +85,7 @@ def tanh(a: Any) -> Tensor:
 
 
 class ReLU(Elementwise):
-    ufunc, saves = "maximum", ("output",)
+    ufunc, saves, piecewise_linear = "maximum", ("output",), True
 
     def compute(self, a: Any, out: Any = None) -> Any:
         return np.maximum(a, _zeros_beside(a), out=out)
