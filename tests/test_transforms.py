@@ -371,6 +371,31 @@ def test_tangents_that_do_not_fit():
         needle.jvp(lambda x: x, (np.ones(2),), (np.ones(2) * 1j,))
 
 
+def test_many_directions_in_one_sweep():
+    runs = 0
+
+    def f(p: Any, c: Any) -> Any:
+        nonlocal runs
+        runs += 1
+        return {"y": ops.tanh(p["w"] @ p["x"]) * c, "constant": 2.0}
+
+    rng = np.random.default_rng(0)
+    p, c = {"w": rng.normal(size=(2, 3)), "x": rng.normal(size=3)}, 0.5
+    directions = {"w": rng.normal(size=(5, 2, 3)), "x": rng.normal(size=(5, 3))}, rng.normal(size=5)
+    value, tangents = needle.jvp(f, (p, c), directions, many=True)
+    assert runs == 1
+    for i in range(5):
+        one = {"w": directions[0]["w"][i], "x": directions[0]["x"][i]}, float(directions[1][i])
+        expected_value, expected = needle.jvp(f, (p, c), one)
+        assert_allclose(tangents["y"][i], expected["y"], rtol=1e-12)
+        assert_allclose(value["y"], expected_value["y"])
+    assert_array_equal(tangents["constant"], np.zeros(5))
+    second = needle.jvp(lambda x: needle.jvp(ops.sin, (x,), (np.eye(3),), many=True)[1], (p["x"],), (np.ones(3),))[1]
+    assert_allclose(second, -np.diag(np.sin(p["x"])))
+    with pytest.raises(ValueError, match=r"shape \('directions', 3\), with as many directions for all, got \(3,\)"):
+        needle.jvp(ops.sin, (np.ones(3),), (np.ones(3),), many=True)
+
+
 def test_stop_gradient():
     def f(x: Any) -> Any:
         return x * needle.stop_gradient(x) + needle.stop_gradient({"a": x})["a"]

@@ -18,7 +18,7 @@ from . import autograd
 from .autograd import DETACHED, RECORDED, Tensor, TensorTuple, Wrapped, as_value, constant, gradient_dtype
 from .batching import Batched
 from .forward import Dual, dual
-from .nested import Rebuild, flatten, map_leaves
+from .nested import flatten, map_leaves
 from .second_order import HessianProduct
 from .tape import Taped, constant_like, is_on_tape, next_level, pull_back
 
@@ -288,12 +288,13 @@ class Pullback:
     def __call__(self, cotangents: Any) -> Any:
         """The adjoints of the arguments, from those of the outputs: the same structure, shapes and dtypes."""
         run = self._run
-        given = _matching("vjp", "cotangents", cotangents, run.outputs, run.rebuild)
+        given = _matching("vjp", "cotangents", cotangents, run.outputs)
         return self._arguments.like(_gradient_leaves(self._arguments.leaves, run.pull(given)))
 
 
-def _matching(name: str, what: str, given: Any, expected: Sequence[Any], rebuild: Rebuild) -> list[Any]:
-    """The leaves of a structure of tangents, as Tensors of the shapes and gradient dtypes of what they belong to."""
+def _matching(name: str, what: str, given: Any, expected: Sequence[Any], many: bool = False) -> list[Any]:
+    """The leaves of a structure of tangents, as Tensors of the shapes and gradient dtypes of what they belong to; with
+    `many`, along a further first axis."""
     leaves, _ = flatten(_without_tuples(given))
     if len(leaves) != len(expected):
         raise TypeError(
@@ -303,8 +304,10 @@ def _matching(name: str, what: str, given: Any, expected: Sequence[Any], rebuild
     tensors = []
     for leaf, y in zip(leaves, expected, strict=True):
         v, y = as_value(leaf), _facts(y)
-        if v.shape != y.shape:
-            raise ValueError(f"{name}: one of the {what} must have shape {y.shape}, got {v.shape}")
+        shape = (*(np.shape(leaves[0])[:1] if many else ()), *y.shape)
+        if v.shape != shape or len(shape) != len(y.shape) + many:
+            wanted = f"{('directions', *y.shape)}, with as many directions for all" if many else f"{y.shape}"
+            raise ValueError(f"{name}: one of the {what} must have shape {wanted}, got {v.shape}")
         dtype = gradient_dtype(y.dtype)
         if v.dtype.kind == "c" and dtype.kind != "c":
             raise TypeError(
@@ -356,18 +359,32 @@ class _Pushed:
         self.tangents = [t for _, t in pairs]
 
 
-def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
+def jvp(
+    f: Callable[..., Any],
+    primals: Sequence[Any],
+    tangents: Sequence[Any],
+    has_aux: bool = False,
+    *,
+    many: bool = False,
+) -> Any:
     """(f(*primals), its derivative along the tangents), in forward mode: memory does not grow with the computation.
 
     `tangents` have the primals' structure and shapes. With `has_aux`, f returns (output, aux), and aux comes third.
+    With `many`, tangents have a further first axis, of any number of directions, which one sweep follows together; so
+    do the derivatives.
     """
     if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list)):
         raise TypeError("jvp: primals and tangents are tuples, with one for each argument of f: jvp(f, (x,), (v,))")
     arguments = _Arguments("jvp", tuple(primals), {}, range(len(primals)))
-    given = _matching("jvp", "tangents", list(tangents), arguments.leaves, arguments.rebuild)
-    run = _Pushed(f, arguments, given, has_aux)
+    given = _matching("jvp", "tangents", list(tangents), arguments.leaves, many)
+    level = next_level()
+    run = _Pushed(f, arguments, [Batched(level, t) for t in given] if many else given, has_aux)
     out = _outputs_returned(run.rebuild(iter(run.outputs)), arguments.leaves)
-    pushed = [constant_like(_facts(y), 0.0) if t is None else t for y, t in zip(run.outputs, run.tangents, strict=True)]
+    pairs = list(zip(run.outputs, run.tangents, strict=True))
+    if many:
+        pushed = [_batch_of(t, level, given[0].shape[0], y) for y, t in pairs]
+    else:
+        pushed = [constant_like(_facts(y), 0.0) if t is None else t for y, t in pairs]
     tangent = _outputs_returned(run.rebuild(iter(pushed)), [*arguments.leaves, *flatten(list(tangents))[0]])
     return (out, tangent, run.aux) if has_aux else (out, tangent)
 
@@ -380,7 +397,7 @@ class Linearized:
 
     def __call__(self, *tangents: Any) -> Any:
         run, arguments = self._pullback._run, self._pullback._arguments
-        given = _matching("linearize", "tangents", list(tangents), arguments.leaves, arguments.rebuild)
+        given = _matching("linearize", "tangents", list(tangents), arguments.leaves)
         watched = run.watched or any(autograd.is_recorded_inside(t) for t in given)
         was_recording = autograd.set_recording(True if watched else None)
         try:
@@ -547,7 +564,7 @@ class SecondOrder:
     def __call__(self, *tangents: Any, last: bool = False) -> Any:
         """The Hessian times the tangents, like `gradient`. `last`: nothing else will be asked of this."""
         arguments = self._arguments
-        given = _matching("hvp", "tangents", list(tangents), arguments.leaves, arguments.rebuild)
+        given = _matching("hvp", "tangents", list(tangents), arguments.leaves)
         if self._product is None or not self._product.applies or is_watched(given):
             return jvp(grad(self._f, self._argnums), self._primals, tangents)[1]
         if last:
