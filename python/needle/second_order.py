@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from types import NoneType
 from typing import Any
 
+import numpy as np
+
 from . import autograd, watching
 from .autograd import Branch, Op, Part, Tensor, TensorTuple, Value, WrappedTuple, constant
 from .forward import Dual, dual, push
@@ -101,14 +103,18 @@ class HessianProduct:
             moved.saved = tuple([s if t is None else t._array for s, t in zip(node.saved, tangents, strict=True)])
             moving = {a for a, other in zip(node.inputs, reversed(tangents), strict=True) if other is not None}
             changes.append(op.array_gradient(g._array, moved, self._asked & moving))
-        joined = []
+        joined: list[Any] = []
         for i, a in enumerate(node.inputs):
             value = values[i]
-            if value is not None:
+            if i and a is node.inputs[0]:  # a * a
+                value = joined[0]
+            elif value is not None:
                 value = constant(autograd.fitted(value, a, op, node))
                 parts = [change[i] for change in changes if change[i] is not None]
+                if len(parts) == 2:  # two products, which nobody else holds
+                    parts = [np.add(*parts, out=parts[0]) if parts[0].ndim else parts[0] + parts[1]]
                 if parts:
-                    value = Dual(level, value, constant(autograd.fitted(sum(parts[1:], parts[0]), a, op, node)))
+                    value = Dual(level, value, constant(autograd.fitted(parts[0], a, op, node)))
             joined.append(value)
         return joined
 

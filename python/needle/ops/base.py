@@ -94,7 +94,18 @@ class Bilinear(TensorOp):
         (a, b), (s, t) = node.inputs, tangents
         by_a = None if s is None else self(s, b)
         by_b = by_a if a is b and self.commutes else None if t is None else self(a, t)
-        return by_b if by_a is None else by_a if by_b is None else by_a + by_b
+        return by_b if by_a is None else by_a if by_b is None else _sum_in_place(by_a, by_b)
+
+
+def _sum_in_place(a: Tensor, b: Tensor) -> Tensor:
+    """a + b, in the memory of a: a product that nobody else holds, if nobody records or watches it."""
+    if type(a) is not Tensor or type(b) is not Tensor or a.op is not None or watching.active:
+        return a + b
+    x, y = a._array, b._array
+    if x.nbytes < SMALLEST or x.shape != y.shape or x.dtype is not y.dtype:
+        return a + b
+    np.add(x, y, out=x)
+    return a
 
 
 def spread(a: Tensor, shape: tuple[int, ...]) -> Tensor:
