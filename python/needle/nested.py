@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .autograd import Tensor
+from .autograd import Tensor, TensorTuple
 
 Rebuild = Callable[[Iterator[Any]], Any]
 
@@ -25,7 +25,7 @@ def is_leaf(value: Any) -> bool:
 def flatten(tree: Any) -> tuple[list[Any], Rebuild]:
     """The leaves of nested dicts, lists, tuples, named tuples and dataclasses, and how to build the same around others.
 
-    Dicts are walked in their order. What is neither a container nor a leaf (a string, None) stays where it is.
+    Dicts are walked in their order. A TensorTuple becomes a tuple. What is neither a container nor a leaf (a string, None) stays where it is.
     """
     leaves: list[Any] = []
     rebuild = _take_apart(tree, leaves)
@@ -52,6 +52,8 @@ def children_of(tree: Any) -> tuple[list[Any], list[Any], Callable[[dict[Any, An
         return list(range(len(tree))), list(tree), lambda d: type(tree)(*d.values())
     if isinstance(tree, (list, tuple)):
         return list(range(len(tree))), list(tree), lambda d: type(tree)(d.values())
+    if isinstance(tree, TensorTuple):
+        return list(range(len(tree))), list(tree), lambda d: tuple(d.values())
     if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
         names = [field.name for field in dataclasses.fields(tree)]
         return names, [getattr(tree, name) for name in names], lambda d: _like_dataclass(tree, d)
@@ -71,6 +73,23 @@ def _like_dataclass(tree: Any, members: dict[str, Any]) -> Any:
     for name, value in members.items():
         object.__setattr__(made, name, value)
     return made
+
+
+def leaves_like(given: Any, like: Any, what: str) -> list[Any]:
+    """The leaves of a structure, in the order of another one of the same keys; TypeError where it has others."""
+    if is_leaf(like):
+        if is_leaf(given):
+            return [given]
+        raise TypeError(f"{what} must have the structure of what they belong to: a number or array, got {given!r:.60}")
+    keys, children, make = children_of(like)
+    if make is None:
+        return []
+    given_keys, given_children, given_make = children_of(given)
+    if given_make is None or set(given_keys) != set(keys):
+        got = given_keys if given_make else type(given).__name__
+        raise TypeError(f"{what} must have the structure of what they belong to, with {keys}, got {got}")
+    members = dict(zip(given_keys, given_children, strict=True))
+    return [leaf for key, child in zip(keys, children, strict=True) for leaf in leaves_like(members[key], child, what)]
 
 
 def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:

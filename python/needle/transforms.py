@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from . import autograd
-from .autograd import DETACHED, RECORDED, Tensor, TensorTuple, Wrapped, as_value, constant, gradient_dtype
+from .autograd import DETACHED, RECORDED, Tensor, Wrapped, as_value, constant, gradient_dtype
 from .batching import Batched
 from .forward import Dual, dual
-from .nested import flatten, map_leaves
+from .nested import flatten, leaves_like, map_leaves
 from .second_order import HessianProduct
 from .tape import Taped, constant_like, is_on_tape, next_level, pull_back
 
@@ -60,8 +60,10 @@ class _Arguments:
         self.args, self.kwargs = list(args), dict(kwargs)
         self.single = isinstance(argnums, (int, str))
         self.keys: list[Any] = [argnums] if isinstance(argnums, (int, str)) else list(argnums)
-        chosen = [self._of(name, key) for key in self.keys]
-        self.leaves, self.rebuild = flatten(chosen)
+        if len({key % len(args) if isinstance(key, int) and args else key for key in self.keys}) < len(self.keys):
+            raise ValueError(f"{name}: argnums {argnums!r} names an argument twice; name each once")
+        self.chosen = [self._of(name, key) for key in self.keys]
+        self.leaves, self.rebuild = flatten(self.chosen)
         if not self.leaves:
             raise TypeError(f"{name}: nothing to differentiate by in argument {argnums!r}: it holds no number or array")
 
@@ -95,17 +97,22 @@ class _Arguments:
 
 def is_watched(leaves: Sequence[Any]) -> bool:
     """Whether somebody else may differentiate what is computed from these."""
-    return running.get() or any(isinstance(a, Tensor) and autograd.is_recorded_inside(a) for a in leaves)
+    return running.get() or any(
+        isinstance(a, Wrapped) or (isinstance(a, Tensor) and a.needs > DETACHED) for a in leaves
+    )
 
 
 def _returned(value: Any, like: Any) -> Any:
-    """A Tensor as what it stands for: a Python number for one, an array for an array; itself if it is watched."""
-    if not isinstance(value, Tensor) or isinstance(like, Tensor) or value.needs > DETACHED:
+    """A Tensor as what it stands for: a Python number for one, an array for an array, itself if it is watched. It is
+    nobody else's: neither the object, nor an array's memory."""
+    if not isinstance(value, Tensor) or isinstance(value, Wrapped):
         return value
-    array = value._array
+    if isinstance(like, Tensor) or value.needs > DETACHED:
+        return autograd.twin_of(value, value._array)
+    array = autograd.own(value._array)
     if isinstance(like, (np.ndarray, np.generic)):
         return array[()] if isinstance(like, np.generic) or not like.ndim else array
-    return array.item() if array.size == 1 else array
+    return array if array.ndim else array.item()
 
 
 def _outputs_returned(tree: Any, leaves: Sequence[Any]) -> Any:
@@ -116,19 +123,15 @@ def _outputs_returned(tree: Any, leaves: Sequence[Any]) -> Any:
     def as_given(value: Any) -> Any:
         if tensor is not None or not isinstance(value, Tensor) or value.needs > DETACHED:
             return value
-        array_of = value._array
+        array_of = value._array.copy()  # the pullback may have to read it again
         return array_of[()] if array is not None or array_of.ndim else array_of.item()
 
-    return map_leaves(as_given, _without_tuples(tree))
+    return map_leaves(as_given, tree)
 
 
 def _facts(leaf: Any) -> Any:
     """A leaf as something that has a shape, a size and a dtype; not a copy of it."""
     return leaf if isinstance(leaf, (Tensor, np.ndarray, np.generic)) else np.asarray(leaf)
-
-
-def _without_tuples(tree: Any) -> Any:
-    return tuple(tree) if isinstance(tree, TensorTuple) else tree
 
 
 # ----------------------------------------------------------------------------------------------------- reverse mode
@@ -140,6 +143,16 @@ class _Reversed:
     def __init__(self, f: Callable[..., Any], arguments: _Arguments, has_aux: bool):
         values = [as_value(a, "grad") for a in arguments.leaves]
         self.watched = is_watched(arguments.leaves)
+        out = self._call(f, arguments, values)
+        if not self.watched and any(isinstance(y, Wrapped) for y in flatten(out)[0]):
+            self.watched = True  # it closes over what a transform in another thread differentiates by
+            out = self._call(f, arguments, values)
+        out, aux = _split_aux(out) if has_aux else (out, None)
+        self.tree, (self.outputs, self.rebuild) = out, flatten(out)
+        self.recorded = not self.watched and self._closes_over(arguments.leaves)
+        self.aux = map_leaves(self.inner, aux)
+
+    def _call(self, f: Callable[..., Any], arguments: _Arguments, values: Sequence[Any]) -> Any:
         self.variables: list[Any]
         if self.watched:
             self.level = next_level()
@@ -149,22 +162,23 @@ class _Reversed:
         # A tape needs no record of the engine's own; where there is none around this run, none is begun.
         was_recording = autograd.set_recording(True if not self.watched or autograd.is_recording() else None)
         try:
-            out = arguments.call(f, self.variables)
+            return arguments.call(f, self.variables)
         finally:
             autograd.reset_recording(was_recording)
-        self.aux = None
-        if has_aux:
-            if not isinstance(out, tuple) or len(out) != 2:
-                raise TypeError(f"has_aux: the function must return a pair (output, aux), got {type(out).__name__}")
-            out, self.aux = out
-            self.aux = map_leaves(self.inner, self.aux)
-        self.outputs, self.rebuild = flatten(_without_tuples(out))
+
+    def _closes_over(self, leaves: Sequence[Any]) -> bool:
+        """Whether a result in Tensors may be differentiated by others than these leaves, which f closes over."""
+        if not any(isinstance(a, Tensor) for a in leaves) or not autograd.is_recording():
+            return False
+        outputs = [y for y in self.outputs if isinstance(y, Tensor) and y.needs > DETACHED]
+        _, reached = autograd.sort_inner(outputs, self.variables)
+        return any(a.op is None and a.needs > DETACHED for a in reached.difference(self.variables))
 
     def inner(self, output: Any) -> Any:
         """An output as those around this run see it."""
         if self.watched:
             return output.value if is_on_tape(output, self.level) else output
-        return output.detach() if isinstance(output, Tensor) else output
+        return output.detach() if isinstance(output, Tensor) and not self.recorded else output
 
     def pull(self, cotangents: Sequence[Any]) -> list[Any]:
         """The adjoint of each variable, a Tensor, None where no path leads to it."""
@@ -175,8 +189,8 @@ class _Reversed:
         for y, v in pairs:
             if isinstance(y, Tensor) and y.needs > DETACHED:
                 autograd.add_adjoint(seeds, y, v)
-        if any(v.needs > DETACHED for v in cotangents):
-            record = True if any(autograd.is_recorded_inside(v) for v in cotangents) else None
+        if self.recorded or any(v.needs > DETACHED for v in cotangents):
+            record = True if self.recorded or any(autograd.is_recorded_inside(v) for v in cotangents) else None
             found = dict(autograd.sweep_recorded(seeds, self.variables, record))
         else:
             raw = autograd.sweep({y: autograd.as_arrays(v) for y, v in seeds.items()}, set(self.variables))
@@ -189,6 +203,12 @@ def _variable(value: Tensor) -> Tensor:
     if value.dtype.kind != "b":
         variable.needs = RECORDED
     return variable
+
+
+def _split_aux(out: Any) -> tuple[Any, Any]:
+    if not isinstance(out, tuple) or len(out) != 2:
+        raise TypeError(f"has_aux: the function must return a pair (output, aux), got {type(out).__name__}")
+    return out
 
 
 def _gradient_leaves(leaves: Sequence[Any], adjoints: Sequence[Any]) -> list[Any]:
@@ -288,19 +308,15 @@ class Pullback:
     def __call__(self, cotangents: Any) -> Any:
         """The adjoints of the arguments, from those of the outputs: the same structure, shapes and dtypes."""
         run = self._run
-        given = _matching("vjp", "cotangents", cotangents, run.outputs)
+        given = _matching("vjp", "cotangents", cotangents, run.tree)
         return self._arguments.like(_gradient_leaves(self._arguments.leaves, run.pull(given)))
 
 
-def _matching(name: str, what: str, given: Any, expected: Sequence[Any], many: bool = False) -> list[Any]:
+def _matching(name: str, what: str, given: Any, like: Any, many: bool = False) -> list[Any]:
     """The leaves of a structure of tangents, as Tensors of the shapes and gradient dtypes of what they belong to; with
     `many`, along a further first axis."""
-    leaves, _ = flatten(_without_tuples(given))
-    if len(leaves) != len(expected):
-        raise TypeError(
-            f"{name}: the {what} must have the structure of what they belong to, with {len(expected)} leaves, got "
-            f"{len(leaves)}"
-        )
+    leaves = leaves_like(given, like, f"{name}: the {what}")
+    expected, _ = flatten(like)
     tensors = []
     for leaf, y in zip(leaves, expected, strict=True):
         v, y = as_value(leaf), _facts(y)
@@ -339,8 +355,8 @@ class _Pushed:
         level = next_level()
         values = [as_value(a, "jvp") for a in arguments.leaves]
         leaves = [a if a.dtype.kind == "b" else dual(level, a, t) for a, t in zip(values, tangents, strict=True)]
-        watched = is_watched([*arguments.leaves, *tangents])
-        was_recording = autograd.set_recording(True if watched else None)
+        watched = is_watched(arguments.leaves) or any(map(autograd.is_recorded_inside, tangents))
+        was_recording = autograd.set_recording(True if watched and autograd.is_recording() else None)
         try:
             out = arguments.call(f, leaves)
         finally:
@@ -351,9 +367,9 @@ class _Pushed:
             return (y.value, y.tangent) if type(y) is Dual and y.level == level else (y, None)
 
         if has_aux:
-            out, aux = out
+            out, aux = _split_aux(out)
             self.aux = map_leaves(lambda y: split(y)[0], aux)
-        outputs, self.rebuild = flatten(_without_tuples(out))
+        outputs, self.rebuild = flatten(out)
         pairs = [split(y) for y in outputs]
         self.outputs = [y for y, _ in pairs]
         self.tangents = [t for _, t in pairs]
@@ -376,7 +392,7 @@ def jvp(
     if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list)):
         raise TypeError("jvp: primals and tangents are tuples, with one for each argument of f: jvp(f, (x,), (v,))")
     arguments = _Arguments("jvp", tuple(primals), {}, range(len(primals)))
-    given = _matching("jvp", "tangents", list(tangents), arguments.leaves, many)
+    given = _matching("jvp", "tangents", list(tangents), arguments.chosen, many)
     level = next_level()
     run = _Pushed(f, arguments, [Batched(level, t) for t in given] if many else given, has_aux)
     out = _outputs_returned(run.rebuild(iter(run.outputs)), arguments.leaves)
@@ -386,6 +402,8 @@ def jvp(
     else:
         pushed = [constant_like(_facts(y), 0.0) if t is None else t for y, t in pairs]
     tangent = _outputs_returned(run.rebuild(iter(pushed)), [*arguments.leaves, *flatten(list(tangents))[0]])
+    if autograd.is_recording() is False:  # under no_grad, nobody around this differentiates it
+        out, tangent = stop_gradient((out, tangent))
     return (out, tangent, run.aux) if has_aux else (out, tangent)
 
 
@@ -397,7 +415,7 @@ class Linearized:
 
     def __call__(self, *tangents: Any) -> Any:
         run, arguments = self._pullback._run, self._pullback._arguments
-        given = _matching("linearize", "tangents", list(tangents), arguments.leaves)
+        given = _matching("linearize", "tangents", list(tangents), arguments.chosen)
         watched = run.watched or any(autograd.is_recorded_inside(t) for t in given)
         was_recording = autograd.set_recording(True if watched else None)
         try:
@@ -454,7 +472,9 @@ def _blocks(batches: Sequence[Any], leaves: Sequence[Any]) -> list[list[Any]]:
         for leaf in leaves:
             a = _facts(leaf)
             size = a.size if a.dtype.kind != "b" else 0
-            row.append(batch[start : start + size].reshape((*a.shape, *batch.shape[1:])))
+            shape = (*a.shape, *batch.shape[1:])
+            block = batch[start : start + size] if size == a.size else constant(np.zeros(shape, batch.dtype))
+            row.append(block.reshape(shape))
             start += size
         blocks.append(row)
     return blocks
@@ -564,7 +584,7 @@ class SecondOrder:
     def __call__(self, *tangents: Any, last: bool = False) -> Any:
         """The Hessian times the tangents, like `gradient`. `last`: nothing else will be asked of this."""
         arguments = self._arguments
-        given = _matching("hvp", "tangents", list(tangents), arguments.leaves)
+        given = _matching("hvp", "tangents", list(tangents), arguments.chosen)
         if self._product is None or not self._product.applies or is_watched(given):
             return jvp(grad(self._f, self._argnums), self._primals, tangents)[1]
         if last:
