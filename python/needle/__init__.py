@@ -80,6 +80,8 @@ from .optimize import least_squares as least_squares
 from .optimize import minimize as minimize
 from .seeing.anomaly import AnomalyError as AnomalyError
 from .seeing.anomaly import detect_anomaly as detect_anomaly
+from .seeing.draw import Drawing as Drawing
+from .seeing.draw import draw as draw
 from .seeing.profile import profile as profile
 from .seeing.trace import trace as trace
 from .transforms import Transformed as Transformed

@@ -87,6 +87,7 @@ def wanted(tensor: Value) -> bool:
 CONSTANT = 0  # no adjoint is ever computed for it
 DETACHED = 1  # starts no recording, yet is given its gradient where it takes part in one
 RECORDED = 3  # starts recording
+VARIABLE = 7  # does so for a transform that differentiates by it
 
 
 def adjoint_of(op: Op, i: int, out_grad: Any, node: Any) -> Any:
@@ -1156,7 +1157,7 @@ def find_topo_sort(node_list: Sequence[Any], inputs_of: Callable[[Any], Sequence
 
 def _inputs_of(node: Value) -> tuple[Value, ...]:
     """A node's inputs; those of a gradient that is differentiated are found out now."""
-    if not node.inputs and type(node.op) is GradientOf:
+    if not node.inputs and node.needs and type(node.op) is GradientOf:
         node.inputs = node.op.replay()
     return node.inputs
 
@@ -1526,6 +1527,11 @@ def on_paths_to(variables: set[Value], order: list[Any]) -> set[Value]:
     return asked
 
 
+def has_changed(node: Any) -> bool:
+    """Whether what a rule would read in this node's inputs, or in itself, is not what its operation saw."""
+    return bool(_assigned or handed_out) and _as_recorded(node, set()) is not node
+
+
 def _is_stale(node: Any) -> bool:
     """Whether an input was assigned to after this node was computed from it."""
     return any(a._array is not array for a, array in zip(node.inputs, node.saved, strict=True))
@@ -1561,6 +1567,18 @@ def twin_of(value: Any, array: Any, inputs: tuple[Value, ...] | None = None) -> 
     twin.saved = value.saved
     twin.needs = value.needs
     return twin
+
+
+def as_seen(value: Any, array: Any) -> Any:
+    """The value as an operation saw it that kept this array of it (None: it is wrapped, and cannot have changed)."""
+    if array is None or not (_assigned or handed_out):
+        return value
+    kept = as_recorded(array)
+    if kept is value._array:
+        return value
+    alias = twin_of(value, kept, (value,))
+    alias.op, alias.saved = _ALIAS, None
+    return alias
 
 
 def _as_recorded(node: Any, asked: set[Value]) -> Any:

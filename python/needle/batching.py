@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .autograd import Op, Tensor, TensorTuple, Wrapped, WrappedTuple
+import numpy as np
+
+from .autograd import Op, Tensor, TensorTuple, Wrapped, WrappedTuple, constant
 from .ops.indexing import AddAt, GetItem
 from .ops.tuples import make_tuple
 
@@ -52,6 +54,14 @@ class Batched(Wrapped):
 def _one_by_one(op: Op, values: tuple[Any, ...], depths: tuple[int | None, ...], size: int) -> Any:
     pairs = list(zip(values, depths, strict=True))
     outs = [op(*[a if depth is None else _member(a, i) for a, depth in pairs]) for i in range(size)]
+    if not outs:  # no batch at all: the shape of one of zeros
+        one = [a if depth is None else _zeros_like_member(a) for a, depth in pairs]
+        shapes = op(*one)
+        empty = [
+            constant(np.zeros((0, *y.shape), y.dtype))
+            for y in (shapes if isinstance(shapes, TensorTuple) else [shapes])
+        ]
+        return tuple(empty) if isinstance(shapes, TensorTuple) else empty[0]
     if isinstance(outs[0], TensorTuple):
         return tuple(stack([out[i] for out in outs]) for i in range(len(outs[0])))
     return stack(outs)
@@ -59,6 +69,12 @@ def _one_by_one(op: Op, values: tuple[Any, ...], depths: tuple[int | None, ...],
 
 def _member(a: Any, i: int) -> Any:
     return make_tuple(*[GetItem(i)(member) for member in a]) if isinstance(a, TensorTuple) else GetItem(i)(a)
+
+
+def _zeros_like_member(a: Any) -> Any:
+    if isinstance(a, TensorTuple):
+        return make_tuple(*map(_zeros_like_member, a))
+    return constant(np.zeros(a.shape[1:], a.dtype))
 
 
 def stack(tensors: list[Tensor]) -> Tensor:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from . import autograd
-from .autograd import CONSTANT, DETACHED, TensorTuple, TensorTupleOp, Wrapped, as_value
+from .autograd import CONSTANT, DETACHED, Tensor, TensorTupleOp, Wrapped
+from .custom import Call
 from .nested import flatten
 from .watching import Watcher
 
@@ -32,37 +33,45 @@ class _Insiders(Watcher):
 class Checkpoint(TensorTupleOp):
     """A run of a function as one op: its inputs are the arguments, and the recorded tensors that it closes over."""
 
-    __slots__ = ("_f", "_generators", "_leaves", "_name", "_put_back", "_rebuild", "_states", "_values")
+    __slots__ = ("_call", "_generators", "_leaves", "_name", "_rebuild", "_states", "_values")
     same_inputs = True
 
     def __init__(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]):
-        self._f = f
         self._name = getattr(f, "__name__", type(f).__name__)
-        leaves, self._put_back = flatten((args, kwargs))
-        self._leaves = [as_value(a, self) for a in leaves]
+        self._call = Call(f, args, kwargs)
+        self._leaves = [self._call.leaves[i] for i in self._call.where]
         self._generators = _generators_of(f, args, kwargs)
 
     def __repr__(self) -> str:
         return f"checkpoint({self._name})"
 
     def _run(self, leaves: Sequence[Any]) -> list[Any]:
-        args, kwargs = self._put_back(iter(leaves))
-        returned = self._f(*args, **kwargs)
-        outputs, self._rebuild = flatten(tuple(returned) if isinstance(returned, TensorTuple) else returned)
-        return [as_value(y, self) for y in outputs]
+        """The Tensors in what the function returns; the rest of that is put back by `_rebuild`."""
+        outputs, rebuild = flatten(self._call.run(leaves))
+        tensors = [y for y in outputs if isinstance(y, Tensor)]
+        rest = [None if isinstance(y, Tensor) else (y,) for y in outputs]
+
+        def put_back(tensors: Sequence[Any]) -> Any:
+            given = iter(tensors)
+            return rebuild(iter([next(given) if other is None else other[0] for other in rest]))
+
+        self._rebuild = put_back
+        return tensors
 
     def apply(self) -> Any:
         """The function's outputs, in its structure."""
         self._states = _states_of(self._generators)
         with _Insiders() as insiders:
             outputs = self._run(self._leaves)
+            for y in outputs:
+                y.shape  # noqa: B018 - has a deferred one computed, while it is watched
         closed_over = self._closed_over(outputs, insiders.ids)
         inputs = (*self._leaves, *closed_over)
         # Inside of a transform that wraps values, they are followed one by one.
         if not any(isinstance(a, Wrapped) for a in (*inputs, *outputs)) and autograd.is_recorded(*inputs):
             self._values = tuple([y._array for y in outputs])
             outputs = list(self(*inputs))
-        return self._rebuild(iter(outputs))
+        return self._rebuild(outputs)
 
     def _closed_over(self, outputs: Sequence[Any], insiders: set[int]) -> list[Any]:
         """The recorded tensors from outside that the outputs were computed from, besides the arguments."""
@@ -94,7 +103,7 @@ class Checkpoint(TensorTupleOp):
                 autograd.add_adjoint(adjoints, y, g)
         wanted = [a for a in node.inputs if autograd.wanted(a)]
         found = dict(autograd.sweep_recorded(adjoints, wanted, record, stop=True))
-        return tuple([found.get(a) for a in node.inputs])
+        return tuple([found.pop(a, None) for a in node.inputs])  # an input that is there twice has one adjoint in all
 
     def _compare(self, outputs: Sequence[Any], node: Any) -> None:
         """Raise if the second run did not give what the first one gave."""

@@ -4,34 +4,55 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial, update_wrapper
+from types import MethodType
 from typing import Any
 
 import numpy as np
 
 from . import autograd
-from .autograd import TensorOp, TensorTuple, TensorTupleOp, as_value, constant, gradient_dtype
-from .nested import flatten
+from .autograd import DETACHED, Tensor, TensorOp, TensorTupleOp, Wrapped, as_value, constant, gradient_dtype
+from .nested import flatten, is_leaf, leaves_like
 from .tape import Taped, constant_like, is_on_tape, next_level, pull_back
 
 
-class _Call:
-    """A function's call as an op sees it: its tensors, arrays and numbers as inputs, and its outputs in a tuple."""
+class Call:
+    """A function's call as an op sees it: the Tensors among its arguments as inputs, and its outputs in a tuple. Arrays
+    and numbers are constants, and stay what they are."""
 
-    __slots__ = ("f", "leaves", "name", "put_back", "rebuild")
+    __slots__ = ("f", "leaves", "name", "put_back", "rebuild", "results", "where")
 
     def __init__(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]):
         self.f = f
         self.name = getattr(f, "__name__", repr(f))
         self.leaves, self.put_back = flatten((args, kwargs))
-        self.rebuild: Any = None  # the outputs' structure
+        self.where = [i for i, a in enumerate(self.leaves) if isinstance(a, Tensor)]
+        self.results: Any = None  # the structure of the outputs, with zeros in it
 
-    def run(self, leaves: Sequence[Any]) -> Any:
-        args, kwargs = self.put_back(iter(leaves))
+    def arguments(self, inputs: Sequence[Any], others: Sequence[Any] | None = None) -> tuple[Any, Any]:
+        """args and kwargs with these in the place of the Tensors."""
+        leaves = list(self.leaves if others is None else others)
+        for i, a in zip(self.where, inputs, strict=True):
+            leaves[i] = a
+        return self.put_back(iter(leaves))
+
+    def run(self, inputs: Sequence[Any]) -> Any:
+        args, kwargs = self.arguments(inputs)
         return self.f(*args, **kwargs)
 
     def outputs(self, tree: Any) -> list[Any]:
-        leaves, self.rebuild = flatten(tuple(tree) if isinstance(tree, TensorTuple) else tree)
+        leaves, self.rebuild = flatten(tree)
+        self.results = self.rebuild(iter([0.0] * len(leaves)))
         return leaves
+
+    def arrays(self, tree: Any) -> tuple[Any, ...]:
+        """The outputs of a run on constants."""
+        leaves = self.outputs(tree)
+        if any(isinstance(y, Wrapped) for y in leaves):
+            raise TypeError(
+                f"{self.name}: it closes over a tensor by which a transform around it differentiates, and that would "
+                "be lost; pass it as an argument"
+            )
+        return tuple([as_value(y, self.name)._array for y in leaves])
 
 
 class _Custom(TensorTupleOp):
@@ -39,7 +60,7 @@ class _Custom(TensorTupleOp):
 
     __slots__ = ("call",)
 
-    def __init__(self, call: _Call):
+    def __init__(self, call: Call):
         self.call = call
 
     def __repr__(self) -> str:
@@ -47,8 +68,8 @@ class _Custom(TensorTupleOp):
 
     def apply(self) -> Any:
         """The function's outputs, in its structure."""
-        outputs = self(*[as_value(a, self) for a in self.call.leaves])
-        return self.call.rebuild(iter(tuple(outputs)))
+        members = tuple(self(*[self.call.leaves[i] for i in self.call.where]))
+        return self.call.rebuild(iter(members))
 
 
 class CustomGradient(_Custom):
@@ -58,17 +79,17 @@ class CustomGradient(_Custom):
 
     def compute(self, *arrays: Any) -> Any:
         with autograd.no_grad():
-            outputs, self.rule = self._run([constant(array) for array in arrays])
-        return tuple([as_value(y, self)._array for y in outputs])
+            output, self.rule = self._run([constant(array) for array in arrays])
+            return self.call.arrays(output)
 
-    def _run(self, leaves: Sequence[Any]) -> tuple[list[Any], Any]:
+    def _run(self, leaves: Sequence[Any]) -> tuple[Any, Any]:
         returned = self.call.run(leaves)
         if not isinstance(returned, tuple) or len(returned) != 2 or not callable(returned[1]):
             raise TypeError(
                 f"custom_gradient: {self.call.name} must return its output and a gradient rule, got "
                 f"{type(returned).__name__}; write\n    return y, lambda out_grad: out_grad * slope"
             )
-        return self.call.outputs(returned[0]), returned[1]
+        return returned
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         rule = self.rule
@@ -78,11 +99,18 @@ class CustomGradient(_Custom):
         pairs = zip(out_grad, node, strict=True)
         given = [constant_like(y, 0.0) if g is None else g for g, y in pairs]
         returned = rule(self.call.rebuild(iter(given)))
-        leaves = list(returned) if isinstance(returned, (tuple, list)) else [returned]
-        if len(leaves) != len(node.inputs):
-            flat, _ = flatten(returned)
-            leaves = flat if len(flat) == len(node.inputs) else leaves
-        return tuple(leaves)
+        adjoints = list(returned) if isinstance(returned, (tuple, list)) else [returned]
+        if len(adjoints) != len(self.call.leaves):  # in the structure of the arguments, then
+            args, kwargs = self.call.put_back(iter(self.call.leaves))
+            like = args[0] if len(args) == 1 and not kwargs else args
+            if kwargs or is_leaf(like):
+                raise ValueError(
+                    f"custom_gradient: the gradient returned {len(adjoints)} adjoint(s) for the "
+                    f"{len(self.call.leaves)} tensors, arrays and numbers that {self.call.name} was given; return one "
+                    "for each, None where there is none"
+                )
+            adjoints = leaves_like(returned, like, f"custom_gradient: the adjoints of {self.call.name}")
+        return tuple([adjoints[i] for i in self.call.where])
 
 
 def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -102,7 +130,7 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def with_rule(*args: Any, **kwargs: Any) -> Any:
-        return CustomGradient(_Call(f, args, kwargs)).apply()
+        return CustomGradient(Call(f, args, kwargs)).apply()
 
     return update_wrapper(with_rule, f)
 
@@ -112,19 +140,24 @@ class CustomJvp(_Custom):
 
     __slots__ = ("rule",)
 
-    def __init__(self, call: _Call, rule: Callable[..., Any]):
+    def __init__(self, call: Call, rule: Callable[..., Any]):
         super().__init__(call)
         self.rule = rule
 
     def compute(self, *arrays: Any) -> Any:
         with autograd.no_grad():
-            outputs = self.call.outputs(self.call.run([constant(array) for array in arrays]))
-        return tuple([as_value(y, self)._array for y in outputs])
+            return self.call.arrays(self.call.run([constant(array) for array in arrays]))
 
     def _push(self, inputs: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
         """The outputs' tangents, from those of all inputs."""
-        args, kwargs = self.call.put_back(iter(inputs))
-        t_args, _ = self.call.put_back(iter(tangents))
+        args, kwargs = self.call.arguments(inputs)
+        if any(isinstance(a, Tensor) and a.needs > DETACHED for a in flatten(kwargs)[0]):
+            raise TypeError(
+                f"custom_jvp: {self.call.name} is differentiated by a tensor given by name; give it by position"
+            )
+        t_args, _ = self.call.arguments(
+            tangents, [constant_like(np.asarray(a), 0.0) if not isinstance(a, Tensor) else a for a in self.call.leaves]
+        )
         returned = self.rule(args, t_args, **kwargs)
         if not isinstance(returned, tuple) or len(returned) != 2:
             raise TypeError(
@@ -132,7 +165,15 @@ class CustomJvp(_Custom):
                 f"{type(returned).__name__}; write\n    def rule(primals, tangents):\n"
                 "        (x,), (x_dot,) = primals, tangents\n        return f(x), slope(x) * x_dot"
             )
-        pushed, _ = flatten(tuple(returned[1]) if isinstance(returned[1], TensorTuple) else returned[1])
+        pushed = leaves_like(
+            returned[1], self.call.results, f"custom_jvp: the tangents that the rule of {self.call.name} gave"
+        )
+        for t, y in zip(pushed, flatten(returned[0])[0], strict=True):
+            if np.shape(t) != np.shape(y):
+                raise ValueError(
+                    f"custom_jvp: the rule of {self.call.name} gave a tangent of shape {np.shape(t)} for an output of "
+                    f"shape {np.shape(y)}"
+                )
         return pushed
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
@@ -186,7 +227,10 @@ class custom_jvp:
                 f"custom_jvp: {getattr(self._f, '__name__', self._f)!s} has no rule yet; write\n    @f.defjvp\n"
                 "    def rule(primals, tangents):\n        return f(*primals), ..."
             )
-        return CustomJvp(_Call(self._f, args, kwargs), self._rule).apply()
+        return CustomJvp(Call(self._f, args, kwargs), self._rule).apply()
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else MethodType(self, instance)
 
 
 # -------------------------------------------------------------------------------------------------------- differences
@@ -204,7 +248,7 @@ class Numerical(TensorOp):
         return str(getattr(self.f, "__name__", type(self.f).__name__))
 
     def compute(self, *arrays: Any) -> Any:
-        out = np.asarray(self.f(*[a.copy() for a in arrays]))  # copies: it may write into what it is given
+        out = _evaluate(self.f, arrays)
         if out.dtype.kind not in "biufc":
             raise TypeError(f"{self!r}: numerical needs a function that returns one array, got dtype {out.dtype}")
         return out
@@ -225,6 +269,11 @@ class Numerical(TensorOp):
         return Numerical(along, self.step)(*node.inputs, *[tangents[i] for i in moving])
 
 
+def _evaluate(f: Any, arrays: Sequence[Any]) -> Any:
+    """f of copies, and a copy of what it returns: it may write into either."""
+    return np.array(f(*[a.copy() for a in arrays]))
+
+
 def _moves(a: Any) -> bool:
     return bool(a.dtype.kind == "f")
 
@@ -236,7 +285,7 @@ def _adjoint_by_differences(f: Any, i: int, step: float | None, g: Any, *arrays:
     for index in np.ndindex(x.shape):
         direction = np.zeros_like(x)
         direction[index] = 1
-        h = step or _step(x, abs(x[index]))
+        h = step or _step(x.dtype, abs(x[index]))
         out[index] = np.sum(g * _difference(f, arrays, {i: direction}, h))
     return out.real if out.dtype.kind == "c" else out
 
@@ -246,15 +295,16 @@ def _tangent_by_differences(f: Any, moving: list[int], step: float | None, *give
     arrays, tangents = given[: -len(moving)], given[-len(moving) :]
     longest = max((float(np.max(np.abs(t), initial=0)) for t in tangents), default=0.0)
     if longest == 0:
-        return np.zeros_like(np.asarray(f(*arrays)), dtype=gradient_dtype(np.asarray(f(*arrays)).dtype))
-    h = min((step or _step(arrays[i])) for i in moving) / longest
+        y = _evaluate(f, arrays)
+        return np.zeros(y.shape, gradient_dtype(y.dtype))
+    h = step or min(_step(arrays[i].dtype, np.max(np.abs(arrays[i]), initial=0)) for i in moving)
+    h = h / longest
     return _difference(f, arrays, dict(zip(moving, tangents, strict=True)), h)
 
 
-def _step(x: Any, size: float = 0.0) -> float:
+def _step(dtype: Any, size: Any) -> float:
     """Where the error of a difference of fourth order, about h**4, meets that of rounding, about eps / h."""
-    largest = float(np.max(np.abs(x), initial=0))
-    return float(np.finfo(x.dtype).eps) ** 0.2 * (max(float(size), 0.1 * largest) or 1.0)
+    return float(np.finfo(dtype).eps) ** 0.2 * max(float(size), 1.0)
 
 
 def _difference(f: Any, arrays: Sequence[Any], directions: dict[int, Any], h: float) -> Any:
@@ -262,7 +312,7 @@ def _difference(f: Any, arrays: Sequence[Any], directions: dict[int, Any], h: fl
 
     def at(n: int) -> Any:
         moved = [(a + n * h * directions[i]).astype(a.dtype) if i in directions else a for i, a in enumerate(arrays)]
-        y = np.asarray(f(*moved))
+        y = _evaluate(f, moved)
         return y if y.dtype.kind in "fc" else y.astype(np.float64)
 
     slope = (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12 * h)
@@ -274,8 +324,8 @@ def numerical(f: Callable[..., Any], step: float | None = None) -> Callable[...,
     order and mode, are central differences of fourth order.
 
     Gradients take four evaluations for each element of a float argument, forward mode four in all. Integers and
-    booleans are not moved. About 12 digits are right in float64 at first order, 8 at second; `step` says how far to go,
-    where the size of the arguments does not.
+    booleans are not moved. About 12 digits are right in float64 at first order, 8 at second. They go as far as suits
+    arguments of about 1 and more; `step` says how far, where that is too far.
 
     >>> import needle as ndl
     >>> import math

@@ -60,12 +60,19 @@ def _push(op: Op, tangents: tuple[Any, ...], node: Any) -> Any:
 
 def dual(level: int, value: Tensor, tangent: Any) -> Tensor:
     """The value with this tangent; without, where the tangent is zero (None)."""
+    return value if tangent is None else Dual(level, value, fitting(tangent, value))
+
+
+def fitting(tangent: Any, value: Any) -> Any:
+    """The tangent in the value's gradient dtype; a tuple's members each."""
+    if isinstance(value, TensorTuple):
+        return tangent and tuple([fitting(t, y) for t, y in zip(tangent, value, strict=True)])
     if tangent is None:
-        return value
+        return None
     dtype = gradient_dtype(value.dtype)
-    if tangent.dtype != dtype:
-        tangent = (tangent.real if dtype.kind != "c" else tangent).astype(dtype)
-    return Dual(level, value, tangent)
+    if tangent.dtype == dtype:
+        return tangent
+    return (tangent.real if dtype.kind != "c" else tangent).astype(dtype)
 
 
 def _transposed_gradient(op: Op, tangents: tuple[Any, ...], node: Any) -> Any:

@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
+from .autograd import Tensor, gradient_dtype
 from .nested import map_leaves
 from .ops import summation
+from .tape import constant_like
 from .transforms import Argnums, SecondOrder, Transformed, jvp, linearize, value_and_grad, vjp
 
 
@@ -41,6 +45,7 @@ def make_vjp(f: Callable[..., Any], argnum: Argnums = 0) -> Any:
 
 def _make_jvp(f: Any, args: Any, kwargs: Any, argnum: Argnums) -> Any:
     of_x, x = _unary(f, argnum, args, kwargs)
+    x = map_leaves(lambda a: a.copy() if isinstance(a, np.ndarray) else a, x)  # the point stays where it is
     return lambda tangent: jvp(of_x, (x,), (tangent,))
 
 
@@ -90,7 +95,11 @@ def grad_and_aux(f: Callable[..., Any], argnum: Argnums = 0) -> Any:
 
 def _deriv(f: Any, args: Any, kwargs: Any, argnum: Argnums) -> Any:
     of_x, x = _unary(f, argnum, args, kwargs)
-    return jvp(of_x, (x,), (map_leaves(lambda a: a * 0 + 1, x),))[1]
+    return jvp(of_x, (x,), (map_leaves(_ones_like, x),))[1]
+
+
+def _ones_like(a: Any) -> Any:
+    return constant_like(a, 1.0) if isinstance(a, Tensor) else np.ones(np.shape(a), gradient_dtype(np.asarray(a).dtype))
 
 
 def deriv(f: Callable[..., Any], argnum: Argnums = 0) -> Any:

@@ -25,7 +25,8 @@ def is_leaf(value: Any) -> bool:
 def flatten(tree: Any) -> tuple[list[Any], Rebuild]:
     """The leaves of nested dicts, lists, tuples, named tuples and dataclasses, and how to build the same around others.
 
-    Dicts are walked in their order. A TensorTuple becomes a tuple. What is neither a container nor a leaf (a string, None) stays where it is.
+    Dicts are walked in their order. A TensorTuple becomes a tuple. What is neither a container nor a leaf (a string,
+    None) stays where it is.
     """
     leaves: list[Any] = []
     rebuild = _take_apart(tree, leaves)

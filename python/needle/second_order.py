@@ -15,7 +15,7 @@ import numpy as np
 
 from . import autograd, watching
 from .autograd import Branch, Op, Part, Tensor, TensorTuple, Value, WrappedTuple, constant
-from .forward import Dual, dual, push
+from .forward import Dual, dual, fitting, push
 from .ops.base import Bilinear
 from .tape import constant_like, next_level
 
@@ -31,15 +31,16 @@ class HessianProduct:
 
     @property
     def applies(self) -> bool:
-        """Whether no op insists on the very inputs that it had."""
-        return not any(node.op.same_inputs for node in self._order)
+        """Whether no op insists on the very inputs that it had, and none was assigned to or written into."""
+        return not any(node.op.same_inputs or autograd.has_changed(node) for node in self._order)
 
     def __call__(self, tangents: Sequence[Tensor], last: bool = False) -> list[Tensor | None]:
         """For each variable, the tangent of the gradient by it; None where that is zero. `last`: there will be no other
         call, and what has been done with is let go, so that its memory is used again while it is in the caches."""
         was_recording = autograd.set_recording(None)
         try:
-            pushed: dict[Value, Any] = dict(zip(self._variables, tangents, strict=True))
+            pairs = zip(self._variables, tangents, strict=True)
+            pushed: dict[Value, Any] = {a: t for a, t in pairs if a.dtype.kind != "b"}
             self._push(pushed)
             return self._pull(pushed, last)
         finally:
@@ -52,7 +53,7 @@ class HessianProduct:
                 continue  # nobody reads it
             tangents = tuple([pushed.get(a) for a in node.inputs])
             if any(t is not None for t in tangents):
-                pushed[node] = push(node.op, tangents, node)
+                pushed[node] = fitting(push(node.op, tangents, node), node)
 
     def _pull(self, pushed: dict[Value, Any], last: bool) -> list[Tensor | None]:
         """The tangents of the variables' adjoints."""
@@ -109,12 +110,17 @@ class HessianProduct:
             if i and a is node.inputs[0]:  # a * a
                 value = joined[0]
             elif value is not None:
-                value = constant(autograd.fitted(value, a, op, node))
+                value = autograd.fitted(value, a, op, node)
+                if value is None:  # a boolean
+                    joined.append(None)
+                    continue
+                value = constant(value)
                 parts = [change[i] for change in changes if change[i] is not None]
-                if len(parts) == 2:  # two products, which nobody else holds
-                    parts = [np.add(*parts, out=parts[0]) if parts[0].ndim else parts[0] + parts[1]]
                 if parts:
-                    value = Dual(level, value, constant(autograd.fitted(parts[0], a, op, node)))
+                    change = parts[0]
+                    if len(parts) == 2:  # two products, which nobody else holds
+                        change = np.add(change, parts[1], out=change) if change.ndim else change + parts[1]
+                    value = Dual(level, value, constant(autograd.fitted(change, a, op, node)))
             joined.append(value)
         return joined
 

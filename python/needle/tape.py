@@ -15,6 +15,7 @@ import numpy as np
 
 from . import autograd
 from .autograd import Op, Tensor, TensorTuple, Value, Wrapped, WrappedTuple, applied
+from .memory import private
 from .ops.tuples import MAKE_TENSOR_TUPLE, TupleGetItem
 
 next_level = count(1).__next__
@@ -25,7 +26,9 @@ class Taped(Wrapped):
     """A tensor on a tape: `value`, the rule's `op` with the values of its inputs, and these inputs where they are on
     the tape, too (`parents`; None for the others). A variable has no op."""
 
-    __slots__ = ("parents", "rule", "values")
+    __slots__ = ("arrays", "parents", "rule", "values")
+    arrays: tuple[Any, ...]
+    """Those of the values as the op saw them, None for what is wrapped itself."""
     parents: tuple[Taped | None, ...]
     values: tuple[Any, ...]
     rule: Op | None
@@ -41,6 +44,7 @@ class Taped(Wrapped):
     ):
         super().__init__(level, value)
         self.rule, self.values, self.parents = rule, values, parents
+        self.arrays = tuple([None if isinstance(a, (Wrapped, WrappedTuple)) else private(a._array) for a in values])
 
     def _parts(self, inputs: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """The inputs that are on this tape (None for the others), and the values of all."""
@@ -77,11 +81,12 @@ def pull_back(outputs: Sequence[tuple[Taped, Any]], variables: Sequence[Taped]) 
         if node.rule is None or node not in adjoints:
             continue
         adjoint = autograd.total_adjoint(adjoints.pop(node), node.value)
-        inputs = zip(node.parents, node.values, strict=True)
+        values = tuple([autograd.as_seen(a, array) for a, array in zip(node.values, node.arrays, strict=True)])
+        inputs = zip(node.parents, values, strict=True)
         wanted = {value for parent, value in inputs if parent in asked}
         if not wanted:
             continue
-        returned = autograd.apply_rule(node.rule, adjoint, applied(node.rule, node.values, node.value), wanted)
+        returned = autograd.apply_rule(node.rule, adjoint, applied(node.rule, values, node.value), wanted)
         for parent, g in zip(node.parents, returned, strict=True):
             if g is not None and parent is not None and parent in asked:
                 autograd.add_adjoint(adjoints, parent, g)

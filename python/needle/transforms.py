@@ -7,6 +7,7 @@ gradient is df/da - i df/db, and a holomorphic function gives its derivative.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from types import MethodType
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from . import autograd
-from .autograd import DETACHED, RECORDED, Tensor, Wrapped, as_value, constant, gradient_dtype
+from .autograd import DETACHED, VARIABLE, Tensor, Wrapped, as_value, constant, gradient_dtype
 from .batching import Batched
 from .forward import Dual, dual
 from .nested import flatten, leaves_like, map_leaves
@@ -26,6 +27,8 @@ Argnums = int | str | Sequence[int | str]
 
 running: ContextVar[bool] = ContextVar("running", default=False)
 """Whether a transform's function is running here: what is computed then may have to be differentiated again."""
+_calls, _lock = 0, threading.Lock()
+"""The number of such functions that are running in all threads, of which one may have started another thread."""
 
 
 # ------------------------------------------------------------------------------------------------ functions around f
@@ -83,10 +86,15 @@ class _Arguments:
         args, kwargs = list(self.args), dict(self.kwargs)
         for key, value in zip(self.keys, self.rebuild(iter(leaves)), strict=True):
             (kwargs if isinstance(key, str) else args)[key] = value
+        global _calls
         was_running = running.set(True)
+        with _lock:
+            _calls += 1
         try:
             return f(*args, **kwargs)
         finally:
+            with _lock:
+                _calls -= 1
             running.reset(was_running)
 
     def like(self, leaves: Sequence[Any]) -> Any:
@@ -168,11 +176,13 @@ class _Reversed:
 
     def _closes_over(self, leaves: Sequence[Any]) -> bool:
         """Whether a result in Tensors may be differentiated by others than these leaves, which f closes over."""
-        if not any(isinstance(a, Tensor) for a in leaves) or not autograd.is_recording():
+        tensors = any(isinstance(a, Tensor) for a in leaves)
+        if not autograd.is_recording() or not (tensors or _calls):
             return False
         outputs = [y for y in self.outputs if isinstance(y, Tensor) and y.needs > DETACHED]
         _, reached = autograd.sort_inner(outputs, self.variables)
-        return any(a.op is None and a.needs > DETACHED for a in reached.difference(self.variables))
+        least = autograd.RECORDED if tensors else VARIABLE
+        return any(a.op is None and a.needs >= least for a in reached.difference(self.variables))
 
     def inner(self, output: Any) -> Any:
         """An output as those around this run see it."""
@@ -201,7 +211,7 @@ class _Reversed:
 def _variable(value: Tensor) -> Tensor:
     variable = constant(value._array)
     if value.dtype.kind != "b":
-        variable.needs = RECORDED
+        variable.needs = VARIABLE
     return variable
 
 

@@ -32,8 +32,10 @@ class EWisePow(Elementwise):
         a, b = node.inputs
         by_a = by_b = None
         if wanted(a):
-            # b == 0 makes a constant, whatever a is: the exponent 1 there stands in for -1, which is infinite at a = 0.
-            slope = b * EWisePow(quiet=True)(a, where(b == 0, 1, b - 1))
+            if a.dtype.kind in "iu":  # which have no negative powers
+                a = a.astype(np.float64)
+            # 0 ** b is the constant 0 or 1 around b = 0: the exponent 1 there stands in for -1, which is infinite.
+            slope = b * EWisePow(quiet=True)(a, where((b == 0) & (a == 0), 1, b - 1))
             by_a = zero_safe_multiply(out_grad, slope)
         if wanted(b):
             by_b = out_grad * node * log(where((a == 0) & (b >= 0), 1, a))

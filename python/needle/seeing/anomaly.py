@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Branch, Part, Tensor, Wrapped
+from ..autograd import Branch, Part, Tensor, Wrapped, WrappedTuple
 from ..watching import Watcher
 from .names import names_in, user_frame, written
 
@@ -77,21 +77,26 @@ class detect_anomaly(Watcher):
 
     def _look(self, what: str, op: Any, inputs: Any, results: Any, *, line: str, **more: Any) -> None:
         """Raise if a result has a NaN (or an infinity) and no operand has; `more` are operands besides the inputs."""
-        for array in map(_array, results):
-            bad = None if array is None else self._bad(array)
-            if bad is None or not bad.any():
+        for array in [array for result in results for array in _arrays(result)]:
+            bad = self._bad(array)
+            if not bad.any():
                 continue
             isnan = bool(np.isnan(array).any())
-            given = [_array(a) for name, a in [*more.items(), *zip(_LETTERS, inputs, strict=False)] if name != "output"]
-            if any((np.isnan(a) if isnan else self._bad(a)).any() for a in given if a is not None):
+            given = [
+                x
+                for name, a in [*more.items(), *zip(_LETTERS, inputs, strict=False)]
+                if name != "output"
+                for x in _arrays(a)
+            ]
+            if any((np.isnan(a) if isnan else self._bad(a)).any() for a in given):
                 continue
             index = tuple(int(i) for i in np.argwhere(np.isnan(array) if isnan else bad)[0])
             count = f", the first of {bad.sum()} of {array.size} elements" if bad.sum() > 1 else ""
             where = f" at [{', '.join(map(str, index))}]{count}" if index else ""
             known = names_in(user_frame())
             names = [known.get(a, letter) for a, letter in zip(inputs, _LETTERS, strict=False)]
-            operands = [(name, _array(a)) for name, a in [*zip(names, inputs, strict=False), *more.items()]]
-            says = [f"{name}{_at(a, index, array.shape)}" for name, a in operands if a is not None]
+            operands = [(name, _arrays(a)[:1]) for name, a in [*zip(names, inputs, strict=False), *more.items()]]
+            says = [f"{name}{_at(a, index, array.shape)}" for name, arrays in operands for a in arrays]
             raise AnomalyError(
                 f"{what.format(written(op, names))} {'a NaN' if isnan else 'an infinity'}{where}\n"
                 f"  from {', '.join(says)}{line and chr(10)}{line}"
@@ -101,13 +106,20 @@ class detect_anomaly(Watcher):
         return ~np.isfinite(array) if self._inf else np.isnan(array)
 
 
-def _array(value: Any) -> Any:
-    """The array of a tensor or an adjoint; None for what has none, or is not made of numbers that could be NaN."""
-    if isinstance(value, (Branch, Part)):
-        value = value.adjoint
-    if isinstance(value, Tensor) and not isinstance(value, Wrapped):
-        value = value._array
-    return value if isinstance(value, np.ndarray) and value.dtype.kind in "fc" else None
+def _arrays(value: Any) -> list[Any]:
+    """The arrays of a tensor or an adjoint, also those inside of transforms, as far as they could have a NaN."""
+    found, stack = [], [value]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, (Branch, Part)):
+            value = value.adjoint
+        if isinstance(value, Wrapped):
+            stack += [getattr(value, "tangent", None), value.value]
+        elif isinstance(value, (tuple, WrappedTuple)):
+            stack += list(value)
+        else:
+            found.append(value._array if isinstance(value, Tensor) else value)
+    return [array for array in found if isinstance(array, np.ndarray) and array.dtype.kind in "fc"]
 
 
 def _at(array: Any, index: tuple[int, ...], shape: tuple[int, ...]) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from inspect import CO_OPTIMIZED
 from types import FrameType
 from typing import Any
 
 import numpy as np
 
-from ..autograd import Op, Tensor, Wrapped
+from ..autograd import Op, Tensor, TensorTuple, Wrapped
 
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 
@@ -31,14 +32,20 @@ def names_in(frame: FrameType | None, unwrapped: bool = False) -> dict[Any, str]
     names: dict[Any, str] = {}
     if frame is None:
         return names
-    for scope in [frame.f_locals] if unwrapped else [frame.f_locals, frame.f_globals]:
+    snapshot = frame.f_locals
+    for scope in [snapshot] if unwrapped else [snapshot, frame.f_globals]:
         for name, value in list(scope.items()):
-            if isinstance(value, Tensor) and not name.startswith("_"):
+            if isinstance(value, (Tensor, TensorTuple)) and name.isidentifier() and not name.startswith("_"):
                 while isinstance(value, Wrapped) and unwrapped:
                     if (tangent := getattr(value, "tangent", None)) is not None:
                         names.setdefault(tangent, f"{name}_dot")
                     value = value.value
                 names.setdefault(value, name)
+    del scope
+    # Up to Python 3.12, asking for a function's locals leaves a dict of them in its frame, which keeps all that they
+    # hold alive until the frame ends. Nobody else has it, unless the function called locals() itself.
+    if frame.f_code.co_flags & CO_OPTIMIZED and type(snapshot) is dict and sys.getrefcount(snapshot) <= 3:
+        snapshot.clear()
     return names
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import count
 from typing import Any, TextIO
 
 import numpy as np
@@ -153,7 +154,8 @@ class _Listing:
         y = outputs[0] if len(outputs) == 1 else None
         if y is None or y not in self._roots:
             given = self._names.get(y) if y in self._given else None
-            self._roots[y] = given or next(c for c in "LMNOPQRSTUVWXYZ" if c not in self._taken)
+            letters = (f"{letter}{n or ''}" for n in count() for letter in "LMNOPQRSTUVWXYZ")
+            self._roots[y] = given or next(name for name in letters if name not in self._taken)
             self._taken.add(self._roots[y])
         self._current.append(self._roots[y])
         what = ", ".join(map(self._name, outputs))
