@@ -107,6 +107,11 @@ def test_results_are_nobody_elses():
     assert_array_equal(second.numpy(), [1, 1])
     given = Tensor([2.0, 2.0], requires_grad=False)
     assert needle.vjp(lambda a: a + 1, a)[1](given)[0] is not given
+    variable = Tensor([2.0, 3.0])
+    passed_on = needle.vjp(lambda a: a + 1, a)[1](variable)[0]
+    assert passed_on is not variable
+    (passed_on * 5).sum().backward()
+    assert_array_equal(variable.grad.numpy(), [5, 5])
     by_a, by_b = needle.jacobian(lambda a, b: a + b, argnums=(0, 1))(np.ones(2), np.ones(2))
     by_a[0, 0] = 100
     assert by_b[0, 0] == 1

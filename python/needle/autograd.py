@@ -1569,6 +1569,13 @@ def twin_of(value: Any, array: Any, inputs: tuple[Value, ...] | None = None) -> 
     return twin
 
 
+def alias_of(value: Any, array: Any) -> Any:
+    """A value computed from this one by doing nothing, with this array."""
+    alias = twin_of(value, array, (value,))
+    alias.op, alias.saved = _ALIAS, None
+    return alias
+
+
 def as_seen(value: Any, array: Any) -> Any:
     """The value as an operation saw it that kept this array of it (None: it is wrapped, and cannot have changed)."""
     if array is None or not (_assigned or handed_out):
@@ -1576,9 +1583,7 @@ def as_seen(value: Any, array: Any) -> Any:
     kept = as_recorded(array)
     if kept is value._array:
         return value
-    alias = twin_of(value, kept, (value,))
-    alias.op, alias.saved = _ALIAS, None
-    return alias
+    return alias_of(value, kept)
 
 
 def _as_recorded(node: Any, asked: set[Value]) -> Any:
@@ -1593,8 +1598,7 @@ def _as_recorded(node: Any, asked: set[Value]) -> Any:
     for i, array in enumerate(kept):
         a = inputs[i]
         if a._array is not array:
-            inputs[i] = alias = twin_of(a, array, (a,))
-            alias.op, alias.saved = _ALIAS, None
+            inputs[i] = alias = alias_of(a, array)
             if a in asked:
                 asked.add(alias)
     twin = twin_of(node, output, tuple(inputs))

@@ -116,7 +116,8 @@ def _returned(value: Any, like: Any) -> Any:
     if not isinstance(value, Tensor) or isinstance(value, Wrapped):
         return value
     if isinstance(like, Tensor) or value.needs > DETACHED:
-        return autograd.twin_of(value, value._array)
+        variable = value.op is None and value.needs > DETACHED
+        return (autograd.alias_of if variable else autograd.twin_of)(value, value._array)
     array = autograd.own(value._array)
     if isinstance(like, (np.ndarray, np.generic)):
         return array[()] if isinstance(like, np.generic) or not like.ndim else array
