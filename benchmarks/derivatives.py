@@ -79,7 +79,7 @@ def products(library: str, case: str) -> tuple[float, float, float]:
             lambda: func.jvp(func.grad(f, every), args, args),
         ]
     else:
-        f, arrays = getattr(Functions(lib, lib.Tensor.make_const), case)()
+        f, arrays = getattr(Functions(lib, lambda a: lib.Tensor(a, requires_grad=False)), case)()
         args = tuple(lib.Tensor(a, requires_grad=False) for a in arrays)
         every = tuple(range(len(args)))
         steps = [lambda: f(*args), lambda: lib.grad(f, every)(*arrays), lambda: lib.hvp(f, arrays, arrays)]

@@ -1404,7 +1404,7 @@ def sweep_recorded(
                 watching.tell("reached", node, unmasked(adjoint))
             if node in kept:
                 found.append((node, unmasked(adjoint)))
-            seen = _as_recorded(node, asked)
+            seen = node_as_recorded(node, asked)
             for a, g in zip(node.inputs, apply_rule(seen.op, adjoint, seen, asked), strict=True):
                 if g is not None and a in asked:
                     add_adjoint(adjoints, a, g)
@@ -1456,7 +1456,7 @@ def sweep(adjoints: dict[Value, Any], variables: set[Value] | None = None) -> li
             found.append((node, array))
         op, inputs = node.op, node.inputs
         if handed_out:
-            node = _as_recorded(node, asked)
+            node = node_as_recorded(node, asked)
         returned = None
         if array is adjoint or not _carries_mask(op, adjoint):
             if watchers:
@@ -1466,7 +1466,7 @@ def sweep(adjoints: dict[Value, Any], variables: set[Value] | None = None) -> li
                 returned = op.array_gradient(array, node, asked)
         if returned is None:
             if _assigned and node.saved is not None and _is_stale(node):
-                node = _as_recorded(node, asked)
+                node = node_as_recorded(node, asked)
             returned = _apply_rule_to_arrays(op, adjoint, node, asked)
         elif type(returned) is not tuple or len(returned) != len(inputs):
             returned = _one_each(op, returned, inputs)
@@ -1527,11 +1527,6 @@ def on_paths_to(variables: set[Value], order: list[Any]) -> set[Value]:
     return asked
 
 
-def has_changed(node: Any) -> bool:
-    """Whether what a rule would read in this node's inputs, or in itself, is not what its operation saw."""
-    return bool(_assigned or handed_out) and _as_recorded(node, set()) is not node
-
-
 def _is_stale(node: Any) -> bool:
     """Whether an input was assigned to after this node was computed from it."""
     return any(a._array is not array for a, array in zip(node.inputs, node.saved, strict=True))
@@ -1586,8 +1581,11 @@ def as_seen(value: Any, array: Any) -> Any:
     return alias_of(value, kept)
 
 
-def _as_recorded(node: Any, asked: set[Value]) -> Any:
-    """The node as its operation saw it, where an input or itself was assigned to or written into since then."""
+def node_as_recorded(node: Any, asked: set[Value]) -> Any:
+    """The node as its operation saw it, where an input or itself was assigned to or written into since then; its inputs
+    are then asked for as the real ones are."""
+    if not (_assigned or handed_out):
+        return node
     kept: Any = node.saved or ()
     output = node._array
     if handed_out:

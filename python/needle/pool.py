@@ -22,7 +22,7 @@ _ALIGNMENT = 64
 # GNU's allocator gives memory back whenever more than 128 KiB at the end of its heap are free, and asks for it again,
 # page by page, in the next step of a training loop: that can take two thirds of the step. Once an array of a size like
 # this has come and gone (no page of it is ever touched), it keeps twice as much.
-np.empty(8 << 20, np.uint8)
+np.empty(31 << 20, np.uint8)
 
 
 class _Block(np.ndarray):

@@ -27,12 +27,13 @@ class HessianProduct:
     def __init__(self, output: Any, variables: Sequence[Tensor]):
         self._output, self._variables = output, variables
         self._order, _ = autograd.sort_inner([output])
-        self._asked = autograd.on_paths_to(set(variables), self._order)
+        self._leaves: set[Value] = set(variables)
+        self._asked = autograd.on_paths_to(self._leaves, self._order)
 
     @property
     def applies(self) -> bool:
-        """Whether no op insists on the very inputs that it had, and none was assigned to or written into."""
-        return not any(node.op.same_inputs or autograd.has_changed(node) for node in self._order)
+        """Whether no op insists on the very inputs that it had."""
+        return not any(node.op.same_inputs for node in self._order)
 
     def __call__(self, tangents: Sequence[Tensor], last: bool = False) -> list[Tensor | None]:
         """For each variable, the tangent of the gradient by it; None where that is zero. `last`: there will be no other
@@ -53,12 +54,14 @@ class HessianProduct:
                 continue  # nobody reads it
             tangents = tuple([pushed.get(a) for a in node.inputs])
             if any(t is not None for t in tangents):
-                pushed[node] = fitting(push(node.op, tangents, node), node)
+                seen = autograd.node_as_recorded(node, self._asked)
+                pushed[node] = fitting(push(node.op, tangents, seen), node)
 
     def _pull(self, pushed: dict[Value, Any], last: bool) -> list[Tensor | None]:
         """The tangents of the variables' adjoints."""
         level = next_level()
         adjoints: dict[Value, Any] = {self._output: constant_like(self._output, 1.0)}
+        found: dict[Value, Any] = {}  # tangents of adjoints that nobody asks for themselves
         order = self._order if last else list(self._order)
         if last:
             self._output = None
@@ -67,25 +70,33 @@ class HessianProduct:
             adjoint = autograd.total_adjoint(adjoints.pop(node, None), node)
             if adjoint is None:
                 continue
-            returned: Sequence[Any] | None = self._on_arrays(level, adjoint, node, pushed)
+            seen = autograd.node_as_recorded(node, self._asked)
+            tangents = tuple([pushed.get(a) for a in node.inputs])
+            returned: Sequence[Any] | None = self._on_arrays(level, adjoint, seen, tangents, found)
             if returned is None:
-                inputs = tuple([_with_tangent(level, a, pushed.get(a)) for a in node.inputs])
-                wanted = {seen for a, seen in zip(node.inputs, inputs, strict=True) if a in self._asked}
-                seen = autograd.applied(node.op, inputs, _with_tangent(level, node, pushed.get(node)))
-                returned = autograd.apply_rule(node.op, adjoint, seen, wanted)
+                inputs = tuple([_with_tangent(level, a, t) for a, t in zip(seen.inputs, tangents, strict=True)])
+                wanted = {w for a, w in zip(node.inputs, inputs, strict=True) if a in self._asked}
+                moving = autograd.applied(node.op, inputs, _with_tangent(level, seen, pushed.get(node)))
+                returned = autograd.apply_rule(node.op, adjoint, moving, wanted)
             for a, g in zip(node.inputs, returned, strict=True):
                 if g is not None and a in self._asked:
                     autograd.add_adjoint(adjoints, a, g)
             pushed.pop(node, None)  # all that read it are done
             if last:
                 self._asked.discard(node)
-        pairs = [(adjoints.get(v), v) for v in self._variables]
-        totals = [None if g is None else autograd.unmasked(autograd.total_adjoint(g, v)) for g, v in pairs]
-        return [g.tangent if type(g) is Dual and g.level == level else None for g in totals]
+        for v in self._variables:
+            g = adjoints.get(v)
+            g = None if g is None else autograd.unmasked(autograd.total_adjoint(g, v))
+            if type(g) is Dual and g.level == level:
+                autograd.add_adjoint(found, v, g.tangent)
+        return [autograd.total_adjoint(found.get(v), v) for v in self._variables]
 
-    def _on_arrays(self, level: int, adjoint: Any, node: Any, pushed: dict[Value, Any]) -> list[Any] | None:
+    def _on_arrays(
+        self, level: int, adjoint: Any, node: Any, tangents: Sequence[Any], found: dict[Value, Any]
+    ) -> list[Any] | None:
         """The rule's adjoints with their tangents, from its `array_gradient` alone, where that is linear in all that it
-        reads: in the adjoint, or (`Bilinear`) in the adjoint and in the inputs. None leaves it to wrapped values."""
+        reads: in the adjoint, or (`Bilinear`) in the adjoint and in the inputs. Those of variables, of which the
+        tangents alone are asked for, are added to `found`. None leaves it to wrapped values."""
         op = node.op
         bilinear = isinstance(op, Bilinear)
         linear = bilinear or op.piecewise_linear or not op.saves
@@ -94,35 +105,41 @@ class HessianProduct:
         g, dg = (adjoint.value, adjoint.tangent) if type(adjoint) is Dual else (adjoint, None)
         if type(g) is not Tensor or type(dg) not in (Tensor, NoneType):
             return None
-        values = op.array_gradient(g._array, node, self._asked)
+        inner = {a for a in node.inputs if a in self._asked and a not in self._leaves}
+        values = op.array_gradient(g._array, node, inner) if inner else [None] * len(node.inputs)
         if values is None or any(isinstance(value, (Branch, Part)) for value in values):
             return None
-        changes = [] if dg is None else [op.array_gradient(dg._array, node, self._asked)]
+        changes: list[Any] = [] if dg is None else [op.array_gradient(dg._array, node, self._asked)]
         if bilinear:
-            tangents = [pushed.get(a) for a in node.inputs]
             moved = autograd.twin_of(node, node._array)
             moved.saved = tuple([s if t is None else t._array for s, t in zip(node.saved, tangents, strict=True)])
             moving = {a for a, other in zip(node.inputs, reversed(tangents), strict=True) if other is not None}
             changes.append(op.array_gradient(g._array, moved, self._asked & moving))
+        if any(both is None or any(isinstance(change, (Branch, Part)) for change in both) for both in changes):
+            return None
         joined: list[Any] = []
         for i, a in enumerate(node.inputs):
-            value = values[i]
             if i and a is node.inputs[0]:  # a * a
-                value = joined[0]
-            elif value is not None:
-                value = autograd.fitted(value, a, op, node)
-                if value is None:  # a boolean
-                    joined.append(None)
-                    continue
-                value = constant(value)
-                parts = [change[i] for change in changes if change[i] is not None]
-                if parts:
-                    change = parts[0]
-                    if len(parts) == 2:  # two products, which nobody else holds
-                        change = np.add(change, parts[1], out=change) if change.ndim else change + parts[1]
-                    value = Dual(level, value, constant(autograd.fitted(change, a, op, node)))
-            joined.append(value)
-        return joined
+                value, change = joined[0]
+            else:
+                value = None if values[i] is None else autograd.fitted(values[i], a, op, node)
+                change = _total([both[i] for both in changes if both[i] is not None])
+                change = None if change is None else autograd.fitted(change, a, op, node)
+            joined.append((value, change))
+            if a in self._leaves and change is not None:
+                autograd.add_adjoint(found, a, constant(change))
+        return [
+            None if value is None else dual(level, constant(value), None if change is None else constant(change))
+            for value, change in joined
+        ]
+
+
+def _total(products: Sequence[Any]) -> Any:
+    """The sum of up to two products, which nobody else holds."""
+    if len(products) < 2:
+        return products[0] if products else None
+    first, second = products
+    return np.add(first, second, out=first) if first.ndim else first + second
 
 
 def _with_tangent(level: int, value: Any, tangent: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Axes, Tensor, TensorOp, as_value
+from ..autograd import Axes, Tensor, TensorOp, Value, as_value
 from .base import Linear, batch_axes, given_axes, kept_shape, normalize_axes
 from .shape import BroadcastTo, Reshape
 
@@ -37,6 +37,12 @@ class Summation(Linear):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return expand(out_grad, node.inputs[0].shape, self.axes)
+
+    def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
+        shape = node.inputs[0].shape
+        if out_grad.ndim:
+            out_grad = out_grad.reshape(kept_shape(shape, normalize_axes(self, self.axes, len(shape))))
+        return (BroadcastTo(shape).compute(out_grad),)
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return type(self)(batch_axes(self, self.axes, depths[0]), self.keepdims)(values[0])
