@@ -16,7 +16,7 @@ import numpy as np
 from . import autograd, watching
 from .autograd import Branch, Op, Part, Tensor, TensorTuple, Value, WrappedTuple, constant
 from .forward import Dual, dual, fitting, push
-from .ops.base import Bilinear
+from .ops.base import Bilinear, Elementwise
 from .tape import constant_like, next_level
 
 
@@ -72,7 +72,11 @@ class HessianProduct:
                 continue
             seen = autograd.node_as_recorded(node, self._asked)
             tangents = tuple([pushed.get(a) for a in node.inputs])
-            returned: Sequence[Any] | None = self._on_arrays(level, adjoint, seen, tangents, found)
+            returned: Sequence[Any] | None = None
+            if not watching.active:
+                returned = self._on_arrays(level, adjoint, seen, tangents, found) or _moving(
+                    level, adjoint, seen, pushed.get(node)
+                )
             if returned is None:
                 inputs = tuple([_with_tangent(level, a, t) for a, t in zip(seen.inputs, tangents, strict=True)])
                 wanted = {w for a, w in zip(node.inputs, inputs, strict=True) if a in self._asked}
@@ -100,9 +104,9 @@ class HessianProduct:
         op = node.op
         bilinear = isinstance(op, Bilinear)
         linear = bilinear or op.piecewise_linear or not op.saves
-        if watching.active or type(op).array_gradient is Op.array_gradient or not linear:
+        if type(op).array_gradient is Op.array_gradient or not linear:
             return None
-        g, dg = (adjoint.value, adjoint.tangent) if type(adjoint) is Dual else (adjoint, None)
+        g, dg = _parts(adjoint)
         if type(g) is not Tensor or type(dg) not in (Tensor, NoneType):
             return None
         inner = {a for a in node.inputs if a in self._asked and a not in self._leaves}
@@ -132,6 +136,23 @@ class HessianProduct:
             None if value is None else dual(level, constant(value), None if change is None else constant(change))
             for value, change in joined
         ]
+
+
+def _moving(level: int, adjoint: Any, node: Any, moved: Any) -> list[Any] | None:
+    """The adjoint with its tangent by the op's `moving_gradient`, where all is floats in arrays of one shape."""
+    op, (g, dg) = node.op, _parts(adjoint)
+    if not isinstance(op, Elementwise) or len(node.inputs) > 1 or type(g) is not Tensor or type(moved) is not Tensor:
+        return None
+    y, change = node._array, None if dg is None else dg._array
+    if type(dg) not in (Tensor, NoneType) or not y.ndim or not (g.dtype is moved.dtype is y.dtype):
+        return None
+    pair = op.moving_gradient(g._array, change, node, moved._array)
+    return pair and [dual(level, constant(pair[0]), constant(pair[1]))]
+
+
+def _parts(adjoint: Any) -> tuple[Any, Any]:
+    """An adjoint and its tangent (None: zero)."""
+    return (adjoint.value, adjoint.tangent) if type(adjoint) is Dual else (adjoint, None)
 
 
 def _total(products: Sequence[Any]) -> Any:

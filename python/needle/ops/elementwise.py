@@ -18,6 +18,13 @@ class Exp(Elementwise):
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return out_grad * node
 
+    def moving_gradient(self, out_grad: Any, change: Any, node: Any, moved: Any) -> Any:
+        gradient = out_grad * node._array
+        changes = out_grad * moved
+        if change is not None:
+            changes += change * node._array
+        return gradient, changes
+
 
 def exp(a: Any) -> Tensor:
     """e ** a."""
@@ -77,6 +84,19 @@ class Tanh(Elementwise):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return out_grad * (1 - node * node)  # from the output: g / cosh(a)**2 overflows
+
+    def moving_gradient(self, out_grad: Any, change: Any, node: Any, moved: Any) -> Any:
+        y = node._array
+        slope = y * y
+        np.subtract(1, slope, out=slope)
+        changes = y * moved
+        changes *= -2
+        changes *= out_grad
+        gradient = out_grad * slope
+        if change is not None:
+            slope *= change
+            changes += slope
+        return gradient, changes
 
 
 def tanh(a: Any) -> Tensor:
