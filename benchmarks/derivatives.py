@@ -69,10 +69,8 @@ class Functions:
         return lambda x: (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum(), (self.rng.normal(size=100_000),)
 
 
-MODELS = ("layers", "mnist", "logistic")
-"""Functions whose time is spent in matrix products, to which the budget applies."""
-OTHERS = ("small", "elementwise", "rosenbrock")
-"""Those that calls and memory traffic take the time of: a product is more of both."""
+CASES = ("layers", "mnist", "logistic", "small", "elementwise", "rosenbrock")
+"""Matrix products take the time of the first three; calls and memory traffic that of the others."""
 
 
 def products(library: str, case: str) -> tuple[float, float, float]:
@@ -111,7 +109,7 @@ def fastest(step: Callable[[], Any], duration: float = 0.15) -> float:
 
 def hessian_products() -> Report:
     rows, budgets = [], []
-    for case in (*MODELS, *OTHERS):
+    for case in CASES:
         what = " ".join((getattr(Functions, case).__doc__ or "").split()).rstrip(".")
         for name, library in ((NEEDLE, "needle"), ("PyTorch", "torch")):
             if not installed(library):
@@ -119,7 +117,7 @@ def hessian_products() -> Report:
             f, gradient, product = fresh(products, library, case)
             ratios = [f"{gradient / f:.1f}", f"{product / f:.1f}"]
             rows.append([f"{what}: {name}", f"{f:,.0f}", f"{gradient:,.0f}", f"{product:,.0f}", *ratios])
-            if name == NEEDLE and case in MODELS:
+            if name == NEEDLE:
                 budgets.append(Budget(f"{what}: Hessian product / function", 5, product / f))
     columns = ["", "us f", "us gradient", "us product", "gradient / f", "product / f"]
     return Report("The gradient, and the Hessian times a vector", columns, rows, budgets)

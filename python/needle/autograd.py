@@ -238,6 +238,11 @@ class Op:
         """`gradient` on arrays, for an op that has it; see above."""
         return None
 
+    def moving_gradient(self, out_grad: Any, change: Any, node: Any, moved: Any, by: Any) -> tuple[Any, Any] | None:
+        """For an op of one input that has it: `gradient` on arrays, and its change where out_grad changes by `change`
+        (None: not at all), the output by `moved` and the input by `by`. None leaves it to `gradient` on Tensors."""
+        return None
+
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         """The output's tangent, from those of `node.inputs` (None: zero), in Tensor operations; None if it is zero.
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from . import autograd, watching
-from .autograd import Branch, Op, Part, Tensor, TensorTuple, Value, WrappedTuple, constant
+from .autograd import Op, Tensor, TensorTuple, Value, WrappedTuple, constant
 from .forward import Dual, dual, fitting, push
-from .ops.base import Bilinear, Elementwise
+from .ops.base import Bilinear
 from .tape import constant_like, next_level
 
 
@@ -74,9 +74,8 @@ class HessianProduct:
             tangents = tuple([pushed.get(a) for a in node.inputs])
             returned: Sequence[Any] | None = None
             if not watching.active:
-                returned = self._on_arrays(level, adjoint, seen, tangents, found) or _moving(
-                    level, adjoint, seen, pushed.get(node)
-                )
+                returned = self._on_arrays(level, adjoint, seen, tangents, found)
+                returned = returned or _moving(level, adjoint, seen, pushed.get(node), tangents[0])
             if returned is None:
                 inputs = tuple([_with_tangent(level, a, t) for a, t in zip(seen.inputs, tangents, strict=True)])
                 wanted = {w for a, w in zip(node.inputs, inputs, strict=True) if a in self._asked}
@@ -110,43 +109,43 @@ class HessianProduct:
         if type(g) is not Tensor or type(dg) not in (Tensor, NoneType):
             return None
         inner = {a for a in node.inputs if a in self._asked and a not in self._leaves}
-        values = op.array_gradient(g._array, node, inner) if inner else [None] * len(node.inputs)
-        if values is None or any(isinstance(value, (Branch, Part)) for value in values):
-            return None
+        values = op.array_gradient(g._array, node, inner) if inner else (None,) * len(node.inputs)
         changes: list[Any] = [] if dg is None else [op.array_gradient(dg._array, node, self._asked)]
         if bilinear:
             moved = autograd.twin_of(node, node._array)
             moved.saved = tuple([s if t is None else t._array for s, t in zip(node.saved, tangents, strict=True)])
             moving = {a for a, other in zip(node.inputs, reversed(tangents), strict=True) if other is not None}
             changes.append(op.array_gradient(g._array, moved, self._asked & moving))
-        if any(both is None or any(isinstance(change, (Branch, Part)) for change in both) for both in changes):
+        if values is None or None in changes:
             return None
         joined: list[Any] = []
         for i, a in enumerate(node.inputs):
             if i and a is node.inputs[0]:  # a * a
-                value, change = joined[0]
-            else:
-                value = None if values[i] is None else autograd.fitted(values[i], a, op, node)
-                change = _total([both[i] for both in changes if both[i] is not None])
-                change = None if change is None else autograd.fitted(change, a, op, node)
-            joined.append((value, change))
+                joined.append(joined[0])
+                continue
+            parts = [autograd.fitted(g, a, op, node) for g in (values[i], *[c[i] for c in changes]) if g is not None]
+            if not all(type(part) is np.ndarray for part in parts):
+                return None  # masked, or of a few elements
+            value = None if values[i] is None else constant(parts.pop(0))
+            joined.append((value, constant(_total(parts)) if parts else None))
+        for a, (_, change) in zip(node.inputs, joined, strict=True):
             if a in self._leaves and change is not None:
-                autograd.add_adjoint(found, a, constant(change))
-        return [
-            None if value is None else dual(level, constant(value), None if change is None else constant(change))
-            for value, change in joined
-        ]
+                autograd.add_adjoint(found, a, change)
+        return [value if value is None else dual(level, value, change) for value, change in joined]
 
 
-def _moving(level: int, adjoint: Any, node: Any, moved: Any) -> list[Any] | None:
-    """The adjoint with its tangent by the op's `moving_gradient`, where all is floats in arrays of one shape."""
+def _moving(level: int, adjoint: Any, node: Any, moved: Any, by: Any) -> list[Any] | None:
+    """The adjoint with its tangent by the op's `moving_gradient`, where all is floats in plain arrays."""
     op, (g, dg) = node.op, _parts(adjoint)
-    if not isinstance(op, Elementwise) or len(node.inputs) > 1 or type(g) is not Tensor or type(moved) is not Tensor:
+    if type(op).moving_gradient is Op.moving_gradient or not node.ndim:
         return None
-    y, change = node._array, None if dg is None else dg._array
-    if type(dg) not in (Tensor, NoneType) or not y.ndim or not (g.dtype is moved.dtype is y.dtype):
+    if not all(type(t) is Tensor and t.dtype is node.dtype for t in (g, moved, by)) or type(dg) not in (
+        Tensor,
+        NoneType,
+    ):
         return None
-    pair = op.moving_gradient(g._array, change, node, moved._array)
+    change = None if dg is None else dg._array
+    pair = op.moving_gradient(g._array, change, node, moved._array, by._array)
     return pair and [dual(level, constant(pair[0]), constant(pair[1]))]
 
 
@@ -156,11 +155,11 @@ def _parts(adjoint: Any) -> tuple[Any, Any]:
 
 
 def _total(products: Sequence[Any]) -> Any:
-    """The sum of up to two products, which nobody else holds."""
-    if len(products) < 2:
-        return products[0] if products else None
+    """The sum of one or two products, which nobody else holds."""
+    if len(products) == 1:
+        return products[0]
     first, second = products
-    return np.add(first, second, out=first) if first.ndim else first + second
+    return np.add(first, second, out=first)
 
 
 def _with_tangent(level: int, value: Any, tangent: Any) -> Any:

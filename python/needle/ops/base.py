@@ -57,11 +57,6 @@ class Elementwise(TensorOp):
                 total = part if total is None else total if part is None else total + part
         return total
 
-    def moving_gradient(self, out_grad: Any, change: Any, node: Any, moved: Any) -> Any:
-        """For an op of one input, optional: `gradient` on arrays and how that changes (a pair), where out_grad changes
-        by `change` (None: not at all) and the output by `moved`. None leaves it to `gradient` on pairs of tensors."""
-        return None
-
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return self(*aligned(values, depths))
 

@@ -18,7 +18,7 @@ class Exp(Elementwise):
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return out_grad * node
 
-    def moving_gradient(self, out_grad: Any, change: Any, node: Any, moved: Any) -> Any:
+    def moving_gradient(self, out_grad: Any, change: Any, node: Any, moved: Any, by: Any) -> Any:
         gradient = out_grad * node._array
         changes = out_grad * moved
         if change is not None:
@@ -85,7 +85,7 @@ class Tanh(Elementwise):
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return out_grad * (1 - node * node)  # from the output: g / cosh(a)**2 overflows
 
-    def moving_gradient(self, out_grad: Any, change: Any, node: Any, moved: Any) -> Any:
+    def moving_gradient(self, out_grad: Any, change: Any, node: Any, moved: Any, by: Any) -> Any:
         y = node._array
         slope = y * y
         np.subtract(1, slope, out=slope)

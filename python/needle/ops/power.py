@@ -77,6 +77,19 @@ class PowerScalar(ScalarOp):
             return out_grad * (n * a ** (n - 1))
         return zero_safe_multiply(out_grad, n * PowerScalar(n - 1, quiet=True)(a))
 
+    def moving_gradient(self, out_grad: Any, change: Any, node: Any, moved: Any, by: Any) -> Any:
+        if self.scalar != 2:
+            return None
+        a = node.saved[0]
+        twice = out_grad + out_grad
+        changes = twice * by
+        twice *= a
+        if change is not None:
+            slope = change * a
+            slope *= 2
+            changes += slope
+        return twice, changes
+
 
 class RPowerScalar(ScalarOp):
     """scalar ** a, for a positive scalar."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Axes, Tensor, TensorOp, Value, wanted
-from .base import batch_axes, given_axes, normalize_axes
+from .base import batch_axes, given_axes, kept_shape, normalize_axes
 from .elementwise import exp
 from .reduction import expand, summation
 
@@ -87,6 +87,16 @@ class LogSumExp(TensorOp):
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a = node.inputs[0]
         return expand(out_grad, a.shape, self.axes) * softmax(a, self.axes)
+
+    def moving_gradient(self, out_grad: Any, change: Any, node: Any, moved: Any, by: Any) -> Any:
+        kept = kept_shape(node.inputs[0].shape, normalize_axes(self, self.axes, node.inputs[0].ndim))
+        probabilities = Softmax(self.axes).compute(node.saved[0])
+        changes = by - moved.reshape(kept)
+        changes *= out_grad.reshape(kept)
+        if change is not None:
+            changes += change.reshape(kept)
+        changes *= probabilities
+        return out_grad.reshape(kept) * probabilities, changes
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         return summation(tangents[0] * softmax(node.inputs[0], self.axes), self.axes, self.keepdims)
