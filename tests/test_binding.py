@@ -88,7 +88,7 @@ def test_every_op_class_is_exported():
         for module in modules()
         for cls in vars(module).values()
         if isinstance(cls, type) and issubclass(cls, Op) and cls.compute is not Op.compute
-        if cls.__module__ == module.__name__
+        if cls.__module__ == module.__name__ and not cls.__name__.startswith("_")
     }
     assert len(classes) > 40
     assert [name for name, cls in sorted(classes.items()) if getattr(ops, name, None) is not cls] == []
@@ -104,7 +104,7 @@ def test_every_op_says_what_it_is():
 
 def test_the_functions_of_ops_are_those_of_needle():
     public = {name for name, value in vars(ops).items() if inspect.isfunction(value)}
-    internal = {"zero_safe_multiply"}
+    internal = {"zero_safe_multiply"}  # the numpy floor takes what it needs from the families themselves
     assert sorted(public - internal - set(vars(needle))) == []
     for name in public - internal:
         assert getattr(needle, name) is getattr(ops, name)

@@ -896,9 +896,9 @@ TensorOp.makes = Tensor
 TensorTupleOp.makes = TensorTuple
 
 
-def constant(array: Any) -> Tensor:
-    """A leaf around this very array that needs no gradient."""
-    tensor = _new(Tensor)
+def constant(array: Any, cls: type[Any] = Tensor) -> Any:
+    """A leaf around this very array (for a TensorTuple: these arrays) that needs no gradient."""
+    tensor = _new(cls)
     tensor._array = array
     tensor._grad = None
     tensor.op = None

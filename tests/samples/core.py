@@ -615,7 +615,12 @@ DISCRETE: dict[str, list[Sample]] = {
         sample(lambda a: ~a, np.invert, np.array([True, False])),
         sample(lambda a: ~a, np.invert, np.array([3, 0, -1])),
         sample(lambda a: 6 & a, lambda a: 6 & a, np.array([3, 5, 12])),
-    ]
+        sample(ops.Discrete(np.argmax, axis=1), lambda a: np.argmax(a, axis=1), numbers((2, 3))),
+    ],
+    "DiscreteTuple": [
+        sample(ops.DiscreteTuple(np.nonzero), np.nonzero, np.array([[0.0, 1.0], [2.0, 0.0]])),
+        sample(ops.DiscreteTuple(np.nonzero), np.nonzero, np.zeros((0, 2))),
+    ],
 }
 
 CORE: dict[str, list[Sample]] = {

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..autograd import Tensor, TensorTuple
 from . import arithmetic as ar
-from . import dtypes, elementwise, indexing, matmul, power, reduction, selection, shape, softmax, tuples
+from . import discrete, dtypes, elementwise, indexing, matmul, power, reduction, selection, shape, softmax, tuples
 from .base import operator, reflected
 
 OPERATORS: dict[str, Any] = {
@@ -34,23 +34,23 @@ OPERATORS: dict[str, Any] = {
     "__neg__": ar.negate,
     "__pos__": ar.positive,
     "__abs__": elementwise.absolute,
-    "__invert__": selection.invert,
-    "__and__": operator(selection.bitwise_and),
-    "__rand__": reflected(selection.bitwise_and),
-    "__or__": operator(selection.bitwise_or),
-    "__ror__": reflected(selection.bitwise_or),
-    "__xor__": operator(selection.bitwise_xor),
-    "__rxor__": reflected(selection.bitwise_xor),
-    "__lshift__": operator(selection.left_shift),
-    "__rlshift__": reflected(selection.left_shift),
-    "__rshift__": operator(selection.right_shift),
-    "__rrshift__": reflected(selection.right_shift),
-    "__lt__": operator(selection.less),
-    "__le__": operator(selection.less_equal),
-    "__gt__": operator(selection.greater),
-    "__ge__": operator(selection.greater_equal),
-    "__eq__": operator(selection.equal),
-    "__ne__": operator(selection.not_equal),
+    "__invert__": discrete.invert,
+    "__and__": operator(discrete.bitwise_and),
+    "__rand__": reflected(discrete.bitwise_and),
+    "__or__": operator(discrete.bitwise_or),
+    "__ror__": reflected(discrete.bitwise_or),
+    "__xor__": operator(discrete.bitwise_xor),
+    "__rxor__": reflected(discrete.bitwise_xor),
+    "__lshift__": operator(discrete.left_shift),
+    "__rlshift__": reflected(discrete.left_shift),
+    "__rshift__": operator(discrete.right_shift),
+    "__rrshift__": reflected(discrete.right_shift),
+    "__lt__": operator(discrete.less),
+    "__le__": operator(discrete.less_equal),
+    "__gt__": operator(discrete.greater),
+    "__ge__": operator(discrete.greater_equal),
+    "__eq__": operator(discrete.equal),
+    "__ne__": operator(discrete.not_equal),
     "__getitem__": indexing.getitem,
     "__iter__": indexing.iterate,
 }

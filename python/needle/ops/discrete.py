@@ -1,0 +1,166 @@
+"""What has no derivative: comparisons, operations on bits, positions, predicates. Its results are constants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import watching
+from ..autograd import Op, Tensor, TensorOp, TensorTupleOp, as_value, constant, explain, watched_call
+from ..backend import as_array
+from .base import NUMBERS, aligned, broadcast_hint, operands
+
+_SYMBOLS = {
+    np.equal: "==",
+    np.not_equal: "!=",
+    np.less: "<",
+    np.less_equal: "<=",
+    np.greater: ">",
+    np.greater_equal: ">=",
+    np.bitwise_and: "&",
+    np.bitwise_or: "|",
+    np.bitwise_xor: "^",
+    np.invert: "~",
+    np.left_shift: "<<",
+    np.right_shift: ">>",
+}
+
+
+class _Constant(Op):
+    """A function of arrays, with what it takes besides them, whose results nobody differentiates."""
+
+    __slots__ = ("function", "more", "options")
+    saves, discrete = (), True
+
+    def __init__(self, function: Callable[..., Any], *more: Any, **options: Any):
+        self.function = function
+        self.more = more
+        self.options = options
+
+    def __call__(self, *inputs: Any) -> Any:
+        values = tuple([as_value(a, self) for a in inputs])
+        try:
+            arrays = tuple([a._array for a in values])
+        except AttributeError:
+            return super().__call__(*values)
+        if watching.active and watching.here():
+            return watched_call(self, values)
+        try:
+            out = as_array(self.compute(*arrays))
+        except (ValueError, TypeError, OverflowError) as error:
+            explain(error, self, arrays)
+        return constant(out, self.makes)
+
+    def compute(self, *arrays: Any) -> Any:
+        return self.function(*arrays, *self.more, **self.options)
+
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        return None
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        return self(*aligned(values, depths)) if isinstance(self.function, np.ufunc) else NotImplemented
+
+    def hint(self, *arrays: Any) -> str:
+        return broadcast_hint(*arrays) if isinstance(self.function, np.ufunc) else ""
+
+    def __repr__(self) -> str:
+        return self.function.__name__
+
+
+class Discrete(_Constant, TensorOp):
+    """One with a single result."""
+
+    __slots__ = ()
+
+    @property
+    def notation(self) -> str:
+        symbol = _SYMBOLS.get(self.function)  # type: ignore[call-overload]
+        if symbol is None:
+            return ""
+        if self.function is np.invert:
+            return f"{symbol}{{0}}"
+        return f"{{0}} {symbol} {self.more[0] if self.more else '{1}'}"
+
+
+class DiscreteTuple(_Constant, TensorTupleOp):
+    """One with several results."""
+
+    __slots__ = ()
+
+
+def discrete(function: Callable[..., Any], *inputs: Any, **options: Any) -> Tensor:
+    """What the function makes of the inputs' arrays, as a constant."""
+    return Discrete(function, **options)(*inputs)
+
+
+def discrete_tuple(function: Callable[..., Any], *inputs: Any, **options: Any) -> tuple[Tensor, ...]:
+    """The several results that the function makes of the inputs' arrays, as constants."""
+    return tuple(DiscreteTuple(function, **options)(*inputs))
+
+
+def _compared(ufunc: np.ufunc, a: Any, b: Any) -> Tensor:
+    if type(b) in NUMBERS and type(a) not in NUMBERS:
+        return Discrete(ufunc, b)(a)
+    return Discrete(ufunc)(*operands(a, b))
+
+
+def equal(a: Any, b: Any) -> Tensor:
+    """a == b, element by element."""
+    return _compared(np.equal, a, b)
+
+
+def not_equal(a: Any, b: Any) -> Tensor:
+    """a != b, element by element."""
+    return _compared(np.not_equal, a, b)
+
+
+def less(a: Any, b: Any) -> Tensor:
+    """a < b, element by element."""
+    return _compared(np.less, a, b)
+
+
+def less_equal(a: Any, b: Any) -> Tensor:
+    """a <= b, element by element."""
+    return _compared(np.less_equal, a, b)
+
+
+def greater(a: Any, b: Any) -> Tensor:
+    """a > b, element by element."""
+    return _compared(np.greater, a, b)
+
+
+def greater_equal(a: Any, b: Any) -> Tensor:
+    """a >= b, element by element."""
+    return _compared(np.greater_equal, a, b)
+
+
+def bitwise_and(a: Any, b: Any) -> Tensor:
+    """a & b, for booleans and integers."""
+    return _compared(np.bitwise_and, a, b)
+
+
+def bitwise_or(a: Any, b: Any) -> Tensor:
+    """a | b, for booleans and integers."""
+    return _compared(np.bitwise_or, a, b)
+
+
+def bitwise_xor(a: Any, b: Any) -> Tensor:
+    """a ^ b, for booleans and integers."""
+    return _compared(np.bitwise_xor, a, b)
+
+
+def left_shift(a: Any, b: Any) -> Tensor:
+    """a << b, for integers."""
+    return _compared(np.left_shift, a, b)
+
+
+def right_shift(a: Any, b: Any) -> Tensor:
+    """a >> b, for integers."""
+    return _compared(np.right_shift, a, b)
+
+
+def invert(a: Any) -> Tensor:
+    """~a, for booleans and integers."""
+    return discrete(np.invert, a)
