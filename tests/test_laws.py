@@ -208,7 +208,7 @@ def test_inputs_are_not_written_to(op, sample):
 def test_what_is_discrete_is_a_constant(op, sample):
     node = sample.function(*tensors_of(sample))
     assert node.is_leaf()
-    assert not node.requires_grad
+    assert node.needs == autograd.CONSTANT
 
 
 # --------------------------------------------------------------------------------------------------------- gradient
