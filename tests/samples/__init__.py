@@ -1,8 +1,9 @@
 """One table of samples an op: what the laws in test_laws.py are tried on. One family of ops is one file."""
 
+from .arranging import ARRANGING
 from .core import CORE
 from .kit import NAN, Sample
 
-SAMPLES: dict[str, list[Sample]] = {**CORE}
+SAMPLES: dict[str, list[Sample]] = {**ARRANGING, **CORE}
 
 __all__ = ["NAN", "SAMPLES", "Sample"]

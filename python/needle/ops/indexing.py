@@ -78,7 +78,7 @@ class AddAt(Linear):
     """Zeros of a shape, to which each input is added at its own index: the adjoint of reading at these indices."""
 
     notation = "zeros({shape}) + {inputs} at {indices}"
-    saves = ()
+    saves, moves = (), True
     __slots__ = ("dtype", "indices", "shape")
 
     def __init__(self, shape: tuple[int, ...], dtype: Any, indices: list[Any]):

@@ -44,6 +44,37 @@ def transpose(a: Any, axes: tuple[int, int] | None = None) -> Tensor:
     return Transpose(None if axes is None else (axes[0], axes[1]))(a)
 
 
+class Permute(Linear):
+    """All axes in another order."""
+
+    notation = "permute_dims({0}, {axes})"
+    saves, view, moves = (), True, True
+    __slots__ = ("axes",)
+
+    def __init__(self, axes: tuple[int, ...]):
+        self.axes = axes
+
+    def compute(self, a: Any) -> Any:
+        return a.transpose(self.axes)
+
+    def hint(self, *arrays: Any) -> str:
+        return f"axes must name each of the {arrays[0].ndim} axes once, got {self.axes}"
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        back = [0] * len(self.axes)
+        for i, axis in enumerate(self.axes):
+            back[axis] = i
+        return Permute(tuple(back))(out_grad)
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        return Permute((0, *(axis + 1 if axis >= 0 else axis for axis in self.axes)))(values[0])
+
+
+def permute_dims(a: Any, axes: tuple[int, ...]) -> Tensor:
+    """a with its axes in this order: axis i of the result is axis axes[i] of a."""
+    return Permute(axes)(a)
+
+
 class Reshape(Linear):
     notation = "reshape({0}, {shape})"
     saves, view, moves = (), True, True

@@ -1,0 +1,91 @@
+"""Several tensors one after the other along an axis: an existing one, or a new one."""
+
+from __future__ import annotations
+
+from itertools import accumulate, pairwise
+from typing import Any
+
+import numpy as np
+
+from ..autograd import Tensor, Value, wanted
+from .base import Linear, normalize_axes
+
+
+class Concatenate(Linear):
+    notation = "concatenate({inputs}, axis={axis})"
+    saves, moves = (), True
+    __slots__ = ("axis",)
+
+    def __init__(self, axis: int = 0):
+        self.axis = axis
+
+    def compute(self, *arrays: Any) -> Any:
+        return np.concatenate(arrays, self.axis)
+
+    def hint(self, *arrays: Any) -> str:
+        shapes = ", ".join(str(a.shape) for a in arrays)
+        return f"the shapes must be equal but for axis {self.axis}, which all must have, got {shapes}"
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        parts = zip(node.inputs, self._parts(node), strict=True)
+        return tuple([out_grad[part] if wanted(a) else None for a, part in parts])
+
+    def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
+        parts = zip(node.inputs, self._parts(node), strict=True)
+        return tuple([out_grad[part] if a in asked else None for a, part in parts])
+
+    def _parts(self, node: Any) -> list[Any]:
+        """The index of each input in the output."""
+        axis = self.axis % node.ndim
+        ends = accumulate([a.shape[axis] for a in node.inputs], initial=0)
+        return [(*(slice(None),) * axis, slice(start, stop)) for start, stop in pairwise(ends)]
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        return Concatenate(self.axis + (self.axis >= 0))(*_all_batched(values, depths))
+
+
+def concatenate(tensors: Any, axis: int = 0) -> Tensor:
+    """The tensors one after the other along an axis; in all other axes they have one length."""
+    return Concatenate(axis)(*tensors)
+
+
+class Stack(Linear):
+    notation = "stack({inputs}, axis={axis})"
+    saves, moves = (), True
+    __slots__ = ("axis",)
+
+    def __init__(self, axis: int = 0):
+        self.axis = axis
+
+    def compute(self, *arrays: Any) -> Any:
+        return np.stack(arrays, self.axis)
+
+    def hint(self, *arrays: Any) -> str:
+        shapes = sorted({a.shape for a in arrays})
+        return "" if len(shapes) == 1 else f"all must have one shape, got {', '.join(map(str, shapes))}"
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        before = (slice(None),) * (self.axis % node.ndim)
+        return tuple([out_grad[(*before, i)] if wanted(a) else None for i, a in enumerate(node.inputs)])
+
+    def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
+        before = (slice(None),) * (self.axis % node.ndim)
+        return tuple([out_grad[(*before, i, ...)] if a in asked else None for i, a in enumerate(node.inputs)])
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        return Stack(self.axis + (self.axis >= 0))(*_all_batched(values, depths))
+
+
+def stack(tensors: Any, axis: int = 0) -> Tensor:
+    """Tensors of one shape along a new axis."""
+    members = list(tensors)
+    ndim = members[0].ndim + 1 if members else 1
+    (axis,) = normalize_axes("stack", axis, ndim)
+    return Stack(axis)(*members)
+
+
+def _all_batched(values: tuple[Any, ...], depths: tuple[int | None, ...]) -> list[Any]:
+    """The inputs of a batched op, each with the batch's axis."""
+    pairs = list(zip(values, depths, strict=True))
+    size = next(a.shape[0] for a, depth in pairs if depth is not None)
+    return [a.broadcast_to((size, *a.shape)) if depth is None else a for a, depth in pairs]
