@@ -3,7 +3,8 @@
 from .arranging import ARRANGING
 from .core import CORE
 from .kit import NAN, Sample
+from .statistics import STATISTICS
 
-SAMPLES: dict[str, list[Sample]] = {**ARRANGING, **CORE}
+SAMPLES: dict[str, list[Sample]] = {**ARRANGING, **CORE, **STATISTICS}
 
 __all__ = ["NAN", "SAMPLES", "Sample"]

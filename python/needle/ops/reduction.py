@@ -1,14 +1,16 @@
-"""Sums and maxima over axes."""
+"""Sums, products and extrema over axes."""
 
 from __future__ import annotations
 
-from math import prod
+from math import prod as product
 from typing import Any
 
 import numpy as np
 
-from ..autograd import Axes, Tensor, TensorOp, Value, as_value
+from ..autograd import Axes, Tensor, TensorOp, Value, as_value, gradient_dtype
 from .base import Linear, batch_axes, given_axes, kept_shape, normalize_axes
+from .cumulative import can_divide_by_factors, product_before
+from .selection import branch, masked
 from .shape import BroadcastTo, Reshape
 
 
@@ -21,13 +23,22 @@ def expand(reduced: Tensor, shape: tuple[int, ...], axes: Axes) -> Tensor:
     return reduced if reduced.shape == shape else BroadcastTo(shape)(reduced)
 
 
-class Summation(Linear):
-    saves, moves = (), True
+class Reduction(TensorOp):
+    """Makes one element of all that lie along some axes; None for all axes."""
+
     __slots__ = ("axes", "keepdims")
 
     def __init__(self, axes: Axes = None, keepdims: bool = False):
         self.axes = axes
         self.keepdims = keepdims
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        return type(self)(batch_axes(self, self.axes, depths[0]), self.keepdims)(values[0])
+
+
+class Summation(Reduction, Linear):
+    saves, moves = (), True
+    __slots__ = ()
 
     def compute(self, a: Any) -> Any:
         axes = None if self.axes is None else normalize_axes(self, self.axes, a.ndim)
@@ -44,9 +55,6 @@ class Summation(Linear):
             out_grad = out_grad.reshape(kept_shape(shape, normalize_axes(self, self.axes, len(shape))))
         return (BroadcastTo(shape).compute(out_grad),)
 
-    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
-        return type(self)(batch_axes(self, self.axes, depths[0]), self.keepdims)(values[0])
-
 
 def summation(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:
     """The sum over axes: None for all, an int, or a tuple."""
@@ -56,40 +64,95 @@ def summation(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:
 def mean(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:
     """The arithmetic mean over axes; integers give float64. Over no elements it is NaN, as in NumPy."""
     a = as_value(a)
-    count = prod(a.shape[i] for i in normalize_axes("mean", axes, a.ndim))
+    count = count_along(a.shape, normalize_axes("mean", axes, a.ndim))
     if a.dtype == np.float16:
         return (summation(a.astype(np.float32), axes, keepdims) / count).astype(np.float16)
     return summation(a, axes, keepdims) / count
 
 
-class Max(TensorOp):
-    saves = ("inputs", "output")
-    __slots__ = ("axes", "keepdims")
+def count_along(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
+    """The number of elements that a reduction over these (normal) axes makes one of."""
+    return product(shape[i] for i in axes)
 
-    def __init__(self, axes: Axes = None, keepdims: bool = False):
-        self.axes = axes
-        self.keepdims = keepdims
+
+class Prod(Reduction):
+    saves = ("inputs", "output")
+    __slots__ = ()
 
     def compute(self, a: Any) -> Any:
-        return a.max(normalize_axes(self, self.axes, a.ndim), keepdims=self.keepdims)
-
-    def hint(self, *arrays: Any) -> str:
-        return "no elements have no maximum; check the shape" if arrays[0].size == 0 else ""
+        axes = normalize_axes(self, self.axes, a.ndim)
+        if a.dtype == np.float16:
+            return a.prod(axes, dtype=np.float32, keepdims=self.keepdims).astype(np.float16)
+        return a.prod(axes, keepdims=self.keepdims)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        a = node.inputs[0]
-        largest = (a == expand(node, a.shape, self.axes)) | (a != a)  # noqa: PLR0124 - a NaN is its own maximum
-        ties = summation(largest.astype(np.float32 if a.dtype == np.float16 else a.dtype), self.axes, self.keepdims)
-        share = largest.astype(ties.dtype) / expand(ties, a.shape, self.axes)  # ties share evenly
-        return expand(out_grad, a.shape, self.axes) * share
+        return expand(out_grad, node.inputs[0].shape, self.axes) * self._others(node)
 
-    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
-        return type(self)(batch_axes(self, self.axes, depths[0]), self.keepdims)(values[0])
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        return summation(tangents[0] * self._others(node), self.axes, self.keepdims)
+
+    def _others(self, node: Any) -> Any:
+        """For each element the product of the others, along one axis after the other."""
+        a = node.inputs[0]
+        if can_divide_by_factors(node):
+            return expand(node, a.shape, self.axes) / a
+        others: Any = 1
+        for axis in normalize_axes(self, self.axes, a.ndim):
+            others = product_before(a, axis - a.ndim) * product_before(a, axis - a.ndim, reverse=True) * others
+            a = Prod(axis, keepdims=True)(a)
+        return others
+
+
+def prod(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:
+    """The product over axes; its gradient is right where elements are 0, too."""
+    return Prod(axes, keepdims)(a)
+
+
+class _Extremum(Reduction):
+    saves = ("inputs", "output")
+    __slots__ = ()
+    of: np.ufunc
+
+    def compute(self, a: Any) -> Any:
+        return self.of.reduce(a, axis=normalize_axes(self, self.axes, a.ndim), keepdims=self.keepdims)
+
+    def hint(self, *arrays: Any) -> str:
+        return f"no elements have no {self.of.__name__}; check the shape" if arrays[0].size == 0 else ""
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        chosen, ties = self._chosen(node)
+        return branch(expand(out_grad / ties, node.inputs[0].shape, self.axes), chosen)
+
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        chosen, ties = self._chosen(node)
+        return summation(masked(tangents[0], chosen), self.axes, self.keepdims) / ties
+
+    def _chosen(self, node: Any) -> tuple[Tensor, Tensor]:
+        """Which elements are the extremum, and how many they are in each place of the output: they share evenly."""
+        a = node.inputs[0]
+        chosen = (a == expand(node, a.shape, self.axes)) | (a != a)  # noqa: PLR0124 - a NaN is its own extremum
+        dtype = np.float32 if a.dtype == np.float16 else gradient_dtype(a.dtype)
+        return chosen, summation(chosen.astype(dtype), self.axes, self.keepdims)
+
+
+class Max(_Extremum):
+    __slots__ = ()
+    of = np.maximum
 
 
 def max(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:
     """The largest element over axes; equal ones share its gradient evenly."""
     return Max(axes, keepdims)(a)
+
+
+class Min(_Extremum):
+    __slots__ = ()
+    of = np.minimum
+
+
+def min(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:
+    """The smallest element over axes; equal ones share its gradient evenly."""
+    return Min(axes, keepdims)(a)
 
 
 def sum_method(a: Tensor, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None) -> Tensor:

@@ -1,0 +1,165 @@
+"""Sums and products of the elements up to each one.
+
+The `axis` of an op here counts from the end, so that a batch's axis in front changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..autograd import Tensor, TensorOp, as_value, constant, wanted
+from .base import Linear, normalize_axes
+from .discrete import discrete
+from .joining import Concatenate
+
+
+def along(axis: int, part: Any) -> tuple[Any, ...]:
+    """The index that takes this part of an axis, which is counted from the end."""
+    return (..., part, *(slice(None),) * (-1 - axis))
+
+
+BUT_FIRST, BUT_LAST = slice(1, None), slice(None, -1)
+
+
+class _Cumulative(TensorOp):
+    """Goes along an axis, backward with `reverse`."""
+
+    __slots__ = ("axis", "reverse")
+
+    def __init__(self, axis: int = -1, reverse: bool = False):
+        self.axis = axis
+        self.reverse = reverse
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        return type(self)(self.axis, self.reverse)(*values)
+
+    def _accumulated(self, function: Any, a: Any) -> Any:
+        """By NumPy's function; float16 in float32."""
+        way = along(self.axis, slice(None, None, -1 if self.reverse else 1))
+        if a.dtype == np.float16:
+            return function(a[way], self.axis, np.float32)[way].astype(np.float16)
+        return function(a[way], self.axis)[way]
+
+
+class CumSum(_Cumulative, Linear):
+    saves = ()
+    __slots__ = ()
+
+    def compute(self, a: Any) -> Any:
+        return self._accumulated(np.cumsum, a)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return CumSum(self.axis, not self.reverse)(out_grad)
+
+
+def cumsum(a: Any, axis: int | None = None) -> Tensor:
+    """The sums of the elements up to each one along an axis; None for all elements in row-major order."""
+    a, axis = _flat_or_along("cumsum", a, axis)
+    return CumSum(axis)(a)
+
+
+class CumProd(_Cumulative):
+    """y[k] = x[0] * ... * x[k]. Where no y is 0, the adjoint of x[i] is the sum of g[k] * y[k] for k >= i, over x[i].
+
+    In general it is the product before i, times r[i] = g[i] + x[i+1] * r[i+1], which never divides.
+    """
+
+    saves = ("inputs", "output")
+    __slots__ = ()
+
+    def compute(self, a: Any) -> Any:
+        return self._accumulated(np.cumprod, a)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        a = node.inputs[0]
+        if can_divide_by_factors(node):
+            return CumSum(self.axis, not self.reverse)(out_grad * node) / a
+        after = Recurrence(self.axis, not self.reverse)(self._links(a), out_grad)
+        return product_before(a, self.axis, self.reverse) * after
+
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        a = node.inputs[0]
+        if can_divide_by_factors(node):
+            return node * CumSum(self.axis, self.reverse)(tangents[0] / a)
+        moved = tangents[0] * product_before(a, self.axis, self.reverse)
+        return Recurrence(self.axis, self.reverse)(self._links(a), moved)
+
+    def _links(self, a: Tensor) -> Tensor:
+        """The factors by which an element of y is another than its neighbour."""
+        return a[along(self.axis, BUT_LAST if self.reverse else BUT_FIRST)]
+
+
+def cumprod(a: Any, axis: int | None = None) -> Tensor:
+    """The products of the elements up to each one along an axis; None for all elements in row-major order.
+
+    The gradient is right where elements are 0, too.
+    """
+    a, axis = _flat_or_along("cumprod", a, axis)
+    return CumProd(axis)(a)
+
+
+def _flat_or_along(name: str, a: Any, axis: int | None) -> tuple[Tensor, int]:
+    a = as_value(a, name)
+    if axis is None or a.ndim == 0:
+        a = a.reshape(-1)
+    (normal,) = normalize_axes(name, -1 if axis is None else axis, a.ndim)
+    return a, normal - a.ndim
+
+
+def product_before(a: Tensor, axis: int, reverse: bool = False) -> Tensor:
+    """For each element the product of those before it, 1 for the first; with `reverse`, of those behind it."""
+    products = CumProd(axis, reverse)(a[along(axis, BUT_FIRST if reverse else BUT_LAST)])
+    one = constant(np.ones(a[along(axis, slice(1))].shape, products.dtype))
+    return Concatenate(axis)(products, one) if reverse else Concatenate(axis)(one, products)
+
+
+def can_divide_by_factors(products: Tensor) -> bool:
+    """Whether a product divided by a factor is the product of the others: no product is 0, infinite or has lost digits
+    to underflow."""
+    return bool(discrete(_all_normal, products))
+
+
+def _all_normal(a: Any) -> Any:
+    if a.dtype.kind not in "fc":
+        return a.all()
+    size, limits = np.abs(a), np.finfo(a.dtype)
+    return np.min(size, initial=1) >= limits.tiny and np.max(size, initial=1) <= limits.max
+
+
+class Recurrence(_Cumulative):
+    """h[0] = b[0], h[t+1] = a[t] * h[t] + b[t+1] along an axis, which is one shorter in a than in b; with `reverse`,
+    h[-1] = b[-1] and h[t] = a[t] * h[t+1] + b[t]."""
+
+    saves, batches = ("inputs", "output"), True
+    __slots__ = ()
+
+    def compute(self, a: Any, b: Any) -> Any:
+        way = slice(None, None, -1 if self.reverse else 1)
+        a, b = np.moveaxis(a, self.axis, -1)[..., way], np.moveaxis(b, self.axis, -1)[..., way]
+        b = np.broadcast_to(b, (*np.broadcast_shapes(a.shape[:-1], b.shape[:-1]), b.shape[-1]))
+        return np.moveaxis(_by_pairs(a, b)[..., way], -1, self.axis)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        a = node.inputs[0]
+        by_b = Recurrence(self.axis, not self.reverse)(a, out_grad)
+        if not wanted(a):
+            return None, by_b
+        ends, starts = (BUT_LAST, BUT_FIRST) if self.reverse else (BUT_FIRST, BUT_LAST)
+        return by_b[along(self.axis, ends)] * node[along(self.axis, starts)], by_b
+
+
+def _by_pairs(a: Any, b: Any) -> Any:
+    """The recurrence along the last axis: two steps are one of the same kind, so half as many give every second h."""
+    n = b.shape[-1]
+    if n < 2:
+        return b
+    first, second = a[..., ::2], a[..., 1::2]
+    pairs = n // 2
+    odd = _by_pairs(first[..., 1:] * second[..., : pairs - 1], first * b[..., : 2 * pairs : 2] + b[..., 1::2])
+    h = np.empty((*odd.shape[:-1], n), odd.dtype)
+    h[..., 1::2] = odd
+    h[..., :1] = b[..., :1]
+    h[..., 2::2] = second * odd[..., : second.shape[-1]] + b[..., 2::2]
+    return h

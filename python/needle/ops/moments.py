@@ -1,0 +1,86 @@
+"""How far elements lie from their mean: variance and standard deviation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..autograd import Axes, Tensor
+from .base import batch_axes, normalize_axes
+from .reduction import Reduction, count_along, expand, mean, summation
+from .selection import masked, where
+
+
+class _Moment(Reduction):
+    """The divisor is the number of elements less `correction`, at least 0."""
+
+    __slots__ = ("correction",)
+
+    def __init__(self, axes: Axes = None, correction: float = 0, keepdims: bool = False):
+        super().__init__(axes, keepdims)
+        self.correction = correction
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        return type(self)(batch_axes(self, self.axes, depths[0]), self.correction, self.keepdims)(values[0])
+
+    def _slope(self, a: Tensor) -> Tensor:
+        """Half of the variance's gradient: a minus its mean, over the divisor. The mean moves with a, too, but what
+        that adds is the sum of the deviations from it, 0."""
+        if a.dtype == np.float16:  # which cannot count beyond 65,504
+            a = a.astype(np.float32)
+        axes = normalize_axes(self, self.axes, a.ndim)
+        divisor = float(count_along(a.shape, axes) - self.correction)
+        slope = (a - mean(a, axes, keepdims=True)) / (divisor if divisor > 0 else 0.0)
+        return slope.conj() if a.dtype.kind == "c" else slope
+
+    def _along(self, slope: Tensor, tangent: Tensor) -> Tensor:
+        """The sum of the products, of which a real number's derivative is the real part."""
+        moved = summation(slope * tangent, self.axes, self.keepdims)
+        return moved.real if moved.dtype.kind == "c" else moved
+
+
+class Var(_Moment):
+    saves = ("inputs",)
+    __slots__ = ()
+
+    def compute(self, a: Any) -> Any:
+        return a.var(normalize_axes(self, self.axes, a.ndim), ddof=self.correction, keepdims=self.keepdims)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        a = node.inputs[0]
+        return expand(out_grad * 2, a.shape, self.axes) * self._slope(a)
+
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        return 2 * self._along(self._slope(node.inputs[0]), tangents[0])
+
+
+def var(a: Any, axes: Axes = None, keepdims: bool = False, correction: float = 0) -> Tensor:
+    """The mean of |a - mean(a)|**2 over axes; with `correction`, divided by so many fewer than there are elements."""
+    return Var(axes, correction, keepdims)(a)
+
+
+class Std(_Moment):
+    saves = ("inputs", "output")
+    __slots__ = ()
+
+    def compute(self, a: Any) -> Any:
+        return a.std(normalize_axes(self, self.axes, a.ndim), ddof=self.correction, keepdims=self.keepdims)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        a = node.inputs[0]
+        return expand(_zero_safe_divide(out_grad, node), a.shape, self.axes) * self._slope(a)
+
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        return _zero_safe_divide(self._along(self._slope(node.inputs[0]), tangents[0]), node)
+
+
+def std(a: Any, axes: Axes = None, keepdims: bool = False, correction: float = 0) -> Tensor:
+    """The square root of the variance, see `var`; its gradient is 0 where all elements are equal."""
+    return Std(axes, correction, keepdims)(a)
+
+
+def _zero_safe_divide(a: Tensor, b: Tensor) -> Tensor:
+    """a / b, and a structural 0 where b is 0."""
+    zero = b == 0
+    return masked(a, ~zero) / where(zero, 1, b)
