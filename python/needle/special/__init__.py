@@ -1,0 +1,18 @@
+"""SciPy's special functions on Tensors: `scipy.special.gammaln(t)`. SciPy is not imported here, only recognised."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+def find(ufunc: Any) -> Callable[..., Any] | None:
+    """The function on Tensors, arrays and numbers that a ufunc of scipy.special stands for; None for other ufuncs."""
+    scipy_special = sys.modules.get("scipy.special")
+    name = getattr(ufunc, "__name__", "")
+    if scipy_special is None or getattr(scipy_special, name, None) is not ufunc:
+        return None
+    from .rules import function  # noqa: PLC0415 - it imports SciPy, which is there by now
+
+    return function(name)

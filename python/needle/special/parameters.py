@@ -1,0 +1,51 @@
+"""Derivatives of distribution functions by their shape parameters, for which there is no closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+_WEIGHTS = (4 / 5, -1 / 5, 4 / 105, -1 / 280)
+"""Of the central difference of eighth order, for the distances of 1 to 4 steps."""
+
+
+def slope_by(i: int, lower: Callable[..., Any], upper: Callable[..., Any] | None = None) -> Callable[..., Any]:
+    """The derivative by positive parameter i of `lower`, which has one sign everywhere, and whose complement to 1 is
+    `upper`, on arrays.
+
+    The smaller of the two has the digits, and its logarithm is nearly linear in the parameter even far out in a tail.
+    So that is what the difference is taken of. The step is where the error of the eighth order meets that of rounding,
+    on the parameter's own scale: p itself near 0, and sqrt(p), the width of a distribution, far from it. Against exact
+    values, 11 or 12 digits are right.
+    """
+
+    def slope(*arguments: Any) -> Any:
+        arrays = [np.asarray(a, np.float64) for a in arguments]
+        p = arrays[i]
+        with np.errstate(all="ignore"):
+            h = np.minimum(p / 40, np.sqrt(p) / 20)
+            there = lower(*arrays)
+            sign, scale = np.sign(there), np.abs(there)
+            other = np.inf if upper is None else upper(*arrays)
+            flipped = other < scale
+
+            def logarithm(steps: int) -> Any:
+                moved = [*arrays[:i], p + steps * h, *arrays[i + 1 :]]
+                value = np.abs(lower(*moved))
+                return np.log(value if upper is None else np.where(flipped, upper(*moved), value))
+
+            total = sum(w * (logarithm(k) - logarithm(-k)) for k, w in enumerate(_WEIGHTS, 1)) / h
+            out = np.where(flipped, -other, sign * scale) * total
+        size = np.where(flipped, other, scale)
+        return np.where(size == 0, 0, out).astype(
+            np.result_type(np.float32, *[_kind(a) for a in arguments]), copy=False
+        )
+
+    slope.__name__ = f"slope of {lower.__name__} by argument {i}"
+    return slope
+
+
+def _kind(a: Any) -> Any:
+    return a if isinstance(a, (int, float)) else a.dtype

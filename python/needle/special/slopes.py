@@ -1,0 +1,252 @@
+"""What the slopes of special functions are made of, where that takes more than a line."""
+
+from __future__ import annotations
+
+from math import pi, sqrt
+from typing import Any
+
+import numpy as np
+import scipy.special
+
+from ..ops import absolute, cos, exp, log, sign, sin, where
+from ..ops import sqrt as root
+from ..ops.discrete import discrete
+from . import functions as sp
+from .op import Special, on_tensors
+from .parameters import slope_by
+
+TWO_BY_ROOT_PI = 2 / sqrt(pi)
+ROOT_2PI = sqrt(2 * pi)
+DEGREE = pi / 180
+
+
+def rgamma_slope(x: Any) -> Any:
+    """Of 1 / gamma, also at its zeros: left of 1/2 by the reflection 1 / gamma(x) = gamma(1 - x) sin(pi x) / pi."""
+    left = x.real < 0.5
+    z = where(left, 1 - x, 1.0)
+    reflected = sp.gamma(z) * (cos(pi * x) - sp.digamma(z) * sin(pi * x) / pi)
+    z = where(left, 1.0, x)
+    return where(left, reflected, -sp.rgamma(z) * sp.digamma(z))
+
+
+def gamma_density(a: Any, x: Any) -> Any:
+    return exp(sp.xlogy(a - 1, x) - x - sp.gammaln(a))
+
+
+def beta_density(a: Any, b: Any, x: Any) -> Any:
+    return exp(sp.xlogy(a - 1, x) + sp.xlog1py(b - 1, -x) - sp.betaln(a, b))
+
+
+def t_density(df: Any, t: Any) -> Any:
+    return exp(-(df + 1) / 2 * sp.log1p(t * t / df) - sp.betaln(df / 2, 0.5)) / root(df)
+
+
+def gamma_score(a: Any, x: Any) -> Any:
+    """The derivative of log(gamma_density) by a."""
+    return log(x) - sp.digamma(a)
+
+
+def trigamma(x: Any) -> Any:
+    return sp.polygamma(1, x)
+
+
+_by_shape = slope_by(0, scipy.special.gammainc, scipy.special.gammaincc)
+_gammainc_aa = on_tensors(
+    Special,
+    slope_by(0, _by_shape),
+    (None, lambda a, x, y: gamma_density(a, x) * (gamma_score(a, x) ** 2 - trigamma(a))),
+)
+gammainc_a = on_tensors(
+    Special,
+    _by_shape,
+    (lambda a, x, y: _gammainc_aa(a, x), lambda a, x, y: gamma_density(a, x) * gamma_score(a, x)),
+)
+
+
+def beta_score(a: Any, b: Any, x: Any) -> Any:
+    """The derivative of log(beta_density) by a."""
+    return log(x) - sp.digamma(a) + sp.digamma(a + b)
+
+
+def beta_score_b(a: Any, b: Any, x: Any) -> Any:
+    return sp.log1p(-x) - sp.digamma(b) + sp.digamma(a + b)
+
+
+def _second(i: int, first: Any, score: Any) -> Any:
+    """The derivative of betainc by two parameters; third ones are known by x only."""
+    by_x = lambda a, b, x, y: beta_density(a, b, x) * score(a, b, x)  # noqa: E731
+    return on_tensors(Special, slope_by(i, first), (None, None, by_x))
+
+
+_by_a, _by_b = [slope_by(i, scipy.special.betainc, scipy.special.betaincc) for i in (0, 1)]
+_betainc_aa = _second(0, _by_a, lambda a, b, x: beta_score(a, b, x) ** 2 - trigamma(a) + trigamma(a + b))
+_betainc_ab = _second(1, _by_a, lambda a, b, x: beta_score(a, b, x) * beta_score_b(a, b, x) + trigamma(a + b))
+_betainc_bb = _second(1, _by_b, lambda a, b, x: beta_score_b(a, b, x) ** 2 - trigamma(b) + trigamma(a + b))
+betainc_a = on_tensors(
+    Special,
+    _by_a,
+    (
+        lambda a, b, x, y: _betainc_aa(a, b, x),
+        lambda a, b, x, y: _betainc_ab(a, b, x),
+        lambda a, b, x, y: beta_density(a, b, x) * beta_score(a, b, x),
+    ),
+)
+betainc_b = on_tensors(
+    Special,
+    _by_b,
+    (
+        lambda a, b, x, y: _betainc_ab(a, b, x),
+        lambda a, b, x, y: _betainc_bb(a, b, x),
+        lambda a, b, x, y: beta_density(a, b, x) * beta_score_b(a, b, x),
+    ),
+)
+
+
+def stdtr_df(df: Any, t: Any) -> Any:
+    """By the regularized incomplete beta function at df / (df + t*t), which is twice the tail beyond |t|."""
+    s = df + t * t
+    by_shape = sign(t) * betainc_a(df / 2, 0.5, df / s) / 4
+    return -by_shape - t * exp(sp.xlogy(df / 2 - 1, df / s) - sp.betaln(df / 2, 0.5)) / (2 * s * root(s))
+
+
+def f_ratio(a: Any, b: Any, x: Any) -> Any:
+    return a * x / (a * x + b)
+
+
+def f_density(a: Any, b: Any, x: Any) -> Any:
+    """At f_ratio, by what makes that up, over (a x + b)**2."""
+    return beta_density(a / 2, b / 2, f_ratio(a, b, x)) / (a * x + b) ** 2
+
+
+def fdtr_a(a: Any, b: Any, x: Any) -> Any:
+    return betainc_a(a / 2, b / 2, f_ratio(a, b, x)) / 2 + f_density(a, b, x) * b * x
+
+
+def fdtr_b(a: Any, b: Any, x: Any) -> Any:
+    return betainc_b(a / 2, b / 2, f_ratio(a, b, x)) / 2 - f_density(a, b, x) * a * x
+
+
+def fdtr_x(a: Any, b: Any, x: Any) -> Any:
+    return f_density(a, b, x) * a * b
+
+
+def ellipk_slope(m: Any) -> Any:
+    return pi / 8 * sp.hyp2f1(0.5, 0.5, 2.0, m) / (1 - m)
+
+
+def ellipe_slope(m: Any) -> Any:
+    return -pi / 8 * sp.hyp2f1(0.5, 1.5, 2.0, m)
+
+
+def within_a_quarter(phi: Any) -> tuple[Any, Any]:
+    """sin(phi)**3 / 6 and cos(phi)**2 of the angle less the nearest multiple of pi, and twice that multiple."""
+    turns = discrete(np.rint, phi / pi)
+    s, c = sin(phi - turns * pi), cos(phi)
+    return (s * s * s / 6, c * c), 2 * turns
+
+
+def ellipkinc_m(phi: Any, m: Any) -> Any:
+    (s3, c2), halves = within_a_quarter(phi)
+    return s3 * sp.elliprd(c2, 1.0, 1 - m * (1 - c2)) + halves * ellipk_slope(m)
+
+
+def ellipeinc_m(phi: Any, m: Any) -> Any:
+    (s3, c2), halves = within_a_quarter(phi)
+    return -s3 * sp.elliprd(c2, 1 - m * (1 - c2), 1.0) + halves * ellipe_slope(m)
+
+
+def elliprd_x(x: Any, y: Any, z: Any, out: Any) -> Any:
+    return (out - sp.elliprd(y, z, x)) / (2 * (z - x))
+
+
+def agm_slope(a: Any, b: Any, out: Any) -> Any:
+    """From agm(a, b) = pi / 4 (a + b) / ellipk(m), where m = ((a - b) / (a + b))**2."""
+    m = ((a - b) / (a + b)) ** 2
+    return out / (a + b) * (1 - 4 * b * (a - b) / (a + b) ** 2 * ellipk_slope(m) / sp.ellipk(m))
+
+
+def exprel_slope(x: Any) -> Any:
+    """(e**x (x - 1) + 1) / x**2."""
+    return sp.hyp1f1(2.0, 3.0, x) / 2
+
+
+def struve_term(v: Any, x: Any) -> Any:
+    return (x / 2) ** v * sp.rgamma(v + 1.5) / (2 * sqrt(pi))
+
+
+def erfcx_slope(x: Any, y: Any) -> Any:
+    """2 x erfcx(x) - 2 / sqrt(pi), whose two terms cancel for large x (for negative x, they add up)."""
+    far = x.real > 30
+    u = where(far, 0.5 / where(far, x, 1.0) ** 2, 0.0)
+    tail = -TWO_BY_ROOT_PI * u * (1 - 3 * u * (1 - 5 * u * (1 - 7 * u * (1 - 9 * u))))
+    return where(far, tail, 2 * x * y - TWO_BY_ROOT_PI)
+
+
+def dawsn_slope(x: Any, y: Any) -> Any:
+    """1 - 2 x dawsn(x), whose two terms cancel for large x."""
+    far = absolute(x.real) > 30
+    u = where(far, 0.5 / where(far, x, 1.0) ** 2, 0.0)
+    tail = -u * (1 + 3 * u * (1 + 5 * u * (1 + 7 * u * (1 + 9 * u))))
+    return where(far, tail, 1 - 2 * x * y)
+
+
+def clipped(delta: Any, r: Any) -> Any:
+    return where(absolute(r) <= delta, r, delta * sign(r))
+
+
+def hypotenuse(a: Any, b: Any) -> Any:
+    """Of legs of which one may be 0; 1 where both are."""
+    square = a * a + b * b
+    return root(where(square == 0, 1.0, square))
+
+
+def quotient(x: Any, y: Any) -> Any:
+    """x / y, and 0 where both are 0."""
+    return x / where((x == 0) & (y == 0), 1.0, y)
+
+
+def half_difference(name: str, v: Any, x: Any) -> Any:
+    """What Bessel's functions of the first two kinds have for a derivative."""
+    of = sp.function(name)
+    return (of(v - 1, x) - of(v + 1, x)) / 2
+
+
+def half_sum(name: str, v: Any, x: Any) -> Any:
+    """What modified Bessel functions have for a derivative."""
+    of = sp.function(name)
+    return (of(v - 1, x) + of(v + 1, x)) / 2
+
+
+def spherical(name: str, n: Any, x: Any, sign_of_next: int) -> Any:
+    of = sp.function(name)
+    return (n * of(before(n), x) + sign_of_next * (n + 1) * of(n + 1, x)) / (2 * n + 1)
+
+
+def before(n: Any) -> Any:
+    """n - 1, but 0 for 0: for terms that n is a factor of."""
+    return n - 1 * (n > 0)
+
+
+def whole(k: Any) -> Any:
+    return discrete(np.floor, k)
+
+
+def expn_before(n: Any, x: Any) -> Any:
+    """expn(n - 1, x), which SciPy has for positive n only."""
+    return where(n > 0, sp.expn(before(n), x), exp(-x) * (1 + 1 / x) / x)
+
+
+def ellipj_m(m: Any, sn: Any, cn: Any, dn: Any, phi: Any) -> tuple[Any, ...]:
+    """phi is where ellipkinc is u; the others follow it."""
+    turn = -dn * ellipkinc_m(phi, m)
+    return cn * turn, -sn * turn, -sn * (sn + 2 * m * cn * turn) / (2 * dn), turn
+
+
+def real(x: Any, name: str) -> Any:
+    """The argument, if the function has a derivative there."""
+    if x.dtype.kind == "c":
+        raise NotImplementedError(
+            f"{name}: its derivative is known for real arguments only, got dtype {x.dtype}: it is scaled by a modulus; "
+            f"write the function without scaling"
+        )
+    return x
