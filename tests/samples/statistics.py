@@ -97,12 +97,23 @@ def recurrence(n: int, *around: int, axis: int = -1, reverse: bool = False, code
     )
 
 
+def missing(op: Any, reference: Any) -> list[Sample]:
+    return [
+        sample(op(1, keepdims=True), lambda a: reference(a, 1, keepdims=True), numbers((2, 3), code)) for code in "del"
+    ] + [
+        specials(op(0), lambda a: reference(a, 0), [[NAN, 2.0], [1.0, NAN], [3.0, -1.0]]),
+        specials(op(), reference, [NAN, 1.0, 1.0, -INF, -INF], name="ties"),
+    ]
+
+
 STATISTICS: dict[str, list[Sample]] = {
     "Min": [
         *reduction(ops.min, lambda a, axes, keepdims: np.min(a, axes, keepdims=keepdims), SOME, "efgl"),
         specials(ops.min, np.min, [1.0, 0.0, 0.0], name="ties"),
         specials(lambda a: ops.min(a, 1), lambda a: a.min(1), [[1.0, NAN], [INF, INF], [-INF, 2.0]]),
     ],
+    "NanMax": missing(ops.NanMax, np.nanmax),
+    "NanMin": missing(ops.NanMin, np.nanmin),
     "Prod": [
         *reduction(ops.prod, np_prod, [*SOME, *EMPTY], "efgliDF"),
         *[

@@ -130,7 +130,8 @@ class _Extremum(Reduction):
     def _chosen(self, node: Any) -> tuple[Tensor, Tensor]:
         """Which elements are the extremum, and how many they are in each place of the output: they share evenly."""
         a = node.inputs[0]
-        chosen = (a == expand(node, a.shape, self.axes)) | (a != a)  # noqa: PLR0124 - a NaN is its own extremum
+        extremum = expand(node, a.shape, self.axes)
+        chosen = (a == extremum) | ((a != a) & (extremum != extremum))  # noqa: PLR0124 - NaN is NaN here
         dtype = np.float32 if a.dtype == np.float16 else gradient_dtype(a.dtype)
         return chosen, summation(chosen.astype(dtype), self.axes, self.keepdims)
 
@@ -153,6 +154,20 @@ class Min(_Extremum):
 def min(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:
     """The smallest element over axes; equal ones share its gradient evenly."""
     return Min(axes, keepdims)(a)
+
+
+class NanMax(_Extremum):
+    """The largest element that is not NaN; NaN where all are."""
+
+    __slots__ = ()
+    of = np.fmax
+
+
+class NanMin(_Extremum):
+    """The smallest element that is not NaN; NaN where all are."""
+
+    __slots__ = ()
+    of = np.fmin
 
 
 def sum_method(a: Tensor, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None) -> Tensor:
