@@ -2,9 +2,10 @@
 
 from .arranging import ARRANGING
 from .core import CORE
+from .elementwise import ELEMENTWISE
 from .kit import NAN, Sample
 from .statistics import STATISTICS
 
-SAMPLES: dict[str, list[Sample]] = {**ARRANGING, **CORE, **STATISTICS}
+SAMPLES: dict[str, list[Sample]] = {**ARRANGING, **CORE, **ELEMENTWISE, **STATISTICS}
 
 __all__ = ["NAN", "SAMPLES", "Sample"]

@@ -9,6 +9,7 @@ import numpy as np
 from ..autograd import ZERO, Tensor, Value, as_value, is_recorded, wanted
 from ..pool import SMALLEST, result_of
 from .base import NUMBERS, Bilinear, Elementwise, Linear, ScalarOp, aligned, by_itself, operands, spread
+from .discrete import discrete
 
 
 class EWiseAdd(Elementwise, Linear):
@@ -111,11 +112,10 @@ def subtract(a: Any, b: Any) -> Tensor:
         return AddScalar(-b)(a)
     if not is_recorded(a, b):
         return EWISE_SUB(*operands(a, b))
-    if type(a) in NUMBERS:
-        return add(a, NEGATE(b))
-    a, b = as_value(a), as_value(b)
-    if b.dtype.kind in "biu" and b.dtype != a.dtype:  # negated in its own dtype, a small integer may wrap
-        b = b.astype(np.result_type(a.dtype, b.dtype))
+    a, b = a if type(a) in NUMBERS else as_value(a), as_value(b)
+    if b.dtype.kind in "biu":  # negated in its own dtype, a small integer may wrap
+        dtype = np.result_type(a if type(a) in NUMBERS else a.dtype, b.dtype)
+        b = b if b.dtype == dtype else b.astype(dtype)
     return add(a, NEGATE(b))
 
 
@@ -253,6 +253,21 @@ def mod(a: Any, b: Any) -> Tensor:
     return MOD(*operands(a, b))
 
 
+class FMod(Elementwise):
+    ufunc, saves = "fmod", ("inputs", "output")
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        a, b = node.inputs
+        if not wanted(b):
+            return out_grad, None
+        return out_grad, -out_grad * discrete(np.rint, (a - node) / b)  # fmod(a, b) = a - b * trunc(a / b)
+
+
+def fmod(a: Any, b: Any) -> Tensor:
+    """The remainder of a / b, with the sign of a as in C."""
+    return FMOD(*operands(a, b))
+
+
 def divmod_(a: Any, b: Any) -> tuple[Tensor, Tensor]:
     """(a // b, a % b)."""
     return floor_divide(a, b), mod(a, b)
@@ -260,4 +275,4 @@ def divmod_(a: Any, b: Any) -> tuple[Tensor, Tensor]:
 
 EWISE_ADD, EWISE_SUB, NEGATE = EWiseAdd(), EWiseSub(), Negate()
 EWISE_MUL, EWISE_DIV = EWiseMul(), EWiseDiv()
-FLOOR_DIVIDE, MOD = FloorDivide(), Mod()
+FLOOR_DIVIDE, MOD, FMOD = FloorDivide(), Mod(), FMod()

@@ -153,6 +153,11 @@ def weak(number: Any, like: Any) -> Tensor:
     return constant(np.asarray(number, dtype=np.result_type(dtype, number)))
 
 
+def as_floats(a: Any) -> Any:
+    """Integers as float64: in a gradient rule, the arithmetic of small ones would wrap around."""
+    return a if a.dtype.kind in "fc" else a.astype(np.float64)
+
+
 def operands(a: Any, b: Any) -> tuple[Any, Any]:
     """Two operands as values; a Python number takes the other one's dtype as NumPy has it."""
     if type(a) in NUMBERS and type(b) not in NUMBERS:

@@ -9,7 +9,22 @@ from typing import Any
 
 from ..autograd import Tensor, TensorTuple
 from . import arithmetic as ar
-from . import discrete, dtypes, elementwise, indexing, matmul, power, reduction, selection, shape, softmax, tuples
+from . import (
+    discrete,
+    dtypes,
+    elementwise,
+    exponential,
+    hyperbolic,
+    indexing,
+    matmul,
+    power,
+    reduction,
+    selection,
+    shape,
+    softmax,
+    trigonometric,
+    tuples,
+)
 from .base import operator, reflected
 
 OPERATORS: dict[str, Any] = {
@@ -64,12 +79,12 @@ METHODS: dict[str, Any] = {
     "broadcast_to": shape.broadcast_to_method,
     "transpose": shape.transpose_method,
     "matmul": matmul.matmul,
-    "exp": elementwise.exp,
-    "log": elementwise.log,
+    "exp": exponential.exp,
+    "log": exponential.log,
     "sqrt": elementwise.sqrt,
-    "sin": elementwise.sin,
-    "cos": elementwise.cos,
-    "tanh": elementwise.tanh,
+    "sin": trigonometric.sin,
+    "cos": trigonometric.cos,
+    "tanh": hyperbolic.tanh,
     "relu": elementwise.relu,
     "abs": elementwise.absolute,
     "conj": dtypes.conj,

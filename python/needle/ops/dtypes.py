@@ -67,6 +67,29 @@ def real(a: Any) -> Tensor:
     return REAL(a)
 
 
+class Imag(TensorOp):
+    """The imaginary part: linear over the reals, not over the complex numbers."""
+
+    saves, view, elementwise = (), True, True
+
+    def compute(self, a: Any) -> Any:
+        return a.imag
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad * -1j if node.inputs[0].dtype.kind == "c" else ZERO
+
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        return self(tangents[0])
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        return self(*values)
+
+
+def imag(a: Any) -> Tensor:
+    """The imaginary part; 0 for real numbers."""
+    return IMAG(a)
+
+
 class Conj(Elementwise):
     """The complex conjugate: linear over the reals, not over the complex numbers."""
 
@@ -81,4 +104,4 @@ def conj(a: Any) -> Tensor:
     return CONJ(a)
 
 
-REAL, CONJ = Real(), Conj()
+REAL, IMAG, CONJ = Real(), Imag(), Conj()

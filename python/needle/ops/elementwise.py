@@ -1,4 +1,4 @@
-"""Functions of one argument, element by element."""
+"""Roots, magnitudes and signs."""
 
 from __future__ import annotations
 
@@ -7,40 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import ZERO, Tensor, Value, branch_of
+from ..autograd import ZERO, Tensor, Value, as_value, branch_of
 from .base import Elementwise
 from .selection import MASKED, branch, where
-
-
-class Exp(Elementwise):
-    ufunc, saves = "exp", ("output",)
-
-    def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad * node
-
-    def moving_gradient(self, out_grad: Any, change: Any, node: Any, moved: Any, by: Any) -> Any:
-        gradient = out_grad * node._array
-        changes = out_grad * moved
-        if change is not None:
-            changes += change * node._array
-        return gradient, changes
-
-
-def exp(a: Any) -> Tensor:
-    """e ** a."""
-    return EXP(a)
-
-
-class Log(Elementwise):
-    ufunc, saves = "log", ("inputs",)
-
-    def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad / node.inputs[0]
-
-
-def log(a: Any) -> Tensor:
-    """The natural logarithm."""
-    return LOG(a)
 
 
 class Sqrt(Elementwise):
@@ -55,53 +24,13 @@ def sqrt(a: Any) -> Tensor:
     return SQRT(a)
 
 
-class Sin(Elementwise):
-    ufunc, saves = "sin", ("inputs",)
+class Cbrt(Elementwise):
+    """The cube root. Its gradient at 0 is infinite."""
+
+    ufunc, saves = "cbrt", ("output",)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad * cos(node.inputs[0])
-
-
-def sin(a: Any) -> Tensor:
-    """The sine of radians."""
-    return SIN(a)
-
-
-class Cos(Elementwise):
-    ufunc, saves = "cos", ("inputs",)
-
-    def gradient(self, out_grad: Any, node: Any) -> Any:
-        return -out_grad * sin(node.inputs[0])
-
-
-def cos(a: Any) -> Tensor:
-    """The cosine of radians."""
-    return COS(a)
-
-
-class Tanh(Elementwise):
-    ufunc, saves = "tanh", ("output",)
-
-    def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad * (1 - node * node)  # from the output: g / cosh(a)**2 overflows
-
-    def moving_gradient(self, out_grad: Any, change: Any, node: Any, moved: Any, by: Any) -> Any:
-        y = node._array
-        slope = y * y
-        np.subtract(1, slope, out=slope)
-        changes = y * moved
-        changes *= -2
-        changes *= out_grad
-        gradient = out_grad * slope
-        if change is not None:
-            slope *= change
-            changes += slope
-        return gradient, changes
-
-
-def tanh(a: Any) -> Tensor:
-    """The hyperbolic tangent."""
-    return TANH(a)
+        return out_grad / (3 * node * node)
 
 
 class ReLU(Elementwise):
@@ -155,6 +84,15 @@ def absolute(a: Any) -> Tensor:
     return ABS(a)
 
 
+class FAbs(Elementwise):
+    """|a| as a float; its gradient at 0 is 0."""
+
+    ufunc, saves = "fabs", ("inputs",)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad * sign(node.inputs[0])
+
+
 class Sign(Elementwise):
     ufunc, saves = "sign", ()
 
@@ -162,10 +100,27 @@ class Sign(Elementwise):
         return ZERO
 
 
+class Phase(Elementwise):
+    """a / |a| of complex numbers, which only turning them changes; its gradient at 0 is 0."""
+
+    ufunc, saves = "sign", ("inputs", "output")
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return node.conj() * self._turning(out_grad * node, node)
+
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        return node * self._turning(tangents[0] * node.conj(), node)
+
+    def _turning(self, a: Any, node: Any) -> Any:
+        """The imaginary part, as an angle: seen from the distance of the input."""
+        distance = absolute(node.inputs[0])
+        return (a - a.conj()) / where(distance == 0, 1, 2 * distance)
+
+
 def sign(a: Any) -> Tensor:
-    """-1, 0 or 1; its gradient is 0. For complex a, a / |a|, which has no gradient here."""
-    return SIGN(a)
+    """-1, 0 or 1; its gradient is 0. For complex a, a / |a|."""
+    a = as_value(a, SIGN)
+    return (PHASE if a.dtype.kind == "c" else SIGN)(a)
 
 
-EXP, LOG, SQRT, SIN, COS, TANH = Exp(), Log(), Sqrt(), Sin(), Cos(), Tanh()
-RELU, ABS, SIGN = ReLU(), Abs(), Sign()
+SQRT, CBRT, RELU, ABS, FABS, SIGN, PHASE = Sqrt(), Cbrt(), ReLU(), Abs(), FAbs(), Sign(), Phase()

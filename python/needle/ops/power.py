@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..autograd import ZERO, Tensor, as_value, wanted
-from .base import NUMBERS, Bilinear, Elementwise, ScalarOp, operands
-from .elementwise import log
+from .base import NUMBERS, Bilinear, Elementwise, ScalarOp, as_floats, operands
+from .exponential import log
 from .selection import where
 
 
@@ -32,8 +32,7 @@ class EWisePow(Elementwise):
         a, b = node.inputs
         by_a = by_b = None
         if wanted(a):
-            if a.dtype.kind in "iu":  # which have no negative powers
-                a = a.astype(np.float64)
+            a = as_floats(a)  # integers have no negative powers
             # 0 ** b is the constant 0 or 1 around b = 0: the exponent 1 there stands in for -1, which is infinite.
             slope = b * EWisePow(quiet=True)(a, where((b == 0) & (a == 0), 1, b - 1))
             by_a = zero_safe_multiply(out_grad, slope)
@@ -66,7 +65,7 @@ class PowerScalar(ScalarOp):
         return _integer_hint(*arrays)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        a, n = node.inputs[0], self.scalar
+        a, n = as_floats(node.inputs[0]), self.scalar
         if n == 0:
             return ZERO
         if n == 1:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..autograd import Axes, Tensor, TensorOp, Value, wanted
 from .base import batch_axes, given_axes, kept_shape, normalize_axes
-from .elementwise import exp
+from .exponential import exp
 from .reduction import expand, summation
 
 _NO_SHIFT = np.zeros((), np.int8)

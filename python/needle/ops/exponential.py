@@ -1,0 +1,128 @@
+"""Exponentials and logarithms."""
+
+from __future__ import annotations
+
+from math import log as number_log
+from typing import Any
+
+import numpy as np
+
+from ..autograd import Tensor, wanted
+from .base import Elementwise, as_floats, operands
+from .discrete import discrete
+from .selection import where
+
+
+class Exp(Elementwise):
+    ufunc, saves = "exp", ("output",)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad * node
+
+    def moving_gradient(self, out_grad: Any, change: Any, node: Any, moved: Any, by: Any) -> Any:
+        gradient = out_grad * node._array
+        changes = out_grad * moved
+        if change is not None:
+            changes += change * node._array
+        return gradient, changes
+
+
+def exp(a: Any) -> Tensor:
+    """e ** a."""
+    return EXP(a)
+
+
+class Exp2(Elementwise):
+    """2 ** a."""
+
+    ufunc, saves = "exp2", ("output",)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad * node * number_log(2)
+
+
+class Expm1(Elementwise):
+    """exp(a) - 1, with all digits near a = 0."""
+
+    ufunc, saves = "expm1", ("inputs",)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad * exp(node.inputs[0])  # the output + 1 has no digits left of exp(-40)
+
+
+class Log(Elementwise):
+    ufunc, saves = "log", ("inputs",)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad / node.inputs[0]
+
+
+def log(a: Any) -> Tensor:
+    """The natural logarithm."""
+    return LOG(a)
+
+
+class Log2(Elementwise):
+    """The logarithm to base 2."""
+
+    ufunc, saves = "log2", ("inputs",)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad / (node.inputs[0] * number_log(2))
+
+
+class Log10(Elementwise):
+    """The logarithm to base 10."""
+
+    ufunc, saves = "log10", ("inputs",)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad / (node.inputs[0] * number_log(10))
+
+
+class Log1p(Elementwise):
+    """log(1 + a), with all digits near a = 0."""
+
+    ufunc, saves = "log1p", ("inputs",)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad / (1 + as_floats(node.inputs[0]))
+
+
+class LogAddExp(Elementwise):
+    ufunc, saves = "logaddexp", ("inputs",)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        d = _difference(*node.inputs)
+        a_share = out_grad * exp(-logaddexp(0, -d)) if wanted(node.inputs[0]) else None
+        return a_share, out_grad * exp(-logaddexp(0, d)) if wanted(node.inputs[1]) else None
+
+
+def logaddexp(a: Any, b: Any) -> Tensor:
+    """log(exp(a) + exp(b)), at any size of a and b; its gradient is shared by softmax([a, b])."""
+    return LOG_ADD_EXP(*operands(a, b))
+
+
+class LogAddExp2(Elementwise):
+    ufunc, saves = "logaddexp2", ("inputs",)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        d = _difference(*node.inputs)
+        a_share = out_grad * EXP2(-logaddexp2(0, -d)) if wanted(node.inputs[0]) else None
+        return a_share, out_grad * EXP2(-logaddexp2(0, d)) if wanted(node.inputs[1]) else None
+
+
+def logaddexp2(a: Any, b: Any) -> Tensor:
+    """log2(2**a + 2**b), at any size of a and b."""
+    return LOG_ADD_EXP2(*operands(a, b))
+
+
+def _difference(a: Tensor, b: Tensor) -> Tensor:
+    """a - b, where two infinities of one sign differ by 0: they share a gradient evenly."""
+    a, b = as_floats(a), as_floats(b)
+    both = discrete(np.isinf, a) & (a == b)
+    return where(both, 0, a) - where(both, 0, b)
+
+
+EXP, EXP2, EXPM1, LOG, LOG2, LOG10, LOG1P = Exp(), Exp2(), Expm1(), Log(), Log2(), Log10(), Log1p()
+LOG_ADD_EXP, LOG_ADD_EXP2 = LogAddExp(), LogAddExp2()

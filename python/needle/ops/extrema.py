@@ -1,0 +1,117 @@
+"""The larger or smaller of two elements, and elements kept between bounds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..autograd import CONSTANT, Tensor, Value, as_value, wanted
+from .base import NUMBERS, Elementwise, aligned, broadcast_hint, operands, spread
+from .selection import branch, where
+
+
+def _to_the_chosen(self: Any, out_grad: Any, node: Any) -> Any:
+    """The gradient of an extremum of two: for the one that was chosen; equal ones share it evenly, NaN with NaN."""
+    chosen = [_is(a, node) for a in node.inputs]
+    shared = where(chosen[0] & chosen[1], 0.5 * out_grad, out_grad)
+    return tuple([branch(shared, c) if wanted(a) else None for a, c in zip(node.inputs, chosen, strict=True)])
+
+
+def _is(a: Tensor, chosen: Tensor) -> Tensor:
+    """Where the operand is the chosen element; NaN is NaN here."""
+    return (a == chosen) | ((a != a) & (chosen != chosen))  # noqa: PLR0124
+
+
+class Maximum(Elementwise):
+    ufunc, saves, piecewise_linear = "maximum", ("inputs", "output"), True
+    gradient = _to_the_chosen
+
+
+def maximum(a: Any, b: Any) -> Tensor:
+    """The larger of two elements, NaN where one is NaN; equal ones share the gradient evenly."""
+    return MAXIMUM(*operands(a, b))
+
+
+class Minimum(Elementwise):
+    ufunc, saves, piecewise_linear = "minimum", ("inputs", "output"), True
+    gradient = _to_the_chosen
+
+
+def minimum(a: Any, b: Any) -> Tensor:
+    """The smaller of two elements, NaN where one is NaN; equal ones share the gradient evenly."""
+    return MINIMUM(*operands(a, b))
+
+
+class FMax(Elementwise):
+    ufunc, saves, piecewise_linear = "fmax", ("inputs", "output"), True
+    gradient = _to_the_chosen
+
+
+def fmax(a: Any, b: Any) -> Tensor:
+    """The larger of two elements, the other one where one is NaN; equal ones share the gradient evenly."""
+    return FMAX(*operands(a, b))
+
+
+class FMin(Elementwise):
+    ufunc, saves, piecewise_linear = "fmin", ("inputs", "output"), True
+    gradient = _to_the_chosen
+
+
+def fmin(a: Any, b: Any) -> Tensor:
+    """The smaller of two elements, the other one where one is NaN; equal ones share the gradient evenly."""
+    return FMIN(*operands(a, b))
+
+
+class Clip(Elementwise):
+    """Elements kept between constant bounds: Python numbers, arrays, or None for no bound.
+
+    Its gradient is 1 from bound to bound, these included, and 0 outside.
+    """
+
+    notation = "clip({0}, {low}, {high})"
+    saves, piecewise_linear = ("inputs",), True
+    __slots__ = ("high", "low")
+
+    def __init__(self, low: Any, high: Any):
+        self.low = low
+        self.high = high
+
+    @property
+    def _arrays(self) -> list[Any]:
+        return [bound for bound in (self.low, self.high) if isinstance(bound, np.ndarray)]
+
+    def compute(self, a: Any, out: Any = None) -> Any:
+        return np.clip(a, self.low, self.high, out=None if self._arrays else out)
+
+    def hint(self, *arrays: Any) -> str:
+        return broadcast_hint(*arrays, *self._arrays)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        a = node.inputs[0]
+        outside = [] if self.low is None else [a < self.low]
+        outside += [] if self.high is None else [a > self.high]
+        inside = ~outside[0] if len(outside) == 1 else ~(outside[0] | outside[1])
+        return branch(out_grad, spread(inside, node.shape))
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        bounds = self._arrays
+        return self(aligned((*values, *bounds), (*depths, *(None,) * len(bounds)))[0])
+
+
+def clip(a: Any, low: Any = None, high: Any = None) -> Tensor:
+    """a, but not less than `low` and not more than `high` (None: no bound); NaN stays NaN.
+
+    At a bound the gradient is a's, where the bound is a constant; one that needs a gradient itself shares it evenly, as
+    in `minimum(maximum(a, low), high)`.
+    """
+    a = as_value(a, "clip")
+    if any(isinstance(bound, Value) and bound.needs != CONSTANT for bound in (low, high)):
+        a = a if low is None else maximum(a, low)
+        return a if high is None else minimum(a, high)
+    low, high = [bound.numpy() if isinstance(bound, Value) else bound for bound in (low, high)]
+    low, high = [b if b is None or type(b) in NUMBERS else np.array(b) for b in (low, high)]
+    return a.astype(a.dtype) if low is high is None else Clip(low, high)(a)
+
+
+MAXIMUM, MINIMUM, FMAX, FMIN = Maximum(), Minimum(), FMax(), FMin()

@@ -1,0 +1,92 @@
+"""Hyperbolic functions and their inverses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..autograd import Tensor
+from .base import Elementwise, as_floats
+from .elementwise import sqrt
+from .trigonometric import hypot
+
+
+class Sinh(Elementwise):
+    """The hyperbolic sine."""
+
+    ufunc, saves = "sinh", ("inputs",)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad * COSH(node.inputs[0])
+
+
+class Cosh(Elementwise):
+    """The hyperbolic cosine."""
+
+    ufunc, saves = "cosh", ("inputs",)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad * SINH(node.inputs[0])
+
+
+class Tanh(Elementwise):
+    ufunc, saves = "tanh", ("output",)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad * (1 - node * node)  # from the output: g / cosh(a)**2 overflows
+
+    def moving_gradient(self, out_grad: Any, change: Any, node: Any, moved: Any, by: Any) -> Any:
+        y = node._array
+        slope = y * y
+        np.subtract(1, slope, out=slope)
+        changes = y * moved
+        changes *= -2
+        changes *= out_grad
+        gradient = out_grad * slope
+        if change is not None:
+            slope *= change
+            changes += slope
+        return gradient, changes
+
+
+def tanh(a: Any) -> Tensor:
+    """The hyperbolic tangent."""
+    return TANH(a)
+
+
+class Arcsinh(Elementwise):
+    """The inverse hyperbolic sine."""
+
+    ufunc, saves = "arcsinh", ("inputs", "output")
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        if node.dtype.kind == "c":
+            return out_grad / COSH(node)  # on the right side of the branch cuts
+        return out_grad / hypot(1, node.inputs[0])
+
+
+class Arccosh(Elementwise):
+    """The inverse hyperbolic cosine. Its gradient at 1 is infinite."""
+
+    ufunc, saves = "arccosh", ("inputs", "output")
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        if node.dtype.kind == "c":
+            return out_grad / SINH(node)
+        a = as_floats(node.inputs[0])
+        return out_grad / (sqrt(a - 1) * sqrt(a + 1))  # a*a may overflow
+
+
+class Arctanh(Elementwise):
+    """The inverse hyperbolic tangent. Its gradient at -1 and 1 is infinite."""
+
+    ufunc, saves = "arctanh", ("inputs",)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        a = as_floats(node.inputs[0])
+        return out_grad / (1 - a) / (1 + a)
+
+
+SINH, COSH, TANH = Sinh(), Cosh(), Tanh()
+ARCSINH, ARCCOSH, ARCTANH = Arcsinh(), Arccosh(), Arctanh()
