@@ -42,10 +42,14 @@ class _Special:
         slopes = [self.slopes[i] if i < len(self.slopes) else None for i in places]
         pairs = list(zip(slopes, node.inputs, strict=True))
         given = self.arguments([_inexact(a) if callable(slope) else a for slope, a in pairs])
-        for i, (slope, a) in zip(places, pairs, strict=True):
-            if slope is None and wanted(a):
+        asked = [len(pairs) == 1 or wanted(a) for _, a in pairs]  # of an only input, the rule is asked for nothing else
+        for i, slope, is_asked in zip(places, slopes, asked, strict=True):
+            if slope is None and is_asked:
                 raise NotImplementedError(_unknown(self.function.__name__, i))
-        return [None if not wanted(a) else slope(*given, node) if callable(slope) else slope for slope, a in pairs]
+        return [
+            None if not is_asked else slope(*given, node) if callable(slope) else slope
+            for slope, is_asked in zip(slopes, asked, strict=True)
+        ]
 
     def hint(self, *arrays: Any) -> str:
         return broadcast_hint(*arrays)

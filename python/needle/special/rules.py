@@ -26,6 +26,7 @@ from .slopes import (
     beta_density,
     betainc_a,
     betainc_b,
+    binom_slopes,
     clipped,
     dawsn_slope,
     ellipe_slope,
@@ -45,6 +46,7 @@ from .slopes import (
     half_difference,
     half_sum,
     hypotenuse,
+    log_ndtr_slope,
     quotient,
     real,
     rgamma_slope,
@@ -62,8 +64,8 @@ GAMMA: dict[str, Slope] = {
     "loggamma": lambda x, y: sp.digamma(x),
     "rgamma": lambda x, y: rgamma_slope(x),
     "gammasgn": ZERO,
-    "digamma": lambda x, y: trigamma(real(x, "digamma")),
-    "psi": lambda x, y: trigamma(real(x, "psi")),
+    "digamma": lambda x, y: trigamma(x),
+    "psi": lambda x, y: trigamma(x),
     "polygamma": (None, lambda n, x, y: sp.polygamma(n + 1, x)),
     "zeta": (None, lambda s, q, y: -s * sp.zeta(s + 1, q)),
     "poch": (lambda z, m, y: y * (sp.digamma(z + m) - sp.digamma(z)), lambda z, m, y: y * sp.digamma(z + m)),
@@ -72,10 +74,7 @@ GAMMA: dict[str, Slope] = {
         lambda a, b, y: y * (sp.digamma(b) - sp.digamma(a + b)),
     ),
     "betaln": (lambda a, b, y: sp.digamma(a) - sp.digamma(a + b), lambda a, b, y: sp.digamma(b) - sp.digamma(a + b)),
-    "binom": (
-        lambda n, k, y: y * (sp.digamma(n + 1) - sp.digamma(n - k + 1)),
-        lambda n, k, y: y * (sp.digamma(n - k + 1) - sp.digamma(k + 1)),
-    ),
+    "binom": (lambda n, k, y: binom_slopes(n, k, y)[0], lambda n, k, y: binom_slopes(n, k, y)[1]),
     "gammainc": (lambda a, x, y: gammainc_a(a, x), lambda a, x, y: gamma_density(a, x)),
     "gammaincc": (lambda a, x, y: -gammainc_a(a, x), lambda a, x, y: -gamma_density(a, x)),
     "gammaincinv": (
@@ -118,7 +117,7 @@ ERROR_FUNCTION: dict[str, Slope] = {
     "erfinv": lambda y, x: exp(x * x) / TWO_BY_ROOT_PI,
     "erfcinv": lambda y, x: -exp(x * x) / TWO_BY_ROOT_PI,
     "ndtr": lambda x, y: exp(-x * x / 2) / ROOT_2PI,
-    "log_ndtr": lambda x, y: sqrt(2 / pi) / sp.erfcx(-x / sqrt(2)),  # a density over its tail: neither underflows
+    "log_ndtr": lambda x, y: log_ndtr_slope(x),
     "ndtri": lambda p, x: ROOT_2PI * exp(x * x / 2),
     "ndtri_exp": lambda y, x: sqrt(pi / 2) * sp.erfcx(-x / sqrt(2)),
     "owens_t": (
@@ -268,7 +267,10 @@ ELLIPTIC: dict[str, Slope] = {
         lambda u, m, y: (y[1] * y[2], -y[0] * y[2], -m * y[0] * y[1], y[2]),
         lambda u, m, y: ellipj_m(m, *y),
     ),
-    "elliprc": (lambda x, y, out: -sp.elliprd(y, y, x) / 6, lambda x, y, out: -sp.elliprd(x, y, y) / 3),
+    "elliprc": (
+        lambda x, y, out: -sp.elliprd(y, y, x) / 6,
+        lambda x, y, out: (x * sp.elliprd(y, y, x) / 3 - out) / (2 * y),
+    ),
     "elliprf": (
         lambda x, y, z, out: -sp.elliprd(y, z, x) / 6,
         lambda x, y, z, out: -sp.elliprd(z, x, y) / 6,

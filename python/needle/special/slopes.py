@@ -20,6 +20,19 @@ ROOT_2PI = sqrt(2 * pi)
 DEGREE = pi / 180
 
 
+def binom_slopes(n: Any, k: Any, y: Any) -> tuple[Any, Any]:
+    """By n and k, also where a pole of gamma makes it 0."""
+    zero = y == 0
+    by_rgamma = sp.gamma(where(zero, n + 1, 1.0))
+    n_rest, k_rest = where(zero, n - k + 1, 1.0), where(zero, k + 1, 1.0)
+    at_zero_n = by_rgamma * sp.rgamma(k_rest) * rgamma_slope(n_rest)
+    at_zero_k = by_rgamma * sp.rgamma(n_rest) * rgamma_slope(k_rest) - at_zero_n
+    rest = sp.digamma(where(zero, 1.0, n - k + 1))
+    by_n = y * (sp.digamma(where(zero, 1.0, n + 1)) - rest)
+    by_k = y * (rest - sp.digamma(where(zero, 1.0, k + 1)))
+    return where(zero, at_zero_n, by_n), where(zero, at_zero_k, by_k)
+
+
 def rgamma_slope(x: Any) -> Any:
     """Of 1 / gamma, also at its zeros: left of 1/2 by the reflection 1 / gamma(x) = gamma(1 - x) sin(pi x) / pi."""
     left = x.real < 0.5
@@ -29,12 +42,54 @@ def rgamma_slope(x: Any) -> Any:
     return where(left, reflected, -sp.rgamma(z) * sp.digamma(z))
 
 
-def gamma_density(a: Any, x: Any) -> Any:
-    return exp(sp.xlogy(a - 1, x) - x - sp.gammaln(a))
+def gamma_density_a(a: Any, x: Any, density: Any) -> Any:
+    return sp.xlogy(density, x) - density * sp.digamma(a)
 
 
-def beta_density(a: Any, b: Any, x: Any) -> Any:
-    return exp(sp.xlogy(a - 1, x) + sp.xlog1py(b - 1, -x) - sp.betaln(a, b))
+def _gamma_density(a: Any, x: Any) -> Any:
+    """x**(a - 1) e**-x / gamma(a) on arrays, for any a: 0 at the poles of gamma."""
+    norm = scipy.special.gammaln(a)
+    with np.errstate(all="ignore"):
+        density = scipy.special.gammasgn(a) * np.exp(scipy.special.xlogy(a - 1, x) - x - norm)
+    return np.where((norm == np.inf) & (a <= 0) | (x == np.inf), density.dtype.type(0), density)
+
+
+gamma_density: Any = on_tensors(
+    Special,
+    _gamma_density,
+    (
+        gamma_density_a,
+        lambda a, x, y: gamma_density(a - 1, x) - y,
+    ),
+)
+
+
+def beta_density_a(a: Any, b: Any, x: Any, density: Any) -> Any:
+    return sp.xlogy(density, x) - density * (sp.digamma(a) - sp.digamma(a + b))
+
+
+def beta_density_b(a: Any, b: Any, x: Any, density: Any) -> Any:
+    return sp.xlog1py(density, -x) - density * (sp.digamma(b) - sp.digamma(a + b))
+
+
+def _beta_density(a: Any, b: Any, x: Any) -> Any:
+    """x**(a - 1) (1 - x)**(b - 1) / beta(a, b) on arrays, for any a and b: 0 at the poles of beta."""
+    norm = scipy.special.betaln(a, b)
+    sign = scipy.special.gammasgn(a) * scipy.special.gammasgn(b) * scipy.special.gammasgn(a + b)
+    with np.errstate(all="ignore"):
+        density = sign * np.exp(scipy.special.xlogy(a - 1, x) + scipy.special.xlog1py(b - 1, -x) - norm)
+    return np.where((norm == np.inf) & ((a <= 0) | (b <= 0)), density.dtype.type(0), density)
+
+
+beta_density: Any = on_tensors(
+    Special,
+    _beta_density,
+    (
+        beta_density_a,
+        beta_density_b,
+        lambda a, b, x, y: (a + b - 1) * (beta_density(a - 1, b, x) - beta_density(a, b - 1, x)),
+    ),
+)
 
 
 def t_density(df: Any, t: Any) -> Any:
@@ -47,7 +102,24 @@ def gamma_score(a: Any, x: Any) -> Any:
 
 
 def trigamma(x: Any) -> Any:
-    return sp.polygamma(1, x)
+    """Of a Tensor of real or, what SciPy has not, complex numbers."""
+    return hurwitz(2, x) if x.dtype.kind == "c" else sp.polygamma(1, x)
+
+
+def _hurwitz(s: int, z: Any) -> Any:
+    """The sum of 1 / (z + k)**s over k = 0, 1, ... for complex z, by the Euler-Maclaurin formula."""
+    terms = int(max(0, 15 - np.floor(z.real.min(initial=15))))
+    w = z + terms
+    total = sum(((z + k) ** -s for k in range(terms)), w ** (1 - s) / (s - 1) + w**-s / 2)
+    factor = s / 2 * w ** -(s + 1)
+    for j, ratio in enumerate(_BERNOULLI_RATIOS, 1):
+        total = total + factor * ratio
+        factor = factor * (s + 2 * j - 1) * (s + 2 * j) / ((2 * j + 1) * (2 * j + 2)) / w**2
+    return total
+
+
+_BERNOULLI_RATIOS = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510)
+hurwitz: Any = on_tensors(Special, _hurwitz, (None, lambda s, z, y: -s * hurwitz(s + 1, z)))
 
 
 _by_shape = slope_by(0, scipy.special.gammainc, scipy.special.gammaincc)
@@ -59,7 +131,7 @@ _gammainc_aa = on_tensors(
 gammainc_a = on_tensors(
     Special,
     _by_shape,
-    (lambda a, x, y: _gammainc_aa(a, x), lambda a, x, y: gamma_density(a, x) * gamma_score(a, x)),
+    (lambda a, x, y: _gammainc_aa(a, x), lambda a, x, y: gamma_density_a(a, x, gamma_density(a, x))),
 )
 
 
@@ -88,7 +160,7 @@ betainc_a = on_tensors(
     (
         lambda a, b, x, y: _betainc_aa(a, b, x),
         lambda a, b, x, y: _betainc_ab(a, b, x),
-        lambda a, b, x, y: beta_density(a, b, x) * beta_score(a, b, x),
+        lambda a, b, x, y: beta_density_a(a, b, x, beta_density(a, b, x)),
     ),
 )
 betainc_b = on_tensors(
@@ -97,7 +169,7 @@ betainc_b = on_tensors(
     (
         lambda a, b, x, y: _betainc_ab(a, b, x),
         lambda a, b, x, y: _betainc_bb(a, b, x),
-        lambda a, b, x, y: beta_density(a, b, x) * beta_score_b(a, b, x),
+        lambda a, b, x, y: beta_density_b(a, b, x, beta_density(a, b, x)),
     ),
 )
 
@@ -180,6 +252,13 @@ def erfcx_slope(x: Any, y: Any) -> Any:
     u = where(far, 0.5 / where(far, x, 1.0) ** 2, 0.0)
     tail = -TWO_BY_ROOT_PI * u * (1 - 3 * u * (1 - 5 * u * (1 - 7 * u * (1 - 9 * u))))
     return where(far, tail, 2 * x * y - TWO_BY_ROOT_PI)
+
+
+def log_ndtr_slope(x: Any) -> Any:
+    """The density over its tail, neither of which may underflow alone."""
+    left = x.real < 0
+    near, far = where(left, 0.0, x), where(left, x, 0.0)
+    return where(left, sqrt(2 / pi) / sp.erfcx(-far / sqrt(2)), exp(-near * near / 2) / (ROOT_2PI * sp.ndtr(near)))
 
 
 def dawsn_slope(x: Any, y: Any) -> Any:
