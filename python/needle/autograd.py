@@ -146,6 +146,8 @@ class Op:
     """Whether an adjoint may have leading axes of its own, to be summed over: those along which inputs broadcast."""
     same_inputs: bool = False
     """Whether `gradient` must be given the very inputs that it had, because it also reaches tensors in other ways."""
+    takes_buffer: bool = False
+    """Whether `array_gradient` may be given a Buffer, and write into it."""
     discrete: bool = False
     """Whether the output is a constant, because nobody differentiates it: comparisons, operations on bits."""
     _facts: tuple[Any, bool, type[Any], bool]
@@ -264,6 +266,8 @@ class Op:
 
     def gradient_as_tuple(self, out_grad: Any, node: Value) -> tuple[Any, ...]:
         """One adjoint an input, in that input's shape and dtype, None where there is none."""
+        node = latest(node)
+        settle_node(node)
         was_asked = _asked.set(None)
         try:
             adjoints = _one_each(self, self.gradient(out_grad, node), node.inputs)
@@ -422,7 +426,7 @@ def _computed(value: Value) -> bool:
 
 def _defer(op: Op, inputs: tuple[Any, ...]) -> Any:
     """A node without a value yet. It remembers the arrays that its inputs have now, as an eager one would use them."""
-    if any(isinstance(a, Wrapped) for a in inputs):
+    if any(isinstance(a, (Wrapped, Assigned)) for a in inputs):
         return _apply_to_others(op, inputs)
     node = _new(op.makes)
     node._grad = None
@@ -445,7 +449,8 @@ def _compute_deferred(value: Value) -> Any:
             raise AttributeError(f"{type(node).__name__} has no value: it was made without an array and without an op")
         # An input that was assigned to since then has the value it had here as its own input.
         inputs = [
-            a.inputs[0] if s is _PENDING and a.op is _ALIAS else a for a, s in zip(node.inputs, node.saved, strict=True)
+            a.inputs[0] if s is _PENDING and a.op is IDENTITY else a
+            for a, s in zip(node.inputs, node.saved, strict=True)
         ]
         missing = [a for a, s in zip(inputs, node.saved, strict=True) if s is _PENDING and not _computed(a)]
         if missing:
@@ -475,6 +480,22 @@ def _snapshot(array: Any) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------------------- values
+
+
+views: list[tuple[weakref.ref[Any], weakref.ref[Any], Op | None]] = []
+"""Tensors that share the memory of another one, that one, and the op that made them (None: `detach`): noted here, and
+looked at when something is assigned to (ops/assignment.py)."""
+_most_views = 64
+
+
+def note_view(view: Any, base: Any, op: Op | None) -> None:
+    """`op` (None: `detach`) made `view` of `base`, whose memory it shares; or may share, if that is wrapped or was
+    assigned to."""
+    global _most_views
+    views.append((weakref.ref(view), weakref.ref(base), op))
+    if len(views) > _most_views:  # so many again as were alive the last time: time to drop the dead
+        views[:] = [entry for entry in views if entry[0]() is not None]
+        _most_views = max(64, 2 * len(views))
 
 
 class Value:
@@ -529,7 +550,7 @@ class Tensor(Value):
         self, array: Any, *, device: Device | None = None, dtype: Any = None, requires_grad: bool | None = None
     ):
         if isinstance(array, Tensor):
-            array = array._array
+            array = latest(array)._array
         if device is not None and device not in (default_device(),):
             raise ValueError(f"Tensor: device {device!r} is not on this machine; needle.all_devices() lists them")
         try:
@@ -621,6 +642,7 @@ class Tensor(Value):
         tensor._grad = tensor.op = tensor.saved = None
         tensor.inputs = ()
         tensor.needs = CONSTANT if self._array.dtype.kind == "b" else DETACHED
+        note_view(tensor, self, None)
         return tensor
 
     @property
@@ -631,7 +653,7 @@ class Tensor(Value):
 
     @data.setter
     def data(self, value: Any) -> None:
-        array = value._array if isinstance(value, Tensor) else np.array(value)
+        array = latest(value)._array if isinstance(value, Tensor) else np.array(value)
         old = self._array
         if array.shape != old.shape or array.dtype != old.dtype:
             raise ValueError(
@@ -645,7 +667,7 @@ class Tensor(Value):
             if type(self.op) is GradientOf:  # x.grad.data = ...: x's gradient is this value now, without a history
                 self.op.variable.grad = constant(array)
             self.inputs = (twin_of(self, old),)
-            self.op, self.saved = _ALIAS, None
+            self.op, self.saved = IDENTITY, None
         self._array = array
 
     # The gradient --------------------------------------------------------------------------------------------
@@ -686,7 +708,7 @@ class Tensor(Value):
         if value is None:
             self._grad = None if self.op is None else _RETAIN
             return
-        array = value._array if isinstance(value, Tensor) else np.array(value)
+        array = latest(value)._array if isinstance(value, Tensor) else np.array(value)
         dtype = gradient_dtype(self._array.dtype)
         if array.shape != self._array.shape or array.dtype != dtype:
             raise ValueError(
@@ -825,7 +847,21 @@ class Tensor(Value):
         def __ge__(self, other: TensorLike) -> Tensor: ...
         def __eq__(self, other: TensorLike) -> Tensor: ...  # type: ignore[override]
         def __ne__(self, other: TensorLike) -> Tensor: ...  # type: ignore[override]
+        def __iadd__(self, other: TensorLike) -> Tensor: ...
+        def __isub__(self, other: TensorLike) -> Tensor: ...
+        def __imul__(self, other: TensorLike) -> Tensor: ...
+        def __itruediv__(self, other: TensorLike) -> Tensor: ...
+        def __ifloordiv__(self, other: TensorLike) -> Tensor: ...
+        def __imod__(self, other: TensorLike) -> Tensor: ...
+        def __ipow__(self, other: TensorLike) -> Tensor: ...
+        def __imatmul__(self, other: TensorLike) -> Tensor: ...
+        def __iand__(self, other: TensorLike) -> Tensor: ...
+        def __ior__(self, other: TensorLike) -> Tensor: ...
+        def __ixor__(self, other: TensorLike) -> Tensor: ...
+        def __ilshift__(self, other: TensorLike) -> Tensor: ...
+        def __irshift__(self, other: TensorLike) -> Tensor: ...
         def __getitem__(self, index: Any) -> Tensor: ...
+        def __setitem__(self, index: Any, value: Any) -> None: ...
         def __iter__(self) -> Iterator[Tensor]: ...
         def sum(self, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None) -> Tensor: ...
         def max(self, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None) -> Tensor: ...
@@ -911,7 +947,7 @@ def constant(array: Any, cls: type[Any] = Tensor) -> Any:
 def as_value(value: Any, op: object = "as_value") -> Any:
     """A Tensor or TensorTuple as it is; an array, number or list of numbers as a constant of its own (a copy)."""
     if isinstance(value, Value):
-        return value
+        return latest(value)
     array = np.array(value)
     if array.dtype.kind not in "biufc":
         raise TypeError(
@@ -949,6 +985,14 @@ class Wrapped(Tensor):
     def gathered(self, members: tuple[Any, ...]) -> Any:
         """A tuple of these, some of which are of this level, as one wrapped input for `process`."""
         raise NotImplementedError
+
+    def twin(self) -> Any:
+        """Another object that is the same to the transform."""
+        raise NotImplementedError
+
+    def laid_out(self) -> Any:
+        """An array whose elements lie in memory as this tensor's do."""
+        return self.value.laid_out() if isinstance(self.value, Wrapped) else self.value._array
 
     def __getattr__(self, name: str) -> Any:
         if name == "_array":  # asked by each operation
@@ -1088,24 +1132,120 @@ class WrappedTuple(TensorTuple):
         return tuple(member.numpy() for member in self.members)
 
 
+class Versions(Op):
+    """Stands in `op` of a tensor that was assigned to, whose latest version stands in `saved`; see ops/assignment.py.
+
+    `original` is what the tensor was before the first assignment.
+    """
+
+    __slots__ = ("original",)
+    original: Any
+
+    def refreshed(self, name: Any) -> Any:
+        """The latest version of a view whose base has changed since it was last looked at."""
+        raise NotImplementedError
+
+
+class Assigned:
+    """A tensor that was assigned to (`x[0] = 1`): a name for the latest of its versions, each of which is recorded as a
+    tensor of its own.
+
+    The object gets this class as well when it happens (`AssignedTensor` and its like), because others hold it. Its slot
+    `_array` is empty from then on, so that operations come to its latest version by the exception, and no other
+    operation pays for the question. What was recorded before refers to this very object, and means its original.
+    """
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name)
+
+    @property
+    def grad(self) -> Any:
+        """The gradient by what the tensor was made with, if that was a leaf; else by its latest version."""
+        original = original_of(self)
+        return (original if original.op is None else latest(self)).grad
+
+    @grad.setter
+    def grad(self, value: Any) -> None:
+        original = original_of(self)
+        (original if original.op is None else latest(self)).grad = value
+
+
+class AssignedTensor(Assigned, Tensor):
+    __slots__ = ()
+    __hash__ = object.__hash__
+
+
+def _to_latest(name: str) -> Any:
+    """Does to the latest version of an assigned tensor what is done to it."""
+    what = getattr(Tensor, name)
+    if not isinstance(what, property):
+        return lambda self, *args, **options: getattr(latest(self), name)(*args, **options)
+    if what.fset is None:
+        return property(lambda self: getattr(latest(self), name))
+    return property(lambda self: getattr(latest(self), name), lambda self, value: setattr(latest(self), name, value))
+
+
+_FORWARDED = """shape dtype ndim size nbytes cached_data numpy item tolist detach data requires_grad retain_grad
+    backward is_leaf __repr__ __str__ __format__ __len__ __bool__ __array__ __float__ __int__ __complex__ __index__
+    __reduce__ __copy__ __deepcopy__"""
+for _name in _FORWARDED.split():
+    setattr(Assigned, _name, _to_latest(_name))
+
+names: weakref.WeakSet[Any] = weakref.WeakSet()
+"""The live tensors of the engine's own graph that were assigned to; as long as there are none, no sweep looks."""
+
+
+def latest(value: Any) -> Any:
+    """The value as it is now: itself, unless it was assigned to."""
+    if not isinstance(value, Assigned):
+        return value
+    name: Any = value
+    return name.op.refreshed(name) if name.saved is None else name.saved
+
+
+def original_of(value: Any) -> Any:
+    """The value as it was before it was assigned to for the first time."""
+    return value.op.original if isinstance(value, Assigned) else value
+
+
+def settle(outputs: Iterable[Any]) -> None:
+    """Have all that was computed before an input was assigned to go on with the original."""
+    seen: set[Any] = set()
+    stack = list(outputs)
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            settle_node(node)
+            stack += node.inputs
+
+
+def settle_node(node: Any) -> None:
+    if any(isinstance(a, Assigned) for a in node.inputs):
+        node.inputs = tuple(map(original_of, node.inputs))
+
+
 def _apply_to_others(op: Op, inputs: tuple[Any, ...]) -> Any:
-    """The op where not all inputs are tensors with an array: some are arrays or numbers, or wrapped."""
-    values = tuple([a if isinstance(a, Value) else as_value(a, op) for a in inputs])
+    """The op where not all inputs are tensors with an array: some are arrays or numbers, or wrapped, or assigned to."""
+    values = tuple([latest(a) if isinstance(a, Value) else as_value(a, op) for a in inputs])
     top = None
     for a in values:
-        for member in a.members if isinstance(a, WrappedTuple) else (a,):
+        for member in map(latest, a.members) if isinstance(a, WrappedTuple) else (a,):
             if isinstance(member, Wrapped) and (top is None or member.level > top.level):
                 top = member
     if top is not None:
-        return top.process(op, tuple([top.gathered(a.members) if isinstance(a, WrappedTuple) else a for a in values]))
-    if all(isinstance(a, Value) for a in inputs):
-        return [a._array for a in inputs]  # raises: one has no value at all
+        gathered = [top.gathered(tuple(map(latest, a.members))) if isinstance(a, WrappedTuple) else a for a in values]
+        return top.process(op, tuple(gathered))
+    if all(map(is_, inputs, values)):
+        return [a._array for a in values]  # raises: one has no value at all
     return op(*values)
 
 
 def watched_call(op: Op, inputs: tuple[Any, ...]) -> Any:
     """op(*inputs), and those who watch are told."""
-    values = tuple([a if isinstance(a, Value) else as_value(a, op) for a in inputs])
+    values = tuple([latest(a) if isinstance(a, Value) else as_value(a, op) for a in inputs])
     if any(isinstance(a, Wrapped) for a in values):
         return _apply_to_others(op, values)  # it is applied to what is inside, and that is seen
     started = perf_counter()
@@ -1146,7 +1286,10 @@ def __getattr__(name: str) -> Any:
 
 def find_topo_sort(node_list: Sequence[Any], inputs_of: Callable[[Any], Sequence[Any]] | None = None) -> list[Any]:
     """Post-order depth-first sort: every node stands after all of its inputs, which are visited from left to right."""
-    inputs_of = inputs_of or _inputs_of
+    if inputs_of is None:
+        inputs_of = _inputs_of
+        if names:
+            settle(node_list)
     order: list[Any] = []
     seen: set[Any] = set()
     stack: list[Any] = list(reversed(node_list))
@@ -1171,6 +1314,8 @@ def sort_inner(outputs: Sequence[Value], stop: Iterable[Value] = ()) -> tuple[li
     """The nodes that adjoints pass through, sorted like `find_topo_sort`, and the set of all that adjoints reach: these
     and their leaves (and what it is to stop at). It goes down along first inputs without the stack, and unrolls the
     loop over two, for speed."""
+    if names:
+        settle(outputs)
     order: list[Any] = []
     seen: set[Any] = set(stop)
     stack: list[Any] = list(outputs)
@@ -1226,6 +1371,11 @@ class Part:
             raise TypeError("Part: an adjoint of a part needs a subclass whose `total` says where it goes (IndexPart)")
         return constant(np.zeros(value.shape, gradient_dtype(value.dtype)))
 
+    @staticmethod
+    def add_to(buffer: Any, mask: Any, parts: list[Any]) -> Any:
+        """Add the parts to an adjoint, in place. Returns the mask of the elements that were reached, or None."""
+        raise NotImplementedError
+
 
 ZERO = Part(None, None)
 """Reached, but by no path along which anything changes: a zero of the value's shape."""
@@ -1245,14 +1395,30 @@ class Branch:
         self.mask = mask
 
 
+class Buffer:
+    """An adjoint that nobody but the sweep holds, and that rules write into: that of a tensor that was assigned to,
+    from which each step backwards takes what belongs to the elements assigned. With a mask, like a Branch."""
+
+    __slots__ = ("array", "mask")
+
+    def __init__(self, array: Any, mask: Any = None):
+        self.array = array
+        self.mask = mask
+
+    def released(self) -> Any:
+        """The adjoint for a rule that does not write into it."""
+        return self.array if self.mask is None else Branch(self.array, self.mask)
+
+
 class _Sum:
     """The adjoints that have reached one value so far, where they are of several kinds."""
 
-    __slots__ = ("dense", "mask", "parts")
+    __slots__ = ("dense", "is_buffer", "mask", "parts")
 
     def __init__(self, first: Any):
         self.dense: Any = None
         self.mask: Any = None
+        self.is_buffer = False
         self.parts: list[Part] = []
         self.add(first)
 
@@ -1261,20 +1427,31 @@ class _Sum:
             if adjoint is not ZERO:
                 self.parts.append(adjoint)
             return
-        mask = None
-        if type(adjoint) is Branch:
+        mask, is_buffer = None, type(adjoint) is Buffer
+        if is_buffer:
+            adjoint, mask = adjoint.array, adjoint.mask
+        elif type(adjoint) is Branch:
             adjoint, mask = adjoint.adjoint, adjoint.mask
         if self.dense is None:
-            self.dense, self.mask = adjoint, mask
+            self.dense, self.mask, self.is_buffer = adjoint, mask, is_buffer
             return
         self.mask = None if mask is None or self.mask is None else self.mask | mask
-        self.dense = _plus(self.dense, adjoint)
+        if self.is_buffer:
+            self.dense += adjoint
+        else:
+            self.dense = _plus(self.dense, adjoint)
 
     def total(self, value: Any) -> Any:
         kinds: dict[Any, None] = dict.fromkeys(map(type, self.parts))
         for kind in kinds:
-            total = kind.total([part for part in self.parts if type(part) is kind], value)
+            parts = [part for part in self.parts if type(part) is kind]
+            if self.is_buffer:
+                self.mask = kind.add_to(self.dense, self.mask, parts)
+                continue
+            total = kind.total(parts, value)
             self.add(as_arrays(total) if type(self.dense) is ndarray else total)
+        if self.is_buffer:
+            return Buffer(self.dense, self.mask)
         if self.dense is None:
             self.dense = Part.total([], value)
         return self.dense if self.mask is None else Branch(self.dense, self.mask)
@@ -1332,6 +1509,8 @@ def branch_of(adjoint: Any, mask: Any, value: Value) -> Any:
 
 
 def unmasked(adjoint: Any) -> Any:
+    if type(adjoint) is Buffer:
+        return adjoint.array
     return adjoint.adjoint if type(adjoint) is Branch else adjoint
 
 
@@ -1456,9 +1635,11 @@ def sweep(adjoints: dict[Value, Any], variables: set[Value] | None = None) -> li
             if adjoint is None:
                 continue
             adjoint = as_arrays(total_adjoint(adjoint, node))
-            array = unmasked(adjoint)
+            if type(adjoint) is Buffer and not node.op.takes_buffer:
+                adjoint = adjoint.released()
+            array = adjoint.adjoint if type(adjoint) is Branch else adjoint
         if node._grad is not None if variables is None else node in variables:
-            found.append((node, array))
+            found.append((node, array if type(array) is not Buffer else array.array.copy()))
         op, inputs = node.op, node.inputs
         if handed_out:
             node = node_as_recorded(node, asked)
@@ -1515,7 +1696,7 @@ def _apply_rule_to_arrays(op: Op, adjoint: Any, node: Any, asked: set[Value]) ->
 
 def fitted(adjoint: Any, value: Value, op: Op, node: Any) -> Any:
     """An adjoint that is no array of the value's shape and dtype, brought there unless it is of another kind."""
-    if isinstance(adjoint, Part):
+    if isinstance(adjoint, (Part, Buffer)):
         return adjoint
     adjoint = as_array(adjoint)
     array, need = adjoint.adjoint if type(adjoint) is Branch else adjoint, value._array
@@ -1541,7 +1722,7 @@ _assigned: dict[int, weakref.ref[Tensor]] = {}
 """The live tensors that were assigned to: while there are none, no sweep needs to look for changed inputs."""
 
 
-class _Alias(TensorOp):
+class Identity(TensorOp):
     """The same value under another record: what a tensor held before it was assigned to or written into."""
 
     saves = ()
@@ -1554,7 +1735,7 @@ class _Alias(TensorOp):
         return out_grad
 
 
-_ALIAS = _Alias()
+IDENTITY = Identity()
 
 
 def twin_of(value: Any, array: Any, inputs: tuple[Value, ...] | None = None) -> Any:
@@ -1572,12 +1753,13 @@ def twin_of(value: Any, array: Any, inputs: tuple[Value, ...] | None = None) -> 
 def alias_of(value: Any, array: Any) -> Any:
     """A value computed from this one by doing nothing, with this array."""
     alias = twin_of(value, array, (value,))
-    alias.op, alias.saved = _ALIAS, None
+    alias.op, alias.saved = IDENTITY, None
     return alias
 
 
 def as_seen(value: Any, array: Any) -> Any:
-    """The value as an operation saw it that kept this array of it (None: it is wrapped, and cannot have changed)."""
+    """The value as an operation saw it that kept this array of it (None: it is wrapped, or was not read)."""
+    value = original_of(value)
     if array is None or not (_assigned or handed_out):
         return value
     kept = as_recorded(array)
@@ -1614,6 +1796,7 @@ def node_as_recorded(node: Any, asked: set[Value]) -> Any:
 
 def compute_gradient_of_variables(output_tensor: Tensor, out_grad: Any = None, accumulate: bool = False) -> None:
     """Set `.grad` of the variables that `output_tensor` was computed from; see `Tensor.backward`."""
+    output_tensor = latest(output_tensor)
     if output_tensor.needs <= DETACHED:
         why = "it was detached" if output_tensor.needs == DETACHED else "nothing that it was computed from does"
         raise ValueError(
@@ -1723,7 +1906,7 @@ class _Past:
 
     def source(self) -> tuple[Tensor, Tensor | None] | None:
         """The output and its adjoint; None if they no longer exist."""
-        output = self._output()
+        output = original_of(self._output())
         if output is None and self._origin is not None:
             variable, gradient = self._origin[0](), self._origin[1]
             output = None if variable is None else gradient.tensor(variable)
@@ -1734,7 +1917,7 @@ class _Past:
             return output, constant(as_recorded(self._seed))
         # Its value then, which may be in another dtype, with its history, for it can be differentiated by, too.
         seed = constant(as_recorded(self._seed))
-        seed.op, seed.inputs, seed.needs = _ALIAS, (out_grad,), RECORDED
+        seed.op, seed.inputs, seed.needs = IDENTITY, (out_grad,), RECORDED
         return output, seed
 
 

@@ -16,6 +16,13 @@ class Batched(Wrapped):
 
     __slots__ = ()
 
+    def twin(self) -> Batched:
+        return Batched(self.level, self.value)
+
+    def laid_out(self) -> Any:
+        batch = super().laid_out()
+        return batch[0] if len(batch) else np.empty(batch.shape[1:])
+
     def gathered(self, members: tuple[Any, ...]) -> Batched:
         size = self.value.shape[0]
         whole = [a.value if type(a) is Batched and a.level == self.level else stack([a] * size) for a in members]

@@ -24,6 +24,9 @@ class Dual(Wrapped):
     def is_recorded(self) -> bool:
         return is_recorded_inside(self.value) or is_recorded_inside(self.tangent)
 
+    def twin(self) -> Dual:
+        return Dual(self.level, self.value, self.tangent)
+
     def _parts(self, inputs: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """The values and the tangents (None: zero) of inputs."""
         mine = [type(a) is Dual and a.level == self.level for a in inputs]

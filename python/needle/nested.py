@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .autograd import Tensor, TensorTuple
+from .autograd import Tensor, TensorTuple, latest
 
 Rebuild = Callable[[Iterator[Any]], Any]
 
@@ -35,7 +35,7 @@ def flatten(tree: Any) -> tuple[list[Any], Rebuild]:
 
 def _take_apart(tree: Any, leaves: list[Any]) -> Rebuild:
     if is_leaf(tree):
-        leaves.append(tree)
+        leaves.append(latest(tree))
         return next
     keys, children, make = children_of(tree)
     if make is None:
@@ -80,7 +80,7 @@ def leaves_like(given: Any, like: Any, what: str) -> list[Any]:
     """The leaves of a structure, in the order of another one of the same keys; TypeError where it has others."""
     if is_leaf(like):
         if is_leaf(given):
-            return [given]
+            return [latest(given)]
         raise TypeError(f"{what} must have the structure of what they belong to: a number or array, got {given!r:.60}")
     keys, children, make = children_of(like)
     if make is None:

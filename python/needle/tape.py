@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import autograd
-from .autograd import Op, Tensor, TensorTuple, Value, Wrapped, WrappedTuple, applied
+from .autograd import IDENTITY, Op, Tensor, TensorTuple, Value, Wrapped, WrappedTuple, applied
 from .memory import private
 from .ops.tuples import MAKE_TENSOR_TUPLE, TupleGetItem
 
@@ -28,7 +28,7 @@ class Taped(Wrapped):
 
     __slots__ = ("arrays", "parents", "rule", "values")
     arrays: tuple[Any, ...]
-    """Those of the values as the op saw them, None for what is wrapped itself."""
+    """Those of the values as the op saw them, None for what is wrapped itself, or is not read."""
     parents: tuple[Taped | None, ...]
     values: tuple[Any, ...]
     rule: Op | None
@@ -44,7 +44,13 @@ class Taped(Wrapped):
     ):
         super().__init__(level, value)
         self.rule, self.values, self.parents = rule, values, parents
-        self.arrays = tuple([None if isinstance(a, (Wrapped, WrappedTuple)) else private(a._array) for a in values])
+        reads = rule is not None and "inputs" in rule.saves  # what is not read may be written over
+        self.arrays = tuple(
+            [private(a._array) if reads and not isinstance(a, (Wrapped, WrappedTuple)) else None for a in values]
+        )
+
+    def twin(self) -> Taped:
+        return Taped(self.level, self.value, IDENTITY, (self.value,), (self,))
 
     def _parts(self, inputs: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """The inputs that are on this tape (None for the others), and the values of all."""
@@ -80,13 +86,13 @@ def pull_back(outputs: Sequence[tuple[Taped, Any]], variables: Sequence[Taped]) 
     for node in reversed(order):
         if node.rule is None or node not in adjoints:
             continue
-        adjoint = autograd.total_adjoint(adjoints.pop(node), node.value)
+        adjoint, output = autograd.total_adjoint(adjoints.pop(node), node.value), autograd.original_of(node.value)
         values = tuple([autograd.as_seen(a, array) for a, array in zip(node.values, node.arrays, strict=True)])
         inputs = zip(node.parents, values, strict=True)
         wanted = {value for parent, value in inputs if parent in asked}
         if not wanted:
             continue
-        returned = autograd.apply_rule(node.rule, adjoint, applied(node.rule, values, node.value), wanted)
+        returned = autograd.apply_rule(node.rule, adjoint, applied(node.rule, values, output), wanted)
         for parent, g in zip(node.parents, returned, strict=True):
             if g is not None and parent is not None and parent in asked:
                 autograd.add_adjoint(adjoints, parent, g)

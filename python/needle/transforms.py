@@ -156,6 +156,8 @@ class _Reversed:
         if not self.watched and any(isinstance(y, Wrapped) for y in flatten(out)[0]):
             self.watched = True  # it closes over what a transform in another thread differentiates by
             out = self._call(f, arguments, values)
+        if not self.watched:
+            self.variables = list(map(autograd.original_of, self.variables))  # f may have assigned to them
         out, aux = _split_aux(out) if has_aux else (out, None)
         self.tree, (self.outputs, self.rebuild) = out, flatten(out)
         self.recorded = not self.watched and self._closes_over(arguments.leaves)

@@ -410,6 +410,42 @@ def add_at(shape: tuple[int, ...], indices: list[Any], code: str = "d") -> Sampl
     )
 
 
+def assigned(index: Any, shape: tuple[int, ...], value: tuple[int, ...], codes: str = "dd", **more: Any) -> Sample:
+    def reference(a: Any, v: Any) -> Any:
+        out = a.copy()
+        out[index] = v
+        return out
+
+    a, v = numbers(shape, codes[0], seed=1), numbers(value, codes[1], seed=2)
+    return sample(ops.SetItem(index), reference, a, v, name=f"[{index}]", **more)
+
+
+SETTING = [
+    assigned(..., (), ()),
+    assigned((), (), ()),
+    assigned(..., (2, 3), (3,)),
+    assigned(slice(None), (0, 3), (0, 3)),
+    assigned(slice(None), (3, 0), ()),
+    assigned(1, (4,), ()),
+    assigned(-1, (2, 3), (3,)),
+    assigned((0, -2), (2, 3), ()),
+    assigned(slice(None, None, -2), (4,), (2,)),
+    assigned((slice(None), 1), (2, 3), (2,)),
+    assigned((None, slice(1, 3)), (4,), (1, 2)),
+    assigned((..., slice(0, 1)), (2, 1, 3), (2, 1, 1)),
+    assigned(np.array([2, 0]), (4,), (2,)),
+    assigned(np.array([2, 0, 2]), (4, 2), (3, 2)),
+    assigned(np.array([1, 1]), (2, 3), ()),
+    assigned((np.array([[0], [1]]), np.array([0, 2])), (2, 3), (2, 2)),
+    assigned((slice(None), np.array([0, 2])), (2, 3), (2, 2)),
+    assigned(np.array([True, False, True, False]), (4,), (2,)),
+    assigned(np.array([[True, False, True], [False, True, False]]), (2, 3), ()),
+    assigned(np.zeros((4,), bool), (4,), (0,)),
+    *[assigned(slice(1, 3), (4,), (2,), codes) for codes in ["ff", "fd", "df", "dl", "DD", "Dd", "ee"]],
+    assigned(1, (4,), (), "ld", smooth=False),
+]
+
+
 SHAPING: dict[str, list[Sample]] = {
     "Transpose": shaped(
         ops.transpose,
@@ -632,5 +668,6 @@ CORE: dict[str, list[Sample]] = {
     **SHAPING,
     **CHOOSING,
     **TUPLES,
+    "SetItem": SETTING,
     **DISCRETE,
 }

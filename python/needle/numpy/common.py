@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Tensor, Value, as_value, is_recorded
+from ..backend import all_devices
+from ..ops.base import normalize_axes
 from ..ops.dtypes import astype
-from ..ops.indexing import AddAt
+from ..ops.joining import Stack
 
 
 def tensor(a: Any, dtype: Any = None) -> Tensor:
@@ -34,21 +36,45 @@ def holds_tensor(a: Any) -> bool:
 
 def stacked(items: Any) -> Tensor:
     """Nested lists of Tensors, arrays and numbers as one Tensor."""
-    members = tensors(*[stacked(a) if isinstance(a, (list, tuple)) and holds_tensor(a) else a for a in items])
+    members = [tensor(a) for a in items]
     shapes = {a.shape for a in members}
     if len(shapes) > 1:
         raise ValueError(f"array: the items of a list must have one shape, got {sorted(shapes)}; broadcast_to them first")
-    dtype = np.result_type(*[a.dtype for a in members])
-    shape = (len(members), *members[0].shape)
-    return AddAt(shape, dtype, list(range(len(members))))(*members)
+    return Stack()(*members)
 
 
-def into(out: Any, result: Tensor) -> Tensor:
+def array_of(a: Any, dtype: Any = None) -> Any:
+    """What only steers (indices, masks, counts) as an array of its own; a Tensor's gradient has no part in it."""
+    return np.array(a.numpy() if isinstance(a, Tensor) else a, dtype)
+
+
+def normal_axis(name: str, axis: Any, ndim: int) -> int:
+    """One axis as a non-negative integer; an error that names the function if there is none such."""
+    (normal,) = normalize_axes(name, (axis,), ndim)
+    return normal
+
+
+def check_device(name: str, device: Any) -> None:
+    """ValueError for a device that is not on this machine."""
+    if device is not None and device not in (*all_devices(), "cpu"):
+        raise ValueError(f"{name}: device {device!r} is not on this machine; needle.all_devices() lists them")
+
+
+def into(out: Any, result: Tensor, casting: Any = "same_kind") -> Tensor:
     """The result, or `out` after it was assigned to it: a Tensor, or an array if no gradient would be lost."""
     if out is None:
         return result
     if isinstance(out, tuple):
         (out,) = out
+        if out is None:
+            return result
+    repeated = (1,) * (len(out.shape) - len(result.shape)) + result.shape
+    fits = len(repeated) == len(out.shape) and all(n in (1, m) for n, m in zip(repeated, out.shape, strict=True))
+    if not fits or not np.can_cast(result.dtype, out.dtype, casting):
+        raise ValueError(
+            f"out=: must have shape {result.shape} and a dtype that {result.dtype} can be cast to (casting={casting!r}), "
+            f"got shape {out.shape} and dtype {out.dtype}"
+        )
     if isinstance(out, Tensor):
         out[...] = result
         return out
@@ -57,5 +83,5 @@ def into(out: Any, result: Tensor) -> Tensor:
             "out=: the result needs a gradient, which an array cannot carry; leave out= away, or give a Tensor "
             "(needle.numpy.empty_like makes one)"
         )
-    np.copyto(out, result.numpy(), casting="same_kind")
+    np.copyto(out, result.numpy(), casting=casting)
     return out

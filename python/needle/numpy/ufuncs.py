@@ -4,43 +4,232 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from .common import into, tensor, tensors
+from ..autograd import Tensor, Value
+from ..ops.base import NUMBERS, normalize_axes
+from ..ops.discrete import discrete
+from ..ops.selection import where as choose
+from .common import into, stacked, tensor
+
+REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {}
+"""Functions with the parameters of `reduce`, for ufuncs that have an operation for it; others go element by element."""
+ACCUMULATIONS: dict[np.ufunc, Callable[..., Any]] = {}
+"""The same for `accumulate`."""
 
 
 class ufunc:
     """A differentiable function of elements, with what a NumPy ufunc has besides: `out=`, `where=`, `dtype=`, and the
     methods `reduce`, `accumulate`, `outer`, `at` and `reduceat`.
 
-    `function` computes it on Tensors, arrays and Python numbers; `of` is NumPy's own.
+    `of` is NumPy's own, `function` computes it on Tensors, arrays and Python numbers. Elements that `where` leaves out
+    are those of `out`, and 0 without one. They contribute nothing to a gradient, whatever the function is there.
     """
 
-    __slots__ = ("__doc__", "__name__", "__qualname__", "__signature__", "function", "of")
+    __slots__ = ("__doc__", "__name__", "__qualname__", "__signature__", "_is_discrete", "function", "of")
 
     def __init__(self, of: np.ufunc, function: Callable[..., Any]):
         self.of = of
         self.function = function
         self.__name__ = self.__qualname__ = of.__name__
         self.__doc__ = function.__doc__
-        names = ["x"] if of.nin == 1 else [f"x{i + 1}" for i in range(of.nin)]
-        self.__signature__ = inspect.Signature(
-            [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in names]
-            + [
-                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
-                for name, default in (("out", None), ("where", True), ("dtype", None))
-            ]
-        )
+        self._is_discrete = not any(set("efdgFDG") & set(loop.split("->")[1]) for loop in of.types)
 
-    nin = property(lambda self: self.of.nin)
-    nout = property(lambda self: self.of.nout)
-    nargs = property(lambda self: self.of.nargs)
-    identity = property(lambda self: self.of.identity)
+    def __getattr__(self, name: str) -> Any:
+        if name == "__signature__":  # made when asked for: import is to be quick
+            names = ["x"] if self.of.nin == 1 else [f"x{i + 1}" for i in range(self.of.nin)]
+            inputs = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_ONLY) for n in names]
+            options = {"out": None, "where": True, "dtype": None}
+            self.__signature__ = inspect.Signature(
+                inputs + [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=d) for n, d in options.items()]
+            )
+            return self.__signature__
+        if name in {"nin", "nout", "nargs", "ntypes", "types", "identity", "signature"}:
+            return getattr(self.of, name)
+        raise AttributeError(f"needle.numpy.ufunc {self.__name__!r} has no attribute {name!r}")
 
     def __repr__(self) -> str:
         return f"<needle.numpy.ufunc {self.__name__!r}>"
 
-    def __call__(self, *inputs: Any, out: Any = None, where: Any = True, dtype: Any = None, **options: Any) -> Any:
-        raise NotImplementedError
+    def __reduce__(self) -> str:
+        return self.__name__
+
+    def __call__(
+        self,
+        *inputs: Any,
+        out: Any = None,
+        where: Any = True,
+        dtype: Any = None,
+        casting: str = "same_kind",
+        **options: Any,
+    ) -> Any:
+        if len(inputs) > self.of.nin:  # NumPy takes `out` as the last arguments, too
+            inputs, out = inputs[: self.of.nin], inputs[self.of.nin :]
+        if options:
+            dtype = self._dtype_of(options, dtype)
+        if dtype is not None:
+            inputs = self._converted(inputs, dtype, casting)
+        if where is True:
+            results = self.function(*inputs)
+        else:
+            with np.errstate(all="ignore"):  # about elements that are not used
+                results = self.function(*inputs)
+        if where is True and out is None:
+            return results
+        several = isinstance(results, tuple)
+        pairs = zip(results if several else (results,), self._outs(out), strict=True)
+        done = tuple([_written(result, o, where, casting) for result, o in pairs])
+        return done if several else done[0]
+
+    def _dtype_of(self, options: dict[str, Any], dtype: Any) -> Any:
+        unknown = options.keys() - {"order", "subok", "signature", "sig"}
+        if unknown:
+            raise TypeError(f"{self.__name__}: got an unexpected keyword argument {unknown.pop()!r}")
+        signature = options.get("signature", options.get("sig"))
+        if signature is None:
+            return dtype
+        outputs = signature.split("->")[-1] if isinstance(signature, str) else signature[-1]
+        return outputs[-1] if isinstance(outputs, str) else outputs
+
+    def _converted(self, inputs: tuple[Any, ...], dtype: Any, casting: str) -> tuple[Any, ...]:
+        """The inputs in the dtypes from which NumPy would compute a result of this dtype."""
+        values = [a if type(a) in NUMBERS else tensor(a) for a in inputs]
+        given = tuple([type(a) if type(a) in NUMBERS and type(a) is not bool else tensor(a).dtype for a in values])
+        free: tuple[Any, ...] = (None,)
+        asked = free * self.of.nin + (np.dtype(dtype),) * self.of.nout
+        loop = self.of.resolve_dtypes(given + free * self.of.nout, signature=asked, casting=casting)  # type: ignore[arg-type]
+        return tuple([tensor(a, d) for a, d in zip(values, loop, strict=False)])
+
+    def _outs(self, out: Any) -> tuple[Any, ...]:
+        outs = out if isinstance(out, tuple) else (out,) + (None,) * (self.of.nout - 1)
+        if len(outs) != self.of.nout:
+            raise ValueError(f"{self.__name__}: out= must be a tuple of {self.of.nout}, got {len(outs)}")
+        return outs
+
+    # The methods of a function of two arguments --------------------------------------------------------------
+
+    def _binary(self, method: str) -> None:
+        if (self.of.nin, self.of.nout) != (2, 1):
+            raise ValueError(f"{self.__name__}.{method}: only functions of two arguments and one result have it")
+
+    def reduce(
+        self,
+        array: Any,
+        axis: Any = 0,
+        dtype: Any = None,
+        out: Any = None,
+        keepdims: bool = False,
+        initial: Any = None,
+        where: Any = True,
+    ) -> Tensor:
+        """The function applied along axes (0, an int, a tuple, or None for all) until one element is left of each."""
+        self._binary("reduce")
+        given = {} if initial is None else {"initial": initial}
+        if where is not True:
+            given["where"] = where
+        function = REDUCTIONS.get(self.of)
+        if function is not None:
+            result = function(array, axis=axis, keepdims=keepdims, **given, **({} if dtype is None else {"dtype": dtype}))
+        elif self._is_discrete:
+            result = discrete(self.of.reduce, array, axis=axis, keepdims=keepdims, dtype=dtype, **given)
+        else:
+            result = self._folded(tensor(array, dtype), axis, keepdims, initial, where)
+        return into(out, result)
+
+    def _folded(self, a: Tensor, axis: Any, keepdims: bool, initial: Any, where: Any) -> Tensor:
+        axes = normalize_axes(self.__name__, axis, a.ndim)
+        if where is not True:
+            if self.of.identity is None and initial is None:
+                raise ValueError(f"{self.__name__}.reduce: where= needs initial=, because the function has no identity")
+            a = choose(where, a, self.of.identity if initial is None else initial)
+        start = self.of.identity if initial is None else initial
+        shape = tuple(1 if i in axes else n for i, n in enumerate(a.shape))
+        for i in reversed(axes):
+            items = [a[(slice(None),) * i + (k,)] for k in range(a.shape[i])]
+            if not items:
+                if start is None:
+                    raise ValueError(f"{self.__name__}.reduce: axis {i} is empty, and the function has no identity")
+                items = [tensor(np.full(shape[:i] + a.shape[i + 1 :], start, a.dtype))]
+            a = items[0]
+            for item in items[1:]:
+                a = self.function(a, item)
+        if initial is not None:
+            a = self.function(initial, a)
+        return a.reshape(shape) if keepdims else a
+
+    def accumulate(self, array: Any, axis: int = 0, dtype: Any = None, out: Any = None) -> Tensor:
+        """The results of `reduce` for the first element, the first two, ... along an axis."""
+        self._binary("accumulate")
+        function = ACCUMULATIONS.get(self.of)
+        if function is not None:
+            return into(out, function(array, axis=axis, **({} if dtype is None else {"dtype": dtype})))
+        if self._is_discrete:
+            return into(out, discrete(self.of.accumulate, array, axis=axis, dtype=dtype))
+        a = tensor(array, dtype)
+        (axis,) = normalize_axes(self.__name__, axis, a.ndim)
+        items = [a[(slice(None),) * axis + (k,)] for k in range(a.shape[axis])]
+        for k in range(1, len(items)):
+            items[k] = self.function(items[k - 1], items[k])
+        return into(out, _along(items, axis) if items else a)
+
+    def reduceat(self, array: Any, indices: Any, axis: int = 0, dtype: Any = None, out: Any = None) -> Tensor:
+        """`reduce` over slices: from each index up to the next one; of the element itself where that is not larger."""
+        self._binary("reduceat")
+        a = tensor(array, dtype)
+        (axis,) = normalize_axes(self.__name__, axis, a.ndim)
+        starts = tensor(indices).numpy().tolist()
+        bad = [i for i in starts if not 0 <= i < a.shape[axis]]
+        if bad:
+            raise IndexError(f"{self.__name__}.reduceat: index {bad[0]} is outside of axis {axis} of shape {a.shape}")
+        before = (slice(None),) * axis
+        parts = [
+            self.reduce(a[(*before, slice(i, j))], axis=axis, dtype=dtype) if i < j else a[(*before, i)]
+            for i, j in pairwise([*starts, a.shape[axis]])
+        ]
+        return into(out, _along(parts, axis))
+
+    def outer(self, a: Any, b: Any, **options: Any) -> Any:
+        """The function of every element of a with every element of b: shape a.shape + b.shape."""
+        self._binary("outer")
+        a, b = tensor(a), tensor(b)
+        return self(a.reshape((*a.shape, *(1,) * b.ndim)), b, **options)
+
+    def at(self, a: Any, indices: Any, b: Any = None) -> None:
+        """a[indices] = function(a[indices], b) in place, where an index that is repeated is applied repeatedly."""
+        if not isinstance(a, Value):
+            raise TypeError(f"{self.__name__}.at: an array cannot carry gradients; make it a Tensor first")
+        positions = np.arange(a.size).reshape(a.shape)[_plain(indices)]
+        flat = positions.ravel()
+        more = () if b is None else (tensor(b).broadcast_to(positions.shape).reshape(-1),)
+        order = np.argsort(flat, kind="stable")
+        ranks = np.empty(flat.size, np.intp)  # the how manieth time that a position occurs
+        ordered = flat[order]
+        ranks[order] = np.arange(flat.size) - np.searchsorted(ordered, ordered)
+        for rank in range(ranks.max(initial=-1) + 1):
+            chosen = np.flatnonzero(ranks == rank)
+            index = np.unravel_index(flat[chosen], a.shape)
+            a[index] = self.function(a[index], *[m[chosen] for m in more])
+
+
+def _plain(index: Any) -> Any:
+    if isinstance(index, tuple):
+        return tuple(map(_plain, index))
+    return index.numpy() if isinstance(index, Tensor) else index
+
+
+def _written(result: Any, out: Any, where: Any, casting: str) -> Any:
+    if where is not True:
+        rest = 0 if out is None else tensor(out)
+        result = choose(tensor(where, np.bool_), result, rest)
+    return into(out, result, casting)
+
+
+def _along(items: list[Tensor], axis: int) -> Tensor:
+    """Equal shapes, stacked along a new axis at this place."""
+    whole = stacked(items)
+    for i in range(axis):
+        whole = whole.transpose((i, i + 1))
+    return whole

@@ -24,6 +24,7 @@ from .arithmetic import mul_scalar as mul_scalar
 from .arithmetic import multiply as multiply
 from .arithmetic import negate as negate
 from .arithmetic import subtract as subtract
+from .assignment import SetItem as SetItem
 from .base import Bilinear as Bilinear
 from .base import Elementwise as Elementwise
 from .base import Linear as Linear
@@ -32,6 +33,10 @@ from .cumulative import CumSum as CumSum
 from .cumulative import Recurrence as Recurrence
 from .cumulative import cumprod as cumprod
 from .cumulative import cumsum as cumsum
+from .determinants import Cofactors as Cofactors
+from .determinants import CofactorsAlong as CofactorsAlong
+from .determinants import Det as Det
+from .determinants import SlogDet as SlogDet
 from .discrete import Discrete as Discrete
 from .discrete import DiscreteTuple as DiscreteTuple
 from .discrete import equal as equal
@@ -48,6 +53,8 @@ from .dtypes import astype as astype
 from .dtypes import conj as conj
 from .dtypes import imag as imag
 from .dtypes import real as real
+from .einsum import Einsum as Einsum
+from .einsum import einsum as einsum
 from .elementwise import Abs as Abs
 from .elementwise import Cbrt as Cbrt
 from .elementwise import FAbs as FAbs
@@ -81,6 +88,12 @@ from .extrema import Minimum as Minimum
 from .extrema import clip as clip
 from .extrema import maximum as maximum
 from .extrema import minimum as minimum
+from .factorizations import QR as QR
+from .factorizations import Cholesky as Cholesky
+from .fft import FFT as FFT
+from .fft import InverseFFT as InverseFFT
+from .fft import InverseRealFFT as InverseRealFFT
+from .fft import RealFFT as RealFFT
 from .hyperbolic import Arccosh as Arccosh
 from .hyperbolic import Arcsinh as Arcsinh
 from .hyperbolic import Arctanh as Arctanh
@@ -101,6 +114,7 @@ from .moments import Std as Std
 from .moments import Var as Var
 from .moments import std as std
 from .moments import var as var
+from .norms import Norm as Norm
 from .parts import CopySign as CopySign
 from .parts import LdExp as LdExp
 from .parts import Modf as Modf
@@ -114,6 +128,8 @@ from .power import zero_safe_multiply as zero_safe_multiply
 from .rearranging import Rearrange as Rearrange
 from .reduction import Max as Max
 from .reduction import Min as Min
+from .reduction import NanMax as NanMax
+from .reduction import NanMin as NanMin
 from .reduction import Prod as Prod
 from .reduction import Summation as Summation
 from .reduction import max as max
@@ -144,6 +160,14 @@ from .softmax import logsoftmax as logsoftmax
 from .softmax import logsumexp as logsumexp
 from .softmax import softmax as softmax
 from .softmax import softmax_loss as softmax_loss
+from .spectra import SVD as SVD
+from .spectra import Eig as Eig
+from .spectra import Eigh as Eigh
+from .spectra import EigvalsH as EigvalsH
+from .spectra import SingularValues as SingularValues
+from .systems import Inv as Inv
+from .systems import Pinv as Pinv
+from .systems import Solve as Solve
 from .trigonometric import Arccos as Arccos
 from .trigonometric import Arcsin as Arcsin
 from .trigonometric import Arctan as Arctan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,42 @@ class Linear(TensorOp):
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         return self(*[_or_zero(t, a) for t, a in zip(tangents, node.inputs, strict=True)])
+
+
+class View(Linear):
+    """Shows the elements of its input in its own memory, where NumPy's function does: who assigns to one of the two
+    changes the other, too."""
+
+    __slots__ = ("base",)
+    base: Any
+    """What was assigned to, and has this output as a view: it is to live as long as the view does."""
+    view = True
+
+    def __call__(self, *inputs: Any) -> Any:
+        node = super().__call__(*inputs)
+        if type(node) is not Tensor or type(inputs[0]) is not Tensor:
+            if isinstance(node, Tensor) and isinstance(inputs[0], Tensor):
+                self._note_special(node, inputs[0])
+        elif not autograd.LAZY_MODE:
+            a, memory = inputs[0], node._array.base
+            array = a._array
+            if memory is not None and (memory is array or memory is array.base):
+                autograd.note_view(node, a, self)
+                if node.op is None:
+                    node.saved = a  # as long as there is the view, there is its base
+        return node
+
+    def _note_special(self, node: Any, a: Any) -> None:
+        """Note what may be a view of something that is wrapped, or was assigned to: it is found out when it counts."""
+        base = autograd.latest(a)
+        if type(node) is Tensor and type(base) is Tensor and np.may_share_memory(node._array, base._array):
+            node._array = node._array.copy(order="K")  # else the next assignment could not write in place
+        if node.op is None:
+            node.saved = a
+        else:
+            node.op = copy(self)
+            node.op.base = a
+        autograd.note_view(node, a, self)
 
 
 class Bilinear(TensorOp):
@@ -177,13 +214,13 @@ def normalize_axes(op: object, axes: Axes, ndim: int) -> tuple[int, ...]:
     normal = []
     for axis in given:
         if isinstance(axis, bool) or not hasattr(axis, "__index__"):
-            raise TypeError(f"{op!r}: axes must be None, an int or a tuple of ints, got {axes!r}")
+            raise TypeError(f"{op}: axes must be None, an int or a tuple of ints, got {axes!r}")
         i = int(axis.__index__())
         if not -ndim <= i < ndim:
-            raise ValueError(f"{op!r}: axis {i} does not exist; a {ndim}-d input has axes from {-ndim} to {ndim - 1}")
+            raise ValueError(f"{op}: axis {i} does not exist; a {ndim}-d input has axes from {-ndim} to {ndim - 1}")
         normal.append(i % ndim)
     if len(set(normal)) != len(normal):
-        raise ValueError(f"{op!r}: axes {axes!r} name an axis of the {ndim}-d input twice; name each once")
+        raise ValueError(f"{op}: axes {axes!r} name an axis of the {ndim}-d input twice; name each once")
     return tuple(sorted(normal))
 
 

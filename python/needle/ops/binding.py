@@ -10,6 +10,7 @@ from typing import Any
 from ..autograd import Tensor, TensorTuple
 from . import arithmetic as ar
 from . import (
+    assignment,
     discrete,
     dtypes,
     elementwise,
@@ -46,6 +47,19 @@ OPERATORS: dict[str, Any] = {
     "__rpow__": reflected(power.power),
     "__matmul__": operator(matmul.matmul, matmul.MATMUL),
     "__rmatmul__": reflected(matmul.matmul),
+    "__iadd__": assignment.in_place(ar.add, "+"),
+    "__isub__": assignment.in_place(ar.subtract, "-"),
+    "__imul__": assignment.in_place(ar.multiply, "*"),
+    "__itruediv__": assignment.in_place(ar.divide, "/"),
+    "__ifloordiv__": assignment.in_place(ar.floor_divide, "//"),
+    "__imod__": assignment.in_place(ar.mod, "%"),
+    "__ipow__": assignment.in_place(power.power, "**"),
+    "__imatmul__": assignment.in_place(matmul.matmul, "@"),
+    "__iand__": assignment.in_place(discrete.bitwise_and, "&"),
+    "__ior__": assignment.in_place(discrete.bitwise_or, "|"),
+    "__ixor__": assignment.in_place(discrete.bitwise_xor, "^"),
+    "__ilshift__": assignment.in_place(discrete.left_shift, "<<"),
+    "__irshift__": assignment.in_place(discrete.right_shift, ">>"),
     "__neg__": ar.negate,
     "__pos__": ar.positive,
     "__abs__": elementwise.absolute,
@@ -67,6 +81,7 @@ OPERATORS: dict[str, Any] = {
     "__eq__": operator(discrete.equal),
     "__ne__": operator(discrete.not_equal),
     "__getitem__": indexing.getitem,
+    "__setitem__": assignment.setitem,
     "__iter__": indexing.iterate,
 }
 

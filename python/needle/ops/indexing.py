@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Part, Tensor, gradient_dtype
-from .base import Linear
+from ..autograd import Part, Tensor, as_arrays, gradient_dtype
+from .base import Linear, View
 
 
-class GetItem(Linear):
+class GetItem(View):
     notation = "{0}[{index}]"
-    saves, view = (), True
+    saves = ()
     __slots__ = ("index",)
 
     def __init__(self, index: Any):
@@ -25,7 +25,7 @@ class GetItem(Linear):
         return IndexPart(self.index, out_grad)
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
-        index = _behind_batch(self.index)
+        index = behind_batch(self.index)
         return NotImplemented if index is None else GetItem(index)(values[0])
 
 
@@ -34,11 +34,11 @@ def getitem(a: Any, index: Any) -> Tensor:
 
     Integer and boolean Tensors may be part of the index. Elements that are read several times add their gradients up.
     """
-    index = tuple(map(_plain, index)) if isinstance(index, tuple) else _plain(index)
+    index = tuple(map(plain_index, index)) if isinstance(index, tuple) else plain_index(index)
     return GetItem(index)(a)
 
 
-def _plain(index: Any) -> Any:
+def plain_index(index: Any) -> Any:
     """A part of an index as NumPy takes it; arrays as copies of their own, so that later writes change nothing."""
     if isinstance(index, Tensor):
         index = index.numpy()
@@ -62,8 +62,16 @@ class IndexPart(Part):
             *[part.adjoint for part in parts]
         )
 
+    @staticmethod
+    def add_to(buffer: Any, mask: Any, parts: list[IndexPart]) -> Any:
+        for part in parts:
+            add_at(buffer, part.index, as_arrays(part.adjoint))
+            if mask is not None:
+                mask[part.index] = True
+        return mask
 
-def _behind_batch(index: Any) -> Any:
+
+def behind_batch(index: Any) -> Any:
     """The index that leaves a first axis as it is; None if it cannot be said so: arrays apart from each other in an
     index put their axes in front of all."""
     parts = index if isinstance(index, tuple) else (index,)
@@ -89,10 +97,7 @@ class AddAt(Linear):
     def compute(self, *arrays: Any) -> Any:
         out = np.zeros(self.shape, np.float32 if self.dtype == np.float16 else self.dtype)
         for index, array in zip(self.indices, arrays, strict=True):
-            if _repeats(index):
-                np.add.at(out, index, array)
-            else:
-                out[index] += array
+            add_at(out, index, array)
         return out.astype(self.dtype, copy=False)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
@@ -100,7 +105,7 @@ class AddAt(Linear):
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         size = next(a.shape[0] for a, depth in zip(values, depths, strict=True) if depth is not None)
-        indices = [_behind_batch(index) for index in self.indices]
+        indices = [behind_batch(index) for index in self.indices]
         if any(index is None for index in indices):
             return NotImplemented
         pairs = zip(values, depths, strict=True)
@@ -108,7 +113,15 @@ class AddAt(Linear):
         return AddAt((size, *self.shape), self.dtype, indices)(*batches)
 
 
-def _repeats(index: Any) -> bool:
+def add_at(out: Any, index: Any, array: Any) -> None:
+    """Add to out[index], in place; repeatedly where the index repeats."""
+    if repeats(index):
+        np.add.at(out, index, array)
+    else:
+        out[index] += array
+
+
+def repeats(index: Any) -> bool:
     """Whether an index may name an element twice: only arrays of integers can."""
     parts = index if isinstance(index, tuple) else (index,)
     return any(isinstance(part, np.ndarray) and part.dtype.kind != "b" and part.ndim > 0 for part in parts)

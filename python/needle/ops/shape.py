@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Tensor
-from .base import Linear
+from .base import Linear, View
 
 
-class Transpose(Linear):
+class Transpose(View):
     """Swaps two axes."""
 
     notation = "transpose({0}, {axes})"
-    saves, view, moves = (), True, True
+    saves, moves = (), True
     __slots__ = ("axes",)
 
     def __init__(self, axes: tuple[int, int] | None = None):
@@ -75,9 +75,9 @@ def permute_dims(a: Any, axes: tuple[int, ...]) -> Tensor:
     return Permute(axes)(a)
 
 
-class Reshape(Linear):
+class Reshape(View):
     notation = "reshape({0}, {shape})"
-    saves, view, moves = (), True, True
+    saves, moves = (), True
     __slots__ = ("shape",)
 
     def __init__(self, shape: int | tuple[int, ...]):

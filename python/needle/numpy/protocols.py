@@ -1,0 +1,116 @@
+"""What NumPy calls when one of its functions meets a Tensor: `__array_ufunc__` and `__array_function__`.
+
+`np.tanh(t)` comes to `Tensor.__array_ufunc__`, `np.cumsum(t)` to `Tensor.__array_function__`; both look up Needle's
+function of that name. Where there is none, constants are computed by NumPy, and what needs a gradient is refused.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from .. import autograd, special, watching
+from ..autograd import CONSTANT, DETACHED, RECORDED, Tensor, Value, Wrapped, is_recorded, is_recording
+from ..backend import as_array
+from ..memory import handed_out
+from ..ops.base import Elementwise
+from ..pool import SMALLEST
+from .ufuncs import ufunc
+
+_new = object.__new__
+
+UFUNCS: dict[Any, ufunc] = {}
+FUNCTIONS: dict[Any, Callable[..., Any]] = {}
+"""NumPy's functions -> Needle's."""
+_QUICK: dict[Any, tuple[Any, bool]] = {}
+"""Ufuncs of one argument that are an op's `compute` -> the op, and whether it saves its input."""
+
+
+def bind(namespace: dict[str, Any]) -> None:
+    """Let NumPy find the functions of `needle.numpy`."""
+    for module, names in ((np, namespace), (np.linalg, vars(namespace["linalg"])), (np.fft, vars(namespace["fft"]))):
+        for name, function in names.items():
+            of = getattr(module, name, None)
+            if isinstance(function, ufunc):
+                UFUNCS[function.of] = function
+                op = function.function
+                if isinstance(op, Elementwise) and op.compute is function.of:
+                    _QUICK[function.of] = op, "inputs" in op.saves
+            elif callable(of) and callable(function) and not isinstance(of, type):
+                FUNCTIONS[of] = function
+    setattr(Tensor, "__array_ufunc__", array_ufunc)  # noqa: B010 - declared on Tensor for type checkers
+    setattr(Tensor, "__array_function__", array_function)  # noqa: B010
+
+
+def array_ufunc(self: Any, of: Any, method: str, a: Any, *more: Any, **options: Any) -> Any:
+    if not more and not options and type(a) is Tensor and method == "__call__" and of in _QUICK:
+        # What calling the op does, without the calls: NumPy's detour alone takes a third of a small operation's time.
+        op, saves = _QUICK[of]
+        if not (autograd.LAZY_MODE or handed_out or watching.active):
+            try:
+                array = a._array
+            except AttributeError:
+                return op(a)
+            if array.nbytes < SMALLEST:
+                out = of(array)
+                node = _new(Tensor)
+                node._array = out if type(out) is ndarray else as_array(out)
+                node._grad = None
+                if a.needs > DETACHED and is_recording():
+                    node.op = op
+                    node.inputs = (a,)
+                    node.saved = (array,) if saves else None
+                    node.needs = RECORDED
+                else:
+                    node.op = None
+                    node.inputs = ()
+                    node.saved = None
+                    node.needs = CONSTANT
+                return node
+        return op(a)
+    function: Any = UFUNCS.get(of) or special.find(of)
+    if function is None:
+        return _without_gradient(getattr(of, method), of.__name__, (a, *more), options)
+    if not isinstance(function, ufunc):
+        function = ufunc(of, function)
+    return function(a, *more, **options) if method == "__call__" else getattr(function, method)(a, *more, **options)
+
+
+def array_function(self: Any, of: Any, types: Any, args: Any, options: dict[str, Any]) -> Any:
+    function = FUNCTIONS.get(of)
+    if function is not None:
+        return function(*args, **options)
+    if any(not issubclass(cls, (Tensor, ndarray)) for cls in types):
+        return NotImplemented
+    return _without_gradient(of, f"{of.__module__}.{of.__name__}", args, options)
+
+
+def _without_gradient(function: Any, name: str, args: Any, options: dict[str, Any]) -> Any:
+    """What NumPy's own function makes of constants."""
+
+    def plain(a: Any) -> Any:
+        if isinstance(a, Value):
+            if isinstance(a, Wrapped) or is_recorded(a):
+                raise TypeError(
+                    f"{name}: has no derivative in Needle, and would drop the gradient that a Tensor of shape {a.shape} "
+                    f"needs; write {name}(t.numpy()) where only the value is meant, or make it differentiable with "
+                    "needle.custom_gradient or needle.numerical"
+                )
+            return a.numpy()
+        if isinstance(a, (list, tuple)) and type(a) in (list, tuple):
+            return type(a)(map(plain, a))
+        return {key: plain(value) for key, value in a.items()} if type(a) is dict else a
+
+    result = function(*plain(tuple(args)), **plain(options))
+    if type(result) is tuple:
+        return tuple(map(_as_constant, result))
+    return _as_constant(result)
+
+
+def _as_constant(result: Any) -> Any:
+    is_number = isinstance(result, (ndarray, np.generic)) and result.dtype.kind in "biufc"
+    return autograd.constant(as_array(result)) if is_number else result

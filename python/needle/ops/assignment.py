@@ -1,0 +1,438 @@
+"""x[index] = v and x += v, differentiable, on views too.
+
+An assignment makes a new *version* of a tensor, recorded as `SetItem(version before, v)`, and the user's object
+becomes a name for the latest one (`Assigned` in autograd.py). The memory is written in place where nobody else can see
+it, so a loop of n assignments costs n times the elements assigned, not n times the array; and its adjoint is one
+buffer, from which each step backwards takes the elements that were assigned, and clears them.
+
+Views are NumPy's: `y = x[1:]; y[0] = 1` changes x, and `x[1] = 1` changes y. Who is a view of whom is noted by the ops
+that make views; a write goes to the base of them all, and the views learn of it when they are next looked at.
+"""
+
+from __future__ import annotations
+
+import weakref
+from sys import getrefcount
+from typing import Any
+
+import numpy as np
+
+from .. import watching
+from ..autograd import (
+    RECORDED,
+    ZERO,
+    Assigned,
+    AssignedTensor,
+    Branch,
+    Buffer,
+    Op,
+    Tensor,
+    TensorOp,
+    Value,
+    Versions,
+    Wrapped,
+    as_value,
+    constant,
+    explain,
+    is_recorded,
+    latest,
+    names,
+    no_grad,
+    twin_of,
+    views,
+    wanted,
+)
+from ..memory import handed_out
+from ..pool import owns_memory
+from .base import NUMBERS
+from .indexing import behind_batch, plain_index, repeats
+from .selection import masked
+
+_new = object.__new__
+
+
+class SetItem(TensorOp):
+    """a with the elements at an index replaced by v; with a `path`, the elements at that index of a view of a."""
+
+    saves, batches, takes_buffer = (), True, True
+    __slots__ = ("_last", "axes", "index", "passes_mask", "path")
+
+    def __init__(self, index: Any, path: tuple[Op, ...] = (), axes: tuple[int, ...] = ()):
+        self.index = index
+        self.path = path
+        self.axes = axes
+        """Those of a from the slowest to the fastest in memory: the path leads to a view only in this layout."""
+        self.passes_mask = False
+        self._last: Any = None
+
+    def _part(self, array: Any) -> Any:
+        for op in self.path:
+            array = op.compute(array)
+        return array
+
+    def _copy(self, array: Any) -> Any:
+        if not self.path:
+            return array.copy(order="K")
+        return array.transpose(self.axes).copy().transpose(np.argsort(self.axes))
+
+    def compute(self, a: Any, v: Any) -> Any:
+        out = self._copy(a)
+        self._part(out)[self.index] = v
+        return out
+
+    def hint(self, a: Any, v: Any) -> str:
+        place = self._part(a)
+        try:
+            shape = place[self.index].shape
+        except IndexError as error:
+            return f"cannot assign at {_shown(self.index)} of shape {place.shape}: {error}"
+        return f"a value of shape {v.shape} does not broadcast to the place of shape {shape} that it is assigned to"
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        a, v = node.inputs
+        by_a = SetItem(self.index, self.path, self.axes)(out_grad, constant(np.zeros((), out_grad.dtype))) if wanted(a) else None
+        if by_a is not None and _passes_mask(a):
+            kept = SetItem(self.index, self.path, self.axes).compute(np.ones(a.shape, bool), np.zeros((), bool))
+            by_a = Branch(by_a, constant(kept))
+        return by_a, self._by_v(out_grad, a, v)
+
+    def _by_v(self, out_grad: Any, a: Any, v: Any) -> Any:
+        if not wanted(v):
+            return None
+        if _rounds(a, v):
+            return ZERO
+        for op in self.path:
+            out_grad = op(out_grad)
+        by_v = out_grad[self.index]
+        return by_v if self.last(a.shape) is None else masked(by_v, constant(self.last(a.shape)))
+
+    def last(self, shape: tuple[int, ...]) -> Any:
+        """Which of the assigned elements stay, where an index names some of them repeatedly; None if all do."""
+        if not repeats(self.index):
+            return None
+        if self._last is None:
+            place = self._part(self._copy(np.zeros(shape, np.intp)))
+            order = np.arange(place[self.index].size).reshape(place[self.index].shape)
+            place[self.index] = order
+            self._last = place[self.index] == order
+        return self._last
+
+    def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
+        a, v = node.inputs
+        buffer = out_grad if type(out_grad) is Buffer else Buffer(self._copy(out_grad))
+        place = self._part(buffer.array)
+        by_v: Any = None
+        if v in asked and _rounds(a, v):
+            by_v = ZERO
+        elif v in asked:
+            by_v = np.array(place[self.index])
+            if self.last(a.shape) is not None:
+                by_v = np.where(self.last(a.shape), by_v, by_v.dtype.type(0))
+        if a not in asked:
+            return None, by_v
+        place[self.index] = 0
+        if _passes_mask(a):
+            if buffer.mask is None:
+                buffer.mask = self._copy(np.ones(buffer.array.shape, bool))
+            self._part(buffer.mask)[self.index] = False
+        return buffer, by_v
+
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        a, v = node.inputs
+        s, t = tangents
+        if t is None or _rounds(a, v):
+            t = constant(np.zeros(()))
+        return self(constant(np.zeros(a.shape, t.dtype)) if s is None else s, t)
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        (a, v), (m, n) = values, depths
+        index = behind_batch(self.index)
+        if self.path or index is None:
+            return NotImplemented
+        size = a.shape[0] if n is None else v.shape[0]
+        if m is None:
+            a = a.broadcast_to((size, *a.shape))
+        if n is not None:
+            place = np.empty(a.shape[1:], bool)[self.index]
+            v = v.reshape((size, *(1,) * (place.ndim - n), *v.shape[1:]))
+        return SetItem(index)(a, v)
+
+
+def _shown(index: Any) -> str:
+    return ", ".join(map(repr, index)) if isinstance(index, tuple) else repr(index)
+
+
+def _rounds(a: Any, v: Any) -> bool:
+    """Whether v becomes an integer in a: constant between the jumps."""
+    return a.dtype.kind not in "fc" and v.dtype.kind in "fc"
+
+
+def _passes_mask(a: Any) -> bool:
+    """Whether what a was computed by can use the knowledge that an element was never looked at."""
+    op = a.op
+    return op is not None and (op.passes_mask if type(op) is SetItem else op.elementwise or op.moves)
+
+
+# -------------------------------------------------------------------------------------------------- views
+
+
+class _Views:
+    """Which live tensors are views of which."""
+
+    def __init__(self) -> None:
+        self._bases: dict[int, tuple[Any, Any, Any]] = {}
+        self._fresh: dict[int, tuple[Any, list[Any]]] = {}
+
+    def _read(self) -> None:
+        noted = views[:]
+        views.clear()
+        for view_ref, base_ref, op in noted:
+            view, base = view_ref(), base_ref()
+            if view is not None and base is not None and (type(base) is Tensor or self._is_view(base, op)):
+                self._bases[id(view)] = self._until_gone(view, self._bases), base, op
+                self.add(view, base)
+
+    def _is_view(self, base: Any, op: Any) -> bool:
+        """Whether NumPy's array would share its memory with that of the base, of which versions may be copies."""
+        path = [op]
+        while link := self._link(base):
+            base, op = link
+            path.append(op)
+        base = latest(base)
+        array = whole = base.laid_out() if isinstance(base, Wrapped) else base._array
+        for op in reversed(path):
+            array = array if op is None else op.compute(array)
+        return np.may_share_memory(array, whole)
+
+    @staticmethod
+    def _until_gone(thing: Any, entries: dict[int, Any]) -> Any:
+        """A reference whose end takes the thing's entry away."""
+        key = id(thing)
+        return weakref.ref(thing, lambda _: entries.pop(key, None))
+
+    def add(self, view: Any, base: Any) -> None:
+        """The view is up to date, and wants to know when its base changes."""
+        key = id(base)
+        if key not in self._fresh:
+            self._fresh[key] = self._until_gone(base, self._fresh), []
+        self._fresh[key][1].append(weakref.ref(view))
+
+    def base_of(self, view: Any) -> Any:
+        """The base and the op by which this is a view of it; None if it is not."""
+        if views:
+            self._read()
+        return self._link(view)
+
+    def _link(self, view: Any) -> Any:
+        if isinstance(view, Assigned):
+            name: Any = view
+            return None if name.op.base is None else (name.op.base, name.op.by)
+        entry = self._bases.get(id(view))
+        return entry and entry[1:]
+
+    def of(self, base: Any) -> list[Any]:
+        """The views of this base that are up to date; from now on they are not."""
+        if views:
+            self._read()
+        entry = self._fresh.pop(id(base), None)
+        return [view for ref in entry[1] if (view := ref()) is not None] if entry else []
+
+
+VIEWS = _Views()
+
+
+class _Versions(Versions):
+    __slots__ = ("base", "by", "hidden")
+
+    def __init__(self, original: Any, base: Any, by: Any):
+        self.original = original
+        self.base = base
+        self.by = by
+        self.hidden = False
+        """Whether nobody but its name has the latest version, so that it may be written over."""
+
+    def refreshed(self, name: Any) -> Any:
+        base = latest(self.base)
+        value = base.detach() if self.by is None else self.by(base)
+        if type(value) is Tensor and self.by is not None:
+            value._array = value._array.copy(order="K")  # else the next assignment could not write in place
+        name.saved, name.needs = value, value.needs
+        self.hidden = False
+        VIEWS.add(name, self.base)
+        return value
+
+
+_classes: dict[type[Any], type[Any]] = {Tensor: AssignedTensor}
+
+
+def _make_name(a: Any, link: tuple[Any, Any] | None) -> None:
+    """Turn a tensor into a name for versions, of which it has none yet."""
+    if isinstance(a, Wrapped):
+        original = a.twin()
+    else:
+        original = twin_of(a, a._array)
+        original._grad = a._grad
+        del a._array
+        names.add(a)
+    cls = type(a)
+    if cls not in _classes:
+        _classes[cls] = type(f"Assigned{cls.__name__}", (Assigned, cls), {"__slots__": (), "__hash__": object.__hash__})
+    a.op, a.inputs, a.saved, a._grad = _Versions(original, *(link or (None, None))), (), None, None
+    a.__class__ = _classes[cls]
+
+
+def _changed(base: Any) -> None:
+    """All views of this base are to look at it again."""
+    for view in VIEWS.of(base):
+        if not isinstance(view, Assigned):
+            _make_name(view, VIEWS.base_of(view))
+        view.saved = None
+        _changed(view)
+
+
+# -------------------------------------------------------------------------------------------------- assigning
+
+
+def setitem(a: Any, index: Any, value: Any) -> None:
+    """a[index] = value, as NumPy assigns: value is broadcast, and converted to a's dtype; of repeated indices, the last
+    one counts. Views of the same memory change, too. What was computed before goes on with the old elements."""
+    index = tuple(map(plain_index, index)) if isinstance(index, tuple) else plain_index(index)
+    value = as_value(value) if type(value) not in NUMBERS else constant(np.asarray(value))
+    root, recorded = a, True
+    path: list[Op] = []
+    while link := VIEWS.base_of(root):
+        root, by = link
+        if by is None:
+            recorded = False  # through t.data: the value changes, and nothing is recorded
+            path.clear()
+        else:
+            path.append(by)
+    op = SetItem(index, tuple(reversed(path)), _memory_order(latest(root)) if path else ())
+    if recorded:
+        _assign(root, op, value)
+    else:
+        with no_grad():
+            _assign(root, op, value)
+
+
+def _memory_order(a: Any) -> tuple[int, ...]:
+    strides = (a.laid_out() if isinstance(a, Wrapped) else a._array).strides
+    return tuple(sorted(range(len(strides)), key=lambda axis: -abs(strides[axis])))
+
+
+_ALONE = 3  # references to a tensor's array that nobody else holds: its slot, a variable, getrefcount's argument
+
+
+def _assign(root: Any, op: SetItem, value: Any) -> None:
+    before = latest(root)
+    if isinstance(before, Wrapped) or isinstance(value, Wrapped) or is_recorded(before, value):
+        after = _next_version(root, before, op, value)
+        root.saved, root.needs = after, after.needs
+        root.op.hidden = True
+    else:
+        _write(before, op, value)
+    _changed(root)
+
+
+def _write(before: Any, op: SetItem, value: Any) -> None:
+    """Change the value without recording it."""
+    array = before._array
+    in_place = getrefcount(array) <= _ALONE and _is_ours(array)
+    out = array if in_place else array.copy(order="K")
+    _put(op, out, value._array, array)
+    if not in_place:
+        before.data = constant(out)
+
+
+def _is_ours(array: Any) -> bool:
+    return owns_memory(array) and array.flags.writeable and id(array) not in handed_out
+
+
+def _put(op: SetItem, out: Any, v: Any, a: Any) -> None:
+    """Write v into out, which holds the elements of a."""
+    place = op._part(out)
+    if v.ndim > 1 and v.shape[0] == 1:  # NumPy lets go of leading ones
+        v = v.reshape(v.shape[next((i for i, n in enumerate(v.shape) if n != 1), v.ndim) :])
+    try:
+        place[op.index] = v
+    except (ValueError, TypeError, IndexError, OverflowError) as error:
+        explain(error, op, (a, v))
+
+
+def _next_version(root: Any, before: Any, op: SetItem, value: Any) -> Any:
+    """The version after this assignment, recorded."""
+    op.passes_mask = _passes_mask(before)
+    if isinstance(before, Wrapped) or isinstance(value, Wrapped) or watching.active:
+        after = op(before, value)
+        if not isinstance(root, Assigned):
+            _make_name(root, None)
+        return after
+    array = before._array
+    hidden = not isinstance(root, Assigned) or root.op.hidden
+    is_read = before.op is not None and "output" in before.op.saves
+    in_place = hidden and not is_read and getrefcount(array) <= _ALONE and _is_ours(array)
+    out = array if in_place else array.copy(order="K")
+    _put(op, out, value._array, array)
+    if not isinstance(root, Assigned):
+        _make_name(root, None)
+        before = root.op.original
+    if in_place:
+        before._array = _stand_in(array)
+    after = _new(Tensor)
+    after._array = out
+    after._grad = after.saved = None
+    after.op, after.inputs, after.needs = op, (before, value), RECORDED
+    return after
+
+
+def _stand_in(array: Any) -> Any:
+    """Something of this shape and dtype, for a version whose memory the next one has taken over. Nobody reads it; if
+    somebody does, it is NaN."""
+    filler = np.array(np.nan if array.dtype.kind in "fc" else 0, array.dtype)
+    return np.ndarray(array.shape, array.dtype, filler, 0, (0,) * array.ndim)
+
+
+# -------------------------------------------------------------------------------------------------- x += v
+
+
+def _count_of(names: list[Any]) -> int:
+    """The references that a method of += sees to an object with a single name."""
+
+    class Probe:
+        def __iadd__(self, _: Any) -> Any:
+            names.append(getrefcount(self))
+            return self
+
+    probe = Probe()
+    probe += 1
+    return names[0]
+
+
+_SINGLE = _count_of([])
+
+
+def in_place(function: Any, name: str) -> Any:
+    """The method behind an operator like +=. NumPy's numbers are immutable, and so are Needle's 0-d tensors: of these,
+    and of leaves that need a gradient, += makes a new tensor, as it does where nobody could see the difference."""
+
+    def method(self: Any, other: Any) -> Any:
+        before = latest(self)
+        is_leaf = type(before) is Tensor and before.op is None and before.needs >= RECORDED
+        if before.ndim == 0 or (is_leaf and self is before):
+            return NotImplemented
+        result = function(before, other)
+        if result is NotImplemented:
+            return NotImplemented
+        if result.shape != before.shape or not np.can_cast(result.dtype, before.dtype, "same_kind"):
+            raise ValueError(
+                f"{name}=: the result of shape {result.shape} and dtype {result.dtype} does not go into this tensor of "
+                f"shape {before.shape} and dtype {before.dtype}; write x = x {name} y for a new one"
+            )
+        if type(self) is Tensor and getrefcount(self) <= _SINGLE + 1:  # and `before`
+            array = self._array
+            if getrefcount(array) <= _ALONE and _is_ours(array):
+                return result if result.dtype == before.dtype else result.astype(before.dtype)
+        setitem(self, Ellipsis, result)
+        return self
+
+    return method
