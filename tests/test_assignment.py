@@ -57,7 +57,7 @@ def program(rng: Any, x: Any, new: Any) -> Any:
     return total
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", [*range(50), 194])  # 194: a reshaped view of a view, which is a copy
 def test_random_programs(seed):
     x = np.random.default_rng([seed, 1]).uniform(0.3, 0.9, (3, 4))
 
@@ -76,7 +76,7 @@ def test_random_programs(seed):
     assert_allclose(needle.jvp(f, (x,), (v,))[1], np.sum(exact * v), rtol=1e-9, atol=1e-9 * np.abs(exact).max())
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", [*range(10), 118])
 def test_random_programs_in_second_order(seed):
     x = np.random.default_rng([seed, 3]).uniform(0.3, 0.9, (3, 4))
 

@@ -188,9 +188,13 @@ class _Views:
         views.clear()
         for view_ref, base_ref, op in noted:
             view, base = view_ref(), base_ref()
-            if view is not None and base is not None and (type(base) is Tensor or self._is_view(base, op)):
+            if view is None or base is None:
+                continue
+            if type(base) is Tensor or self._is_view(base, op):
                 self._bases[id(view)] = self._until_gone(view, self._bases), base, op
                 self.add(view, base)
+            else:  # of a version, which is a copy, but not of what has versions
+                self._bases.pop(id(view), None)
 
     def _is_view(self, base: Any, op: Any) -> bool:
         """Whether NumPy's array would share its memory with that of the base, of which versions may be copies."""
