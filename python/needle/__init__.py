@@ -44,6 +44,7 @@ from .ops import cumprod as cumprod
 from .ops import cumsum as cumsum
 from .ops import divide as divide
 from .ops import divide_scalar as divide_scalar
+from .ops import einsum as einsum
 from .ops import equal as equal
 from .ops import exp as exp
 from .ops import floor_divide as floor_divide

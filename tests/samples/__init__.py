@@ -1,11 +1,12 @@
 """One table of samples an op: what the laws in test_laws.py are tried on. One family of ops is one file."""
 
+from .algebra import ALGEBRA
 from .arranging import ARRANGING
 from .core import CORE
 from .elementwise import ELEMENTWISE
 from .kit import NAN, Sample
 from .statistics import STATISTICS
 
-SAMPLES: dict[str, list[Sample]] = {**ARRANGING, **CORE, **ELEMENTWISE, **STATISTICS}
+SAMPLES: dict[str, list[Sample]] = {**ALGEBRA, **ARRANGING, **CORE, **ELEMENTWISE, **STATISTICS}
 
 __all__ = ["NAN", "SAMPLES", "Sample"]

@@ -1,0 +1,202 @@
+"""Sums of products of elements, in Einstein's notation."""
+
+from __future__ import annotations
+
+from math import prod
+from string import ascii_letters
+from typing import Any
+
+import numpy as np
+
+from ..autograd import Tensor, TensorOp, as_value, wanted
+
+SMALL = 1 << 12
+"""Up to so many products, looking for a faster order takes longer than it saves."""
+
+
+class Einsum(TensorOp):
+    """Products of elements of the operands, whose axes are labelled by the letters of `terms`, summed over the labels
+    that are not in `output`. No label occurs twice in a term. An axis of length 1 broadcasts.
+
+    It is linear in each operand, and its adjoint by one of them is of the same kind: out_grad takes its place.
+    """
+
+    notation = "einsum('{subscripts}', {inputs})"
+    saves, view, batches = ("inputs",), True, True
+    __slots__ = ("optimize", "output", "terms")
+
+    def __init__(self, terms: tuple[str, ...], output: str, optimize: Any = False):
+        self.terms = terms
+        self.output = output
+        self.optimize = optimize
+
+    @property
+    def subscripts(self) -> str:
+        return f"{','.join(self.terms)}->{self.output}"
+
+    def compute(self, *arrays: Any) -> Any:
+        optimize = self.optimize
+        if optimize is False and len(arrays) > 1:
+            optimize = prod(self._lengths(arrays).values()) > SMALL
+        if all(a.dtype == np.float16 for a in arrays):
+            return np.einsum(self.subscripts, *arrays, optimize=optimize, dtype=np.float32).astype(np.float16)
+        return np.einsum(self.subscripts, *arrays, optimize=optimize)
+
+    def _lengths(self, arrays: tuple[Any, ...]) -> dict[str, int]:
+        lengths: dict[str, int] = {}
+        for term, a in zip(self.terms, arrays, strict=True):
+            for label, n in zip(term, a.shape, strict=True):
+                if lengths.get(label, 1) == 1:
+                    lengths[label] = n
+        return lengths
+
+    def hint(self, *arrays: Any) -> str:
+        lengths = self._lengths(arrays)
+        for i, (term, a) in enumerate(zip(self.terms, arrays, strict=True)):
+            for label, n in zip(term, a.shape, strict=True):
+                if n not in (1, lengths[label]):
+                    return (
+                        f"axis {label!r} of {self.subscripts!r} is {n} long in operand {i}, elsewhere {lengths[label]}"
+                    )
+        return ""
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return tuple(
+            [self._adjoint(i, out_grad, node.inputs) if wanted(a) else None for i, a in enumerate(node.inputs)]
+        )
+
+    def _adjoint(self, i: int, out_grad: Any, inputs: tuple[Any, ...]) -> Any:
+        mine, shape = self.terms[i], inputs[i].shape
+        terms = (self.output, *self.terms[:i], *self.terms[i + 1 :])
+        # A label that only this operand has is summed over: the adjoint repeats along it. One that this operand has
+        # with length 1 was broadcast: the adjoint sums over it.
+        kept = "".join([label for label, n in zip(mine, shape, strict=True) if n != 1 and label in "".join(terms)])
+        adjoint = Einsum(terms, kept, self.optimize is not False)(out_grad, *inputs[:i], *inputs[i + 1 :])
+        if adjoint.shape == shape:
+            return adjoint
+        lengths = dict(zip(kept, adjoint.shape, strict=True))
+        return adjoint.reshape([lengths.get(label, 1) for label in mine]).broadcast_to(shape)
+
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        total = None
+        for i, t in enumerate(tangents):
+            if t is not None:
+                part = self(*node.inputs[:i], t, *node.inputs[i + 1 :])
+                total = part if total is None else total + part
+        return total
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        new = next((label for label in ascii_letters if label not in self.subscripts), None)
+        if new is None:
+            return NotImplemented
+        terms = tuple([t if depth is None else new + t for t, depth in zip(self.terms, depths, strict=True)])
+        return Einsum(terms, new + self.output, self.optimize is not False)(*values)
+
+
+def einsum(*operands: Any, optimize: Any = False) -> Tensor:
+    """Sums of products of elements: `einsum("ij,jk->ik", a, b)`, or with lists `einsum(a, [0, 1], b, [1, 2])`.
+
+    As `numpy.einsum`: `...` stands for any further axes, without `->` the labels that occur once are the result's, in
+    alphabetical order; a label that occurs twice in an operand takes its diagonal.
+    """
+    values, terms, output = _parsed(operands)
+    pairs = [_diagonals(a, term) for a, term in zip(values, terms, strict=True)]
+    letters: dict[Any, str] = {}
+    for label in [label for _, term in pairs for label in term]:
+        if label not in letters:
+            if len(letters) == len(ascii_letters):
+                raise ValueError(f"einsum: at most {len(ascii_letters)} different labels are possible, got more")
+            letters[label] = ascii_letters[len(letters)]
+    named = tuple(["".join([letters[label] for label in term]) for _, term in pairs])
+    return Einsum(named, "".join([letters[label] for label in output]), optimize)(*[a for a, _ in pairs])
+
+
+def _parsed(operands: tuple[Any, ...]) -> tuple[list[Tensor], list[list[Any]], list[Any]]:
+    """The operands, the labels of their axes, and those of the result. An axis that an ellipsis stands for is labelled
+    by its (negative) place from the right."""
+    if not operands:
+        raise ValueError("einsum: needs subscripts and operands, like einsum('ij,jk->ik', a, b)")
+    subscripts: list[list[Any]]
+    output: list[Any] | None
+    if isinstance(operands[0], str):
+        values = [as_value(a, "einsum") for a in operands[1:]]
+        left, arrow, right = operands[0].replace(" ", "").partition("->")
+        subscripts = [_split(part) for part in left.split(",")]
+        output = _split(right) if arrow else None
+        if len(subscripts) != len(values):
+            raise ValueError(f"einsum: {operands[0]!r} has {len(subscripts)} terms, got {len(values)} operands")
+    else:
+        values = [as_value(a, "einsum") for a in operands[: len(operands) // 2 * 2 : 2]]
+        subscripts = [list(labels) for labels in operands[1::2]]
+        output = list(operands[-1]) if len(operands) % 2 else None
+    lengths = [a.ndim - len(term) + term.count(...) for a, term in zip(values, subscripts, strict=True)]
+    for i, (a, term, extra) in enumerate(zip(values, subscripts, lengths, strict=True)):
+        if extra < 0 or (extra and ... not in term):
+            raise ValueError(f"einsum: {_joined(term)!r} does not label the axes of operand {i} of shape {a.shape}")
+    widest = max((n for n, term in zip(lengths, subscripts, strict=True) if ... in term), default=0)
+    terms = [_spelled_out(term, n) for term, n in zip(subscripts, lengths, strict=True)]
+    labels = [label for term in terms for label in term]
+    if output is None:
+        once = [label for label in set(labels) if labels.count(label) == 1 and not _is_place(label)]
+        result = [*_places(widest), *sorted(once)]
+    else:
+        if widest and ... not in output:
+            raise ValueError(f"einsum: the result {_joined(output)!r} needs '...', as the operands have it")
+        result = _spelled_out(output, widest)
+    for label in result:
+        if label not in labels or result.count(label) > 1:
+            why = "twice" if label in labels else "but none of the operands does"
+            raise ValueError(f"einsum: the result {_joined(output or ())!r} has the label {label!r} {why}")
+    return values, terms, result
+
+
+def _split(term: str) -> list[Any]:
+    """The labels of a term like 'i...j'."""
+    before, dots, after = term.partition("...")
+    labels = [*before, ..., *after] if dots else [*before]
+    wrong = [label for label in labels if label is not ... and label not in ascii_letters]
+    if wrong:
+        raise ValueError(f"einsum: {term!r} must be letters and at most one '...', got {wrong[0]!r}")
+    return labels
+
+
+def _joined(term: Any) -> str:
+    return "".join(["..." if label is ... else str(label) for label in term])
+
+
+def _places(n: int) -> list[Any]:
+    return [("...", i) for i in range(-n, 0)]
+
+
+def _is_place(label: Any) -> bool:
+    return isinstance(label, tuple)
+
+
+def _spelled_out(term: list[Any], n: int) -> list[Any]:
+    """The labels, with n of them in the place of an ellipsis."""
+    if ... not in term:
+        return term
+    i = term.index(...)
+    return [*term[:i], *_places(n), *term[i + 1 :]]
+
+
+def _diagonals(a: Tensor, term: list[Any]) -> tuple[Tensor, list[Any]]:
+    """The operand where axes with the same label are one, and its labels."""
+    for label in dict.fromkeys(term):
+        places = [i for i, other in enumerate(term) if other == label]
+        if len(places) == 1:
+            continue
+        lengths = {a.shape[i] for i in places}
+        if len(lengths) > 1:
+            raise ValueError(
+                f"einsum: {_joined(term)!r} takes a diagonal of axes {places} of an operand of shape {a.shape}, which "
+                "must be equally long"
+            )
+        along = np.arange(lengths.pop())
+        a = a[tuple([along if i in places else slice(None) for i in range(len(term))])]
+        rest = [other for other in term if other != label]
+        # NumPy puts the axis of arrays in an index where they stand if they stand together, else in front.
+        together = places[-1] - places[0] == len(places) - 1
+        rest.insert(places[0] if together else 0, label)
+        term = rest
+    return a, term

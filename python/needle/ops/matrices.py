@@ -1,0 +1,95 @@
+"""Matrices as the last two axes of tensors: what the rules of linear algebra are written in.
+
+Rules here use the plain transpose, so an adjoint of a complex input is the conjugate of what textbooks call it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..autograd import Op, Tensor, constant
+
+
+class OfMatrices(Op):
+    """An op of one tensor that holds matrices along its last two axes: whatever axes come before them are a batch."""
+
+    __slots__ = ()
+    square = True
+    """Whether the matrices must be."""
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        return self(values[0])
+
+    def hint(self, *arrays: Any) -> str:
+        return shape_hint(arrays[0], self.square)
+
+
+def shape_hint(a: Any, square: bool = True) -> str:
+    """What is wrong with the shape of an array of (square) matrices; "" if that is not it."""
+    if a.ndim < 2 or (square and a.shape[-1] != a.shape[-2]):
+        return f"needs {'square ' if square else ''}matrices along the last two axes, got shape {a.shape}"
+    return ""
+
+
+def conjugate(a: Tensor) -> Tensor:
+    """The complex conjugate; real tensors as they are."""
+    return a.conj() if a.dtype.kind == "c" else a
+
+
+def dagger(a: Tensor) -> Tensor:
+    """The conjugate transpose."""
+    return conjugate(a.mT)
+
+
+def hermitian_part(a: Tensor) -> Tensor:
+    """What of each matrix is equal to its conjugate transpose."""
+    return (a + dagger(a)) / 2
+
+
+def as_row(v: Tensor) -> Tensor:
+    """Vectors as matrices of one row."""
+    return v.reshape((*v.shape[:-1], 1, v.shape[-1]))
+
+
+def as_column(v: Tensor) -> Tensor:
+    """Vectors as matrices of one column."""
+    return v.reshape((*v.shape, 1))
+
+
+def as_factor(number: Tensor) -> Tensor:
+    """Numbers, one a matrix, in a shape that multiplies these matrices."""
+    return number.reshape((*number.shape, 1, 1))
+
+
+def zeros_unless(adjoint: Any, like: Tensor) -> Tensor:
+    """An adjoint, zeros where there is none."""
+    return constant(np.zeros(like.shape, like.dtype)) if adjoint is None else adjoint
+
+
+def real_dtype(dtype: Any) -> Any:
+    """The dtype of the real part of such numbers."""
+    return np.empty(0, dtype).real.dtype
+
+
+def upper_triangle(n: int, dtype: Any) -> Tensor:
+    """1 on the diagonal and above, 0 below."""
+    return constant(np.triu(np.ones((n, n), real_dtype(dtype))))
+
+
+def lower_half(n: int, dtype: Any) -> Tensor:
+    """1 below the diagonal, 1/2 on it, 0 above: with its transpose it makes ones."""
+    return constant(np.tril(np.ones((n, n), real_dtype(dtype))) - np.eye(n, dtype=real_dtype(dtype)) / 2)
+
+
+def thin(q: Tensor, by_q: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The first k columns of a unitary matrix, and an adjoint of these alone that stands for that of all columns.
+
+    The others are whatever completes a basis; they turn, as far as they must, against the first:
+    Q2' = -Q1 (Q2^H Q1')^H.
+    """
+    if q.shape[-1] == k:
+        return q, by_q
+    first, rest = q[..., :k], q[..., k:]
+    return first, by_q[..., :k] - conjugate(rest) @ dagger(by_q[..., k:]) @ conjugate(first)

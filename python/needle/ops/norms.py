@@ -1,0 +1,44 @@
+"""The Euclidean length of vectors, and of matrices as vectors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..autograd import Axes, Tensor
+from .base import kept_shape, normalize_axes
+from .matrices import conjugate
+from .reduction import Reduction, expand
+from .selection import where
+
+
+class Norm(Reduction):
+    """The square root of the sum of squares (of moduli) over axes; at 0, where it has a corner, its gradient is 0."""
+
+    notation = "norm({0}, axes={axes})"
+    saves = ("inputs", "output")
+    __slots__ = ()
+
+    def compute(self, a: Any) -> Any:
+        dtype = a.dtype if a.dtype.kind in "fc" else np.dtype(np.float64)
+        wide = a.astype(np.float32 if dtype == np.float16 else dtype, copy=False)
+        axes = normalize_axes(self, self.axes, a.ndim)
+        parts = (wide.real, wide.imag) if dtype.kind == "c" else (wide,)
+        if len(axes) == a.ndim:
+            flat = [part.ravel(order="K") for part in parts]
+            squares = sum(part.dot(part) for part in flat)
+            squares = np.reshape(squares, kept_shape(a.shape, axes) if self.keepdims else ())
+        else:
+            squares = sum(part * part for part in parts).sum(axes, keepdims=self.keepdims)
+        return np.sqrt(squares).astype(wide.real.dtype if dtype != np.float16 else dtype, copy=False)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        a = node.inputs[0]
+        slope = out_grad / where(node == 0, 1, node)
+        return expand(slope, a.shape, self.axes) * conjugate(a)
+
+
+def norm(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:
+    """The Euclidean norm over axes: None for all, an int, or a tuple."""
+    return Norm(axes, keepdims)(a)

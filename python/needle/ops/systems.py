@@ -1,0 +1,117 @@
+"""Systems of linear equations: inverse, solution, pseudo-inverse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..autograd import Tensor, TensorOp, as_value, wanted
+from .base import aligned
+from .matrices import OfMatrices, conjugate, dagger, hermitian_part, shape_hint
+
+_SINGULAR = "a matrix is singular; pinv or lstsq give an answer for such matrices, too"
+
+
+class Inv(OfMatrices, TensorOp):
+    notation = "inv({0})"
+    saves = ("output",)
+    __slots__ = ()
+
+    def compute(self, a: Any) -> Any:
+        return np.linalg.inv(a)
+
+    def hint(self, *arrays: Any) -> str:
+        return super().hint(*arrays) or ("" if arrays[0].dtype == np.float16 else _SINGULAR)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return -(node.mT @ out_grad @ node.mT)
+
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        return -(node @ tangents[0] @ node)
+
+
+def inv(a: Any) -> Tensor:
+    """The inverse of each matrix, (..., M, M). Raises LinAlgError if one is singular."""
+    return INV(a)
+
+
+class Solve(TensorOp):
+    """a x = b, for matrices b; batch axes broadcast."""
+
+    notation = "solve({0}, {1})"
+    saves, batches = ("inputs", "output"), True
+    __slots__ = ()
+
+    def compute(self, a: Any, b: Any) -> Any:
+        return np.linalg.solve(a, b)
+
+    def hint(self, *arrays: Any) -> str:
+        a, b = arrays
+        if wrong := shape_hint(a):
+            return wrong
+        if np.float16 in (a.dtype, b.dtype):
+            return ""
+        if b.ndim < 2 or b.shape[-2] != a.shape[-1]:
+            return f"b must have as many rows as a, whose shape is {a.shape}, got shape {b.shape}"
+        try:
+            np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        except ValueError:
+            return f"the batch axes {a.shape[:-2]} and {b.shape[:-2]} must broadcast"
+        return _SINGULAR
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        a, b = node.inputs
+        by_b = self(a.mT, out_grad)
+        return -(by_b @ node.mT) if wanted(a) else None, by_b if wanted(b) else None
+
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        a, (by_a, by_b) = node.inputs[0], tangents
+        moved = None if by_a is None else -(by_a @ node)
+        return self(a, by_b if moved is None else moved if by_b is None else by_b + moved)
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        return self(*aligned(values, depths))
+
+
+def solve(a: Any, b: Any) -> Tensor:
+    """The x of a x = b, for a of shape (..., M, M) and b of (..., M, K). Raises LinAlgError if a is singular."""
+    return SOLVE(a, b)
+
+
+class Pinv(OfMatrices, TensorOp):
+    """The Moore-Penrose inverse, without singular values up to `rcond` times the largest.
+
+    The rule is that of Golub and Pereyra (1973) for a rank that stays the same; where it changes, the inverse jumps.
+    """
+
+    notation = "pinv({0})"
+    saves = ("inputs", "output")
+    __slots__ = ("hermitian", "rcond")
+
+    def __init__(self, rcond: float = 1e-15, hermitian: bool = False):
+        self.rcond = rcond
+        self.hermitian = hermitian
+
+    def compute(self, a: Any) -> Any:
+        return np.linalg.pinv(a, self.rcond, self.hermitian)
+
+    def hint(self, *arrays: Any) -> str:
+        return shape_hint(arrays[0], self.hermitian)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        a, p, g = conjugate(node.inputs[0]), conjugate(node), dagger(out_grad)
+        by_rows, by_columns = g @ p @ node.mT, node.mT @ p @ g
+        adjoint = by_rows - a @ (p @ by_rows) + by_columns - (by_columns @ p) @ a - node.mT @ out_grad @ node.mT
+        return hermitian_part(adjoint) if self.hermitian else adjoint
+
+
+def pinv(a: Any, rcond: float = 1e-15, hermitian: bool = False) -> Tensor:
+    """The pseudo-inverse of each matrix, (..., M, N) to (..., N, M); `hermitian` ones have a faster way.
+
+    Singular values of up to rcond times the largest count as 0, and the rank as constant.
+    """
+    return Pinv(rcond, hermitian)(as_value(a))
+
+
+INV, SOLVE = Inv(), Solve()
