@@ -401,7 +401,8 @@ def explain(error: Exception, op: Op, arrays: tuple[Any, ...]) -> NoReturn:
         f"{name} of shape {a.shape} and dtype {a.dtype}" if hasattr(a, "shape") else f"{name} a tuple of {len(a)}"
         for name, a in zip("abcdefghijklmnopqrstuvwxyz", arrays, strict=False)
     )
-    kind = next(k for k in (ValueError, TypeError, IndexError, OverflowError) if isinstance(error, k))
+    kinds = (np.linalg.LinAlgError, ValueError, TypeError, IndexError, OverflowError)
+    kind = next(k for k in kinds if isinstance(error, k))
     raise kind(f"{op!r}: {op.hint(*arrays) or error} (got {got})") from error
 
 
