@@ -26,6 +26,14 @@ _SYMBOLS = {
     np.left_shift: "<<",
     np.right_shift: ">>",
 }
+_MIRRORED = {
+    np.equal: np.equal,
+    np.not_equal: np.not_equal,
+    np.less: np.greater,
+    np.less_equal: np.greater_equal,
+    np.greater: np.less,
+    np.greater_equal: np.less_equal,
+}
 
 
 class _Constant(Op):
@@ -103,6 +111,8 @@ def discrete_tuple(function: Callable[..., Any], *inputs: Any, **options: Any) -
 def _compared(ufunc: np.ufunc, a: Any, b: Any) -> Tensor:
     if type(b) in NUMBERS and type(a) not in NUMBERS:
         return Discrete(ufunc, b)(a)
+    if type(a) in NUMBERS and type(b) not in NUMBERS and ufunc in _MIRRORED:  # it need not fit into the dtype of b
+        return Discrete(_MIRRORED[ufunc], a)(b)
     return Discrete(ufunc)(*operands(a, b))
 
 
