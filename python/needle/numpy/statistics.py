@@ -275,7 +275,7 @@ def average(a: Any, axis: Axes = None, weights: Any = None, returned: bool = Fal
         average = ops.mean(a, axes, keepdims)
         total: Any = constant(np.asarray(count_along(a.shape, axes), average.dtype))
     else:
-        weights = _weights_like(a, axis, tensor(weights))
+        weights = weights_like("average", a, axis, tensor(weights))
         dtype = np.result_type(a.dtype, weights.dtype, *(() if a.dtype.kind in "fc" else (np.float64,)))
         weights = tensor(weights, dtype)
         total = sum(weights, axes, keepdims=keepdims)
@@ -285,18 +285,18 @@ def average(a: Any, axis: Axes = None, weights: Any = None, returned: bool = Fal
     return (average, total.broadcast_to(average.shape)) if returned else average
 
 
-def _weights_like(a: Tensor, axis: Axes, weights: Tensor) -> Tensor:
+def weights_like(name: str, a: Tensor, axis: Axes, weights: Tensor) -> Tensor:
     """The weights broadcast to the shape of a."""
     if weights.shape == a.shape:
         return weights
     if axis is None:
         raise TypeError(
-            f"average: weights of another shape than a ({weights.shape}, not {a.shape}) belong to axes; give axis="
+            f"{name}: weights of another shape than a ({weights.shape}, not {a.shape}) belong to axes; give axis="
         )
-    given = [normal_axis("average", i, a.ndim) for i in (axis if isinstance(axis, (tuple, list)) else (axis,))]
+    given = [normal_axis(name, i, a.ndim) for i in (axis if isinstance(axis, (tuple, list)) else (axis,))]
     if weights.shape != tuple(a.shape[i] for i in given):
         raise ValueError(
-            f"average: weights must have the shape {a.shape} of a, or that of its axes {axis}, got {weights.shape}"
+            f"{name}: weights must have the shape {a.shape} of a, or that of its axes {axis}, got {weights.shape}"
         )
     in_order = permute_dims(weights, tuple(np.argsort(given).tolist()))
     return in_order.reshape([n if i in given else 1 for i, n in enumerate(a.shape)]).broadcast_to(a.shape)
