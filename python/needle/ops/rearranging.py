@@ -14,13 +14,13 @@ from .indexing import AddAt
 
 
 class Rearrange(Linear):
-    """A function of an array, with what it takes besides it, whose results are elements of that array or zeros.
+    """A function of an array, with what it takes besides it, that makes a new one of its elements and of zeros.
 
     Applied to the numbers from 1 on, it says by itself which element goes where, and that is its adjoint.
     """
 
     notation = "{function.__name__}({0}, {more})"
-    saves, view, moves = (), True, True
+    saves, moves = (), True
     __slots__ = ("_places", "function", "more", "options")
 
     def __init__(self, function: Callable[..., Any], *more: Any, **options: Any):
