@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.special
 
+from ..autograd import Tensor
 from ..ops import absolute, cos, exp, log, sign, sin, where
 from ..ops import sqrt as root
 from ..ops.discrete import discrete
@@ -103,7 +104,7 @@ def gamma_score(a: Any, x: Any) -> Any:
 
 def trigamma(x: Any) -> Any:
     """Of a Tensor of real or, what SciPy has not, complex numbers."""
-    return hurwitz(2, x) if x.dtype.kind == "c" else sp.polygamma(1, x)
+    return hurwitz(2, x) if isinstance(x, Tensor) and x.dtype.kind == "c" else sp.polygamma(1, x)
 
 
 def _hurwitz(s: int, z: Any) -> Any:
