@@ -17,7 +17,7 @@ from ..ops.power import power as to_the_power
 from ..ops.power import power_scalar
 from ..ops.selection import masked
 from ..ops.selection import where as choose
-from .common import array_of, into, tensor, tensors
+from .common import array_of, into, tensor
 from .ufuncs import ufunc
 
 
@@ -25,7 +25,7 @@ def _constant(of: np.ufunc) -> ufunc:
     """One that nobody differentiates: its results are booleans, or integers made of integers."""
 
     def function(*inputs: Any) -> Tensor:
-        return discrete(of, *tensors(*inputs))
+        return discrete(of, *inputs) if of.nin == 1 else discretes.compared(of, *inputs)
 
     return ufunc(of, function)
 
@@ -42,7 +42,8 @@ def _float_power(a: Any, b: Any) -> Tensor:
 
 def _square(a: Any) -> Tensor:
     """a * a."""
-    return power_scalar(a, 2)
+    a = as_value(a, "square")
+    return power_scalar(a.astype(np.int8) if a.dtype.kind == "b" else a, 2)
 
 
 def _reciprocal(a: Any) -> Tensor:

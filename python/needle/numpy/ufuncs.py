@@ -29,13 +29,11 @@ class ufunc:
     are those of `out`, and 0 without one. They contribute nothing to a gradient, whatever the function is there.
     """
 
-    __slots__ = ("__doc__", "__name__", "__qualname__", "__signature__", "_is_discrete", "function", "of")
-
     def __init__(self, of: np.ufunc, function: Callable[..., Any]):
         self.of = of
         self.function = function
         self.__name__ = self.__qualname__ = of.__name__
-        self.__doc__ = function.__doc__
+        self.__doc__ = function.__doc__ or of.__doc__
         self._is_discrete = not any(set("efdgFDG") & set(loop.split("->")[1]) for loop in of.types)
 
     def __getattr__(self, name: str) -> Any:

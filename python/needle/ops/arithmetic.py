@@ -105,7 +105,7 @@ def positive(a: Any) -> Tensor:
 
 def subtract(a: Any, b: Any) -> Tensor:
     """a - b, recorded as a + (-b), which IEEE arithmetic makes the same number."""
-    if type(b) in NUMBERS and type(a) not in NUMBERS:
+    if type(b) in NUMBERS and type(b) is not bool and type(a) not in NUMBERS:
         a = as_value(a)
         if type(b) is int and a.dtype.kind == "u" and 0 <= b <= np.iinfo(a.dtype).max:
             b = b - 2 ** (8 * a.dtype.itemsize) if b else 0  # -b as the unsigned number that wraps to it

@@ -184,10 +184,13 @@ def broadcast_hint(*arrays: Any) -> str:
     return ""
 
 
-def weak(number: Any, like: Any) -> Tensor:
-    """A Python number as a constant, in the dtype that NumPy gives it beside an array like this."""
-    dtype = like.dtype if hasattr(like, "dtype") else np.asarray(like).dtype
-    return constant(np.asarray(number, dtype=np.result_type(dtype, number)))
+def weak(number: Any, like: Any, floating: bool = False) -> Tensor:
+    """A Python number as a constant, in the dtype that NumPy gives it beside an array like this; `floating`: beside one
+    that a function takes which computes in floats."""
+    dtype = np.result_type(like.dtype if hasattr(like, "dtype") else np.asarray(like).dtype, number)
+    if floating and dtype.kind in "iu":
+        dtype = np.result_type(dtype, np.float16)
+    return constant(np.asarray(number, dtype=dtype))
 
 
 def as_floats(a: Any) -> Any:
@@ -195,14 +198,14 @@ def as_floats(a: Any) -> Any:
     return a if a.dtype.kind in "fc" else a.astype(np.float64)
 
 
-def operands(a: Any, b: Any) -> tuple[Any, Any]:
-    """Two operands as values; a Python number takes the other one's dtype as NumPy has it."""
+def operands(a: Any, b: Any, floating: bool = False) -> tuple[Any, Any]:
+    """Two operands as values; a Python number takes the other one's dtype as NumPy has it, see `weak`."""
     if type(a) in NUMBERS and type(b) not in NUMBERS:
         b = as_value(b)
-        return weak(a, b), b
+        return weak(a, b, floating), b
     if type(b) in NUMBERS and type(a) not in NUMBERS:
         a = as_value(a)
-        return a, weak(b, a)
+        return a, weak(b, a, floating)
     return as_value(a), as_value(b)
 
 

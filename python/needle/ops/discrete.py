@@ -26,14 +26,15 @@ _SYMBOLS = {
     np.left_shift: "<<",
     np.right_shift: ">>",
 }
-_MIRRORED = {
-    np.equal: np.equal,
-    np.not_equal: np.not_equal,
+_COMMUTATIVE = [np.equal, np.not_equal, np.logical_and, np.logical_or, np.logical_xor, np.gcd, np.lcm]
+_COMMUTATIVE += [np.bitwise_and, np.bitwise_or, np.bitwise_xor]
+_MIRRORED = {ufunc: ufunc for ufunc in _COMMUTATIVE} | {
     np.less: np.greater,
     np.less_equal: np.greater_equal,
     np.greater: np.less,
     np.greater_equal: np.less_equal,
 }
+"""The function of b and a that says of them what this one says of a and b."""
 
 
 class _Constant(Op):
@@ -108,67 +109,68 @@ def discrete_tuple(function: Callable[..., Any], *inputs: Any, **options: Any) -
     return tuple(DiscreteTuple(function, **options)(*inputs))
 
 
-def _compared(ufunc: np.ufunc, a: Any, b: Any) -> Tensor:
+def compared(ufunc: np.ufunc, a: Any, b: Any) -> Tensor:
+    """What a ufunc makes of two operands, as a constant; a Python number need not fit into the other one's dtype."""
     if type(b) in NUMBERS and type(a) not in NUMBERS:
         return Discrete(ufunc, b)(a)
-    if type(a) in NUMBERS and type(b) not in NUMBERS and ufunc in _MIRRORED:  # it need not fit into the dtype of b
+    if type(a) in NUMBERS and type(b) not in NUMBERS and ufunc in _MIRRORED:
         return Discrete(_MIRRORED[ufunc], a)(b)
     return Discrete(ufunc)(*operands(a, b))
 
 
 def equal(a: Any, b: Any) -> Tensor:
     """a == b, element by element."""
-    return _compared(np.equal, a, b)
+    return compared(np.equal, a, b)
 
 
 def not_equal(a: Any, b: Any) -> Tensor:
     """a != b, element by element."""
-    return _compared(np.not_equal, a, b)
+    return compared(np.not_equal, a, b)
 
 
 def less(a: Any, b: Any) -> Tensor:
     """a < b, element by element."""
-    return _compared(np.less, a, b)
+    return compared(np.less, a, b)
 
 
 def less_equal(a: Any, b: Any) -> Tensor:
     """a <= b, element by element."""
-    return _compared(np.less_equal, a, b)
+    return compared(np.less_equal, a, b)
 
 
 def greater(a: Any, b: Any) -> Tensor:
     """a > b, element by element."""
-    return _compared(np.greater, a, b)
+    return compared(np.greater, a, b)
 
 
 def greater_equal(a: Any, b: Any) -> Tensor:
     """a >= b, element by element."""
-    return _compared(np.greater_equal, a, b)
+    return compared(np.greater_equal, a, b)
 
 
 def bitwise_and(a: Any, b: Any) -> Tensor:
     """a & b, for booleans and integers."""
-    return _compared(np.bitwise_and, a, b)
+    return compared(np.bitwise_and, a, b)
 
 
 def bitwise_or(a: Any, b: Any) -> Tensor:
     """a | b, for booleans and integers."""
-    return _compared(np.bitwise_or, a, b)
+    return compared(np.bitwise_or, a, b)
 
 
 def bitwise_xor(a: Any, b: Any) -> Tensor:
     """a ^ b, for booleans and integers."""
-    return _compared(np.bitwise_xor, a, b)
+    return compared(np.bitwise_xor, a, b)
 
 
 def left_shift(a: Any, b: Any) -> Tensor:
     """a << b, for integers."""
-    return _compared(np.left_shift, a, b)
+    return compared(np.left_shift, a, b)
 
 
 def right_shift(a: Any, b: Any) -> Tensor:
     """a >> b, for integers."""
-    return _compared(np.right_shift, a, b)
+    return compared(np.right_shift, a, b)
 
 
 def invert(a: Any) -> Tensor:

@@ -30,7 +30,7 @@ class Cbrt(Elementwise):
     ufunc, saves = "cbrt", ("output",)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad / (3 * node * node)
+        return out_grad / (3 * node) / node
 
 
 class ReLU(Elementwise):

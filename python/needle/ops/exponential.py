@@ -100,7 +100,7 @@ class LogAddExp(Elementwise):
 
 def logaddexp(a: Any, b: Any) -> Tensor:
     """log(exp(a) + exp(b)), at any size of a and b; its gradient is shared by softmax([a, b])."""
-    return LOG_ADD_EXP(*operands(a, b))
+    return LOG_ADD_EXP(*operands(a, b, floating=True))
 
 
 class LogAddExp2(Elementwise):
@@ -114,7 +114,7 @@ class LogAddExp2(Elementwise):
 
 def logaddexp2(a: Any, b: Any) -> Tensor:
     """log2(2**a + 2**b), at any size of a and b."""
-    return LOG_ADD_EXP2(*operands(a, b))
+    return LOG_ADD_EXP2(*operands(a, b, floating=True))
 
 
 def _difference(a: Tensor, b: Tensor) -> Tensor:

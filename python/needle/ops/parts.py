@@ -23,7 +23,7 @@ class CopySign(Elementwise):
 
 def copysign(a: Any, b: Any) -> Tensor:
     """The magnitude of a with the sign of b; its gradient at a = 0 is 0, as that of the magnitude."""
-    return COPY_SIGN(*operands(a, b))
+    return COPY_SIGN(*operands(a, b, floating=True))
 
 
 class Modf(TensorTupleOp):

@@ -40,7 +40,7 @@ class Heaviside(Elementwise):
 
 def heaviside(a: Any, b: Any) -> Tensor:
     """0 where a is negative, 1 where it is positive, and b where it is 0."""
-    return HEAVISIDE(*operands(a, b))
+    return HEAVISIDE(*operands(a, b, floating=True))
 
 
 class NextAfter(Elementwise):
@@ -52,7 +52,7 @@ class NextAfter(Elementwise):
 
 def nextafter(a: Any, b: Any) -> Tensor:
     """The next floating-point number after a towards b, which moves along with a."""
-    return NEXT_AFTER(*operands(a, b))
+    return NEXT_AFTER(*operands(a, b, floating=True))
 
 
 HEAVISIDE, NEXT_AFTER = Heaviside(), NextAfter()

@@ -91,7 +91,7 @@ class Hypot(Elementwise):
 
 def hypot(a: Any, b: Any) -> Tensor:
     """sqrt(a**2 + b**2), without overflow; its gradient at (0, 0) is 0."""
-    return HYPOT(*operands(a, b))
+    return HYPOT(*operands(a, b, floating=True))
 
 
 def _share(a: Tensor, length: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ class Arctan2(Elementwise):
 
 def arctan2(a: Any, b: Any) -> Tensor:
     """The angle of the point (b, a), in radians from -pi to pi; its gradient at (0, 0), where it has none, is 0."""
-    return ARCTAN2(*operands(a, b))
+    return ARCTAN2(*operands(a, b, floating=True))
 
 
 class Degrees(Linear, Elementwise):
