@@ -106,6 +106,16 @@ def missing(op: Any, reference: Any) -> list[Sample]:
     ]
 
 
+def convolved(valid: bool, *sizes: int, codes: str = "dd") -> Sample:
+    return sample(
+        lambda a, b: ops.convolve(a, b, valid),
+        lambda a, b: np.convolve(a, b, "valid" if valid else "full"),
+        numbers(sizes[:1], codes[0], seed=1),
+        numbers(sizes[1:], codes[1], seed=2),
+        name="valid" if valid else "",
+    )
+
+
 STATISTICS: dict[str, list[Sample]] = {
     "Min": [
         *reduction(ops.min, lambda a, axes, keepdims: np.min(a, axes, keepdims=keepdims), SOME, "efgl"),
@@ -171,6 +181,11 @@ STATISTICS: dict[str, list[Sample]] = {
         recurrence(4, 2, 0, axis=-2, reverse=True),
         recurrence(3, 2, code="f"),
         recurrence(4, 2, axis=-2, reverse=True, code="D"),
+    ],
+    "Convolve": [
+        *[convolved(valid, *sizes) for valid in (False, True) for sizes in [(4, 2), (2, 4), (3, 3), (1, 1), (3, 1)]],
+        *[convolved(False, 3, 2, codes=codes) for codes in ["ff", "ee", "fd", "DD", "fD", "ll", "lf"]],
+        convolved(True, 2, 3, codes="Df"),
     ],
     "Var": moment(ops.var, "var"),
     "Std": moment(ops.std, "std"),

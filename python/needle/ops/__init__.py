@@ -28,6 +28,8 @@ from .assignment import SetItem as SetItem
 from .base import Bilinear as Bilinear
 from .base import Elementwise as Elementwise
 from .base import Linear as Linear
+from .convolution import Convolve as Convolve
+from .convolution import convolve as convolve
 from .cumulative import CumProd as CumProd
 from .cumulative import CumSum as CumSum
 from .cumulative import Recurrence as Recurrence

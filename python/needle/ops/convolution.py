@@ -1,0 +1,60 @@
+"""Convolution of two sequences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..autograd import Tensor, as_value, wanted
+from .base import Bilinear
+
+
+class Convolve(Bilinear):
+    """out[k] = sum of a[i] * b[k - i], for all k where a term exists, or with `valid` for those where none is missing.
+
+    Each adjoint is a convolution of out_grad with the other sequence, reversed.
+    """
+
+    notation = "convolve({0}, {1})"
+    saves, commutes = ("inputs",), True
+    __slots__ = ("valid",)
+
+    def __init__(self, valid: bool = False):
+        self.valid = valid
+
+    def compute(self, a: Any, b: Any) -> Any:
+        mode: Any = "valid" if self.valid else "full"
+        if a.dtype == b.dtype == np.float16:
+            return np.convolve(a.astype(np.float32), b.astype(np.float32), mode).astype(np.float16)
+        return np.convolve(a, b, mode)
+
+    def hint(self, *arrays: Any) -> str:
+        return "needs two sequences of one dimension, each with an element" if _are_no_sequences(*arrays) else ""
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        a, b = node.inputs
+        if not self.valid:
+            by_a = CONVOLVE_VALID(out_grad, b[::-1]) if wanted(a) else None
+            return by_a, CONVOLVE_VALID(out_grad, a[::-1]) if wanted(b) else None
+        by_a, by_b = (_to_inner(out_grad, other, x.size) if wanted(x) else None for x, other in ((a, b), (b, a)))
+        return by_a, by_b
+
+
+def _to_inner(out_grad: Tensor, other: Tensor, size: int) -> Tensor:
+    """The adjoint of a sequence of this size in a convolution that leaves incomplete sums out."""
+    if size >= other.size:
+        return CONVOLVE(out_grad, other[::-1])
+    return CONVOLVE_VALID(other, out_grad[::-1])[::-1]
+
+
+def _are_no_sequences(*arrays: Any) -> bool:
+    return any(a.ndim > 1 or a.size == 0 for a in arrays)
+
+
+def convolve(a: Any, b: Any, valid: bool = False) -> Tensor:
+    """The convolution of two sequences, complete, or with `valid` only the sums in which no term is missing."""
+    return (CONVOLVE_VALID if valid else CONVOLVE)(as_value(a), as_value(b))
+
+
+CONVOLVE, CONVOLVE_VALID = Convolve(), Convolve(valid=True)
