@@ -8,7 +8,7 @@ import numpy as np
 
 from ..autograd import Tensor, Value, as_value, is_recorded
 from ..backend import all_devices
-from ..ops.base import normalize_axes
+from ..ops.base import NUMBERS, normalize_axes
 from ..ops.dtypes import astype
 from ..ops.joining import Stack
 
@@ -22,7 +22,7 @@ def tensor(a: Any, dtype: Any = None) -> Tensor:
 
 def tensors(*many: Any) -> tuple[Tensor, ...]:
     """Several arguments as Tensors; Python numbers among them take NumPy's weak promotion beside the others."""
-    values = [a if isinstance(a, (bool, int, float, complex)) and type(a).__module__ == "builtins" else tensor(a) for a in many]
+    values = [a if type(a) in NUMBERS else tensor(a) for a in many]
     dtypes = [a.dtype for a in values if isinstance(a, Value)]
     if not dtypes:
         return tuple([tensor(a) for a in values])
@@ -39,13 +39,19 @@ def stacked(items: Any) -> Tensor:
     members = [tensor(a) for a in items]
     shapes = {a.shape for a in members}
     if len(shapes) > 1:
-        raise ValueError(f"array: the items of a list must have one shape, got {sorted(shapes)}; broadcast_to them first")
+        raise ValueError(f"array: the items of a list must have one shape, got {sorted(shapes)}; use broadcast_to")
     return Stack()(*members)
 
 
 def array_of(a: Any, dtype: Any = None) -> Any:
     """What only steers (indices, masks, counts) as an array of its own; a Tensor's gradient has no part in it."""
     return np.array(a.numpy() if isinstance(a, Tensor) else a, dtype)
+
+
+def index_of(a: Any) -> Any:
+    """What names places (integers, booleans) as an array of its own; an empty list names none."""
+    index = array_of(a)
+    return index if index.size else index.astype(np.intp)
 
 
 def normal_axis(name: str, axis: Any, ndim: int) -> int:
@@ -72,8 +78,8 @@ def into(out: Any, result: Tensor, casting: Any = "same_kind") -> Tensor:
     fits = len(repeated) == len(out.shape) and all(n in (1, m) for n, m in zip(repeated, out.shape, strict=True))
     if not fits or not np.can_cast(result.dtype, out.dtype, casting):
         raise ValueError(
-            f"out=: must have shape {result.shape} and a dtype that {result.dtype} can be cast to (casting={casting!r}), "
-            f"got shape {out.shape} and dtype {out.dtype}"
+            f"out=: must have shape {result.shape} and a dtype that {result.dtype} can be cast to by "
+            f"casting={casting!r}, got shape {out.shape} and dtype {out.dtype}"
         )
     if isinstance(out, Tensor):
         out[...] = result

@@ -10,7 +10,7 @@ from ..autograd import Tensor, Value
 from ..ops import selection
 from ..ops.discrete import discrete, discrete_tuple
 from ..ops.rearranging import rearranged
-from .common import array_of, into, normal_axis, tensor, tensors
+from .common import array_of, index_of, into, normal_axis, tensor, tensors
 from .manipulation import ravel
 
 # ----------------------------------------------------------------------------------------------------- by index
@@ -32,8 +32,10 @@ def take(a: Any, indices: Any, axis: int | None = None, out: Any = None, mode: s
 
 def in_range(name: str, indices: Any, size: int, mode: str) -> Any:
     """Indices as an array, those beyond the ends treated as `mode` says."""
-    index = array_of(indices)
-    index = index.astype(np.intp, casting="unsafe" if not index.size else "same_kind")
+    index = index_of(indices)
+    if index.dtype.kind not in "biu":
+        raise TypeError(f"{name}: indices must be integers, got dtype {index.dtype}")
+    index = index.astype(np.intp)
     if mode not in ("raise", "wrap", "clip"):
         raise ValueError(f"{name}: mode must be 'raise', 'wrap' or 'clip', got {mode!r}")
     if mode == "raise" or not index.size:

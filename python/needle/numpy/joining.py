@@ -9,7 +9,7 @@ import numpy as np
 
 from ..autograd import Tensor
 from ..ops import joining
-from .common import array_of, into, normal_axis, tensor
+from .common import array_of, index_of, into, normal_axis, tensor
 from .manipulation import atleast_1d, atleast_2d, atleast_3d, moveaxis, ravel
 
 
@@ -135,12 +135,10 @@ def _places(obj: Any, n: int) -> Any:
     """The places along an axis of this length that a slice, an int, integers or booleans name."""
     if isinstance(obj, slice):
         return np.arange(n)[obj]
-    places = array_of(obj)
+    places = index_of(obj)
     if places.ndim > 1:
         raise ValueError(f"insert: obj must be an int, a slice or one-dimensional, got shape {places.shape}")
-    if places.dtype.kind == "b":
-        return np.flatnonzero(places)
-    return places if places.size else places.astype(np.intp)
+    return np.flatnonzero(places) if places.dtype.kind == "b" else places
 
 
 # ---------------------------------------------------------------------------------------------------------- apart

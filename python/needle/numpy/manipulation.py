@@ -12,7 +12,7 @@ from ..ops import shape as shapes
 from ..ops.base import normalize_axes
 from ..ops.discrete import discrete
 from ..ops.rearranging import rearranged
-from .common import array_of, check_device, normal_axis, tensor
+from .common import array_of, check_device, index_of, normal_axis, tensor
 
 # ------------------------------------------------------------------------------------------------------- shapes
 
@@ -228,7 +228,7 @@ def repeat(a: Any, repeats: Any, axis: int | None = None) -> Tensor:
     if axis is None:
         a, axis = a.reshape((a.size,)), 0
     axis = normal_axis("repeat", axis, a.ndim)
-    counts = array_of(repeats, None if np.size(repeats) else np.intp)
+    counts = index_of(repeats)
     if counts.dtype.kind not in "biu" or (counts < 0).any():
         raise ValueError(f"repeat: repeats must be integers that are not negative, got {repeats!r}")
     if counts.size != 1:
@@ -253,7 +253,7 @@ def delete(arr: Any, obj: Any, axis: int | None = None) -> Tensor:
     a = tensor(arr)
     if axis is not None:
         axis = normal_axis("delete", axis, a.ndim)
-    return rearranged(np.delete, a, obj if isinstance(obj, slice) else array_of(obj), axis)
+    return rearranged(np.delete, a, obj if isinstance(obj, slice) else index_of(obj), axis)
 
 
 def trim_zeros(filt: Any, trim: str = "fb", axis: Any = None) -> Tensor:

@@ -17,7 +17,9 @@ from .creation import linspace
 from .joining import concatenate, stack
 from .manipulation import flip, moveaxis, squeeze
 from .quantiles import median
-from .statistics import max, mean, min
+from .statistics import max as amax
+from .statistics import mean
+from .statistics import min as amin
 
 Widths: TypeAlias = list[tuple[int, int]]
 
@@ -130,8 +132,8 @@ def _statistic(
 ) -> Tensor:
     """Edges of a statistic of so many elements on either side: all of them by default."""
     n = a.shape[axis]
-    first, last = (n if length is None or length > n else length for length in lengths)
-    if 0 in (first, last) and of in (max, min):
+    first, last = (n if length is None else min(length, n) for length in lengths)
+    if 0 in (first, last) and of in (amax, amin):
         raise ValueError("pad: stat_length must be at least 1 for a maximum or minimum, got 0")
 
     def value(part: Tensor) -> Tensor:
@@ -151,7 +153,7 @@ def _odd(offset: int, a: Tensor, axis: int, before: int, after: int, _: Any) -> 
     while before or after:
         n = a.shape[axis]
         whole = (n - offset) // step * step
-        left, right = (whole if width > whole else width for width in (before, after))
+        left, right = min(before, whole), min(after, whole)
         first = 2 * a[_at(axis, 0, 1)] - flip(a[_at(axis, offset, offset + left)], axis)
         last = 2 * a[_at(axis, n - 1, n)] - flip(a[_at(axis, n - offset - right, n - offset)], axis)
         a, before, after = concatenate((first, a, last), axis), before - left, after - right
@@ -173,8 +175,8 @@ def _by_function(a: Tensor, widths: Widths, function: Callable[..., Any], option
 _MODES: dict[str, Callable[..., Tensor]] = {
     "constant": _constant,
     "linear_ramp": _linear_ramp,
-    "maximum": partial(_statistic, max),
-    "minimum": partial(_statistic, min),
+    "maximum": partial(_statistic, amax),
+    "minimum": partial(_statistic, amin),
     "mean": partial(_statistic, mean),
     "median": partial(_statistic, median),
     "reflect": partial(_odd, 1),
