@@ -53,6 +53,8 @@ from numpy import ulonglong as ulonglong
 from numpy import unsignedinteger as unsignedinteger
 from numpy import ushort as ushort
 
+from . import fft as fft
+from . import linalg as linalg
 from .assignment import copyto as copyto
 from .assignment import fill_diagonal as fill_diagonal
 from .assignment import place as place
@@ -323,6 +325,20 @@ from .manipulation import tril as tril
 from .manipulation import trim_zeros as trim_zeros
 from .manipulation import triu as triu
 from .padding import pad as pad
+from .products import cross as cross
+from .products import dot as dot
+from .products import einsum as einsum
+from .products import einsum_path as einsum_path
+from .products import inner as inner
+from .products import kron as kron
+from .products import matmul as matmul
+from .products import matvec as matvec
+from .products import outer as outer
+from .products import tensordot as tensordot
+from .products import trace as trace
+from .products import vdot as vdot
+from .products import vecdot as vecdot
+from .products import vecmat as vecmat
 from .sorting import argpartition as argpartition
 from .sorting import argsort as argsort
 from .sorting import intersect1d as intersect1d
