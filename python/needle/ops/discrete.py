@@ -26,9 +26,10 @@ _SYMBOLS = {
     np.left_shift: "<<",
     np.right_shift: ">>",
 }
-_COMMUTATIVE = [np.equal, np.not_equal, np.logical_and, np.logical_or, np.logical_xor, np.gcd, np.lcm]
-_COMMUTATIVE += [np.bitwise_and, np.bitwise_or, np.bitwise_xor]
-_MIRRORED = {ufunc: ufunc for ufunc in _COMMUTATIVE} | {
+_SYMMETRIC: list[np.ufunc] = [np.equal, np.not_equal, np.logical_and, np.logical_or, np.logical_xor]
+_SYMMETRIC += [np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.gcd, np.lcm]
+_MIRRORED: dict[np.ufunc, np.ufunc] = {
+    **{ufunc: ufunc for ufunc in _SYMMETRIC},
     np.less: np.greater,
     np.less_equal: np.greater_equal,
     np.greater: np.less,
