@@ -150,6 +150,10 @@ class Op:
     """Whether `array_gradient` may be given a Buffer, and write into it."""
     discrete: bool = False
     """Whether the output is a constant, because nobody differentiates it: comparisons, operations on bits."""
+    carries_mask: bool = False
+    """Whether the mask of a Branch goes on through the op: it is element-wise, moves elements, or has `masks`."""
+    takes_branches: bool = False
+    """Whether `gradient` of an op with several outputs takes adjoints of them that are a Branch."""
     _facts: tuple[Any, bool, type[Any], bool]
     """What every call reads, in one look-up: the ufunc if `compute` is one, whether it saves inputs, and the above."""
 
@@ -162,6 +166,7 @@ class Op:
             for rule in ("array_gradient", "tangent", "batched"):
                 if rule not in own:
                     setattr(cls, rule, getattr(Op, rule))
+        cls.carries_mask = cls.elementwise or cls.moves or cls.masks is not Op.masks
         if hasattr(cls, "makes"):
             ufunc = cls.compute if isinstance(cls.compute, np.ufunc) else None
             if (
@@ -244,6 +249,11 @@ class Op:
         """For an op of one input that has it: `gradient` on arrays, and its change where out_grad changes by `change`
         (None: not at all), the output by `moved` and the input by `by`. None leaves it to `gradient` on Tensors."""
         return None
+
+    def masks(self, mask: Any, node: Any) -> Any:
+        """Where the inputs' adjoints may differ from 0, given where the output's may: boolean Tensors of their shapes.
+        It is known of element-wise ops and of those that only move elements; others may have it."""
+        return (mask,) * len(node.inputs) if self.elementwise else self.gradient(mask, node)
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         """The output's tangent, from those of `node.inputs` (None: zero), in Tensor operations; None if it is zero.
@@ -1467,6 +1477,15 @@ def _plus(a: Any, b: Any) -> Any:
     return as_array(a + b)
 
 
+def add_up(a: Any, b: Any) -> Any:
+    """The sum of two adjoints of one value, None for zero, each of which may be a Branch."""
+    if a is None or b is None:
+        return b if a is None else a
+    both = _Sum(a)
+    both.add(b)
+    return both.total(None)
+
+
 def add_adjoint(adjoints: dict[Value, Any], value: Value, adjoint: Any) -> None:
     there = adjoints.get(value)
     if there is None:
@@ -1506,18 +1525,13 @@ def branch_of(adjoint: Any, mask: Any, value: Value) -> Any:
     """For `array_gradient`: the adjoint of a value that was chosen where the mask holds, masked already. The mask only
     goes along if the op that made the value passes it on."""
     op = value.op
-    return Branch(adjoint, mask) if op is not None and (op.elementwise or op.moves) else adjoint
+    return Branch(adjoint, mask) if op is not None and op.carries_mask else adjoint
 
 
 def unmasked(adjoint: Any) -> Any:
     if type(adjoint) is Buffer:
         return adjoint.array
     return adjoint.adjoint if type(adjoint) is Branch else adjoint
-
-
-def _carries_mask(op: Op, adjoint: Any) -> bool:
-    """Whether the op's inputs have an element for each of the mask's: else the mask ends here."""
-    return type(adjoint) is Branch and (op.elementwise or op.moves)
 
 
 def apply_rule(op: Op, adjoint: Any, node: Any, asked: set[Value]) -> tuple[Any, ...]:
@@ -1544,28 +1558,30 @@ def watched_rule(ends: str, op: Op, node: Any, given: Any, rule: Callable[[], An
 
 def _apply_rule(op: Op, adjoint: Any, node: Any) -> tuple[Any, ...]:
     inputs = node.inputs
-    if not _carries_mask(op, adjoint):
+    if type(adjoint) is not Branch or not op.carries_mask:
+        if type(adjoint) is tuple and not op.takes_branches:
+            adjoint = tuple(map(unmasked, adjoint))
         returned = op.gradient(unmasked(adjoint), node)
         if type(returned) is not tuple or len(returned) != len(inputs):
             returned = _one_each(op, returned, inputs)
     else:
-        mask = adjoint.mask
         with np.errstate(all="ignore"):  # about elements that are not used
             returned = _one_each(op, op.gradient(adjoint.adjoint, node), inputs)
-        if op.elementwise:
-            returned = tuple(_masked_again(g, mask) for g in returned)
-        else:  # it only moves elements, and the mask's with them
-            masks = _one_each(op, op.gradient(mask, node), inputs)
-            returned = tuple(Branch(g, m) if isinstance(g, Tensor) else g for g, m in zip(returned, masks, strict=True))
+        masks = _one_each(op, op.masks(adjoint.mask, node), inputs)
+        returned = tuple([_masked_again(g, m, op.moves) for g, m in zip(returned, masks, strict=True)])
     return tuple([None if g is None else _fit(g, a, op, node) for a, g in zip(inputs, returned, strict=True)])
 
 
-def _masked_again(adjoint: Any, mask: Tensor) -> Any:
+def _masked_again(adjoint: Any, mask: Any, is_zero: bool) -> Any:
+    """The adjoint that a rule gave, where the mask holds; `is_zero`: it is 0 elsewhere."""
+    if isinstance(adjoint, Part):
+        return adjoint if adjoint is ZERO else type(adjoint)(adjoint.index, Branch(adjoint.adjoint, mask.adjoint))
     if type(adjoint) is Branch:
-        return Branch(adjoint.adjoint.masked(mask), adjoint.mask & mask)
-    if isinstance(adjoint, Tensor) and adjoint.shape == mask.shape:
-        return Branch(adjoint.masked(mask), mask)
-    return adjoint
+        mask = adjoint.mask & mask
+        return Branch(adjoint.adjoint.masked(mask), mask)
+    if not isinstance(adjoint, Tensor) or adjoint.shape != mask.shape:
+        return adjoint
+    return Branch(adjoint if is_zero else adjoint.masked(mask), mask)
 
 
 def sweep_recorded(
@@ -1625,7 +1641,7 @@ def sweep(adjoints: dict[Value, Any], variables: set[Value] | None = None) -> li
     if any(watcher.inside for watcher in watchers):
         return _sweep_in_view(adjoints, variables)
     order, asked = sort_inner(list(adjoints))
-    if variables is not None:
+    if variables is not None and len(asked.intersection(variables)) < len(asked) - len(order):  # other leaves, too
         asked = on_paths_to(variables, order)
     found = []
     summed: set[Value] = set()  # values whose adjoint is a sum that nothing else holds: it is added to in place
@@ -1645,7 +1661,7 @@ def sweep(adjoints: dict[Value, Any], variables: set[Value] | None = None) -> li
         if handed_out:
             node = node_as_recorded(node, asked)
         returned = None
-        if array is adjoint or not _carries_mask(op, adjoint):
+        if array is adjoint or not op.carries_mask:
             if watchers:
                 rule = partial(op.array_gradient, array, node, asked)
                 returned = watched_rule("rule_ends", op, node, array, rule)

@@ -34,7 +34,7 @@ class Checkpoint(TensorTupleOp):
     """A run of a function as one op: its inputs are the arguments, and the recorded tensors that it closes over."""
 
     __slots__ = ("_call", "_generators", "_leaves", "_name", "_rebuild", "_states", "_values")
-    same_inputs = True
+    same_inputs = takes_branches = True
 
     def __init__(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]):
         self._name = getattr(f, "__name__", type(f).__name__)

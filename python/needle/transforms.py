@@ -60,13 +60,13 @@ class _Arguments:
     """A call's arguments, those to differentiate by taken apart into leaves."""
 
     def __init__(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], argnums: Argnums):
-        self.args, self.kwargs = list(args), dict(kwargs)
+        self.args, self.kwargs = args, kwargs
         self.single = isinstance(argnums, (int, str))
         self.keys: list[Any] = [argnums] if isinstance(argnums, (int, str)) else list(argnums)
-        if len({key % len(args) if isinstance(key, int) and args else key for key in self.keys}) < len(self.keys):
+        if not self.single and _repeats(self.keys, len(args)):
             raise ValueError(f"{name}: argnums {argnums!r} names an argument twice; name each once")
         self.chosen = [self._of(name, key) for key in self.keys]
-        self.leaves, self.rebuild = flatten(self.chosen)
+        self.leaves, self.rebuild = flatten(self.chosen[0] if self.single else self.chosen)
         if not self.leaves:
             raise TypeError(f"{name}: nothing to differentiate by in argument {argnums!r}: it holds no number or array")
 
@@ -84,7 +84,8 @@ class _Arguments:
     def call(self, f: Callable[..., Any], leaves: Sequence[Any]) -> Any:
         """f with these in the place of the leaves."""
         args, kwargs = list(self.args), dict(self.kwargs)
-        for key, value in zip(self.keys, self.rebuild(iter(leaves)), strict=True):
+        values = self.rebuild(iter(leaves))
+        for key, value in zip(self.keys, (values,) if self.single else values, strict=True):
             (kwargs if isinstance(key, str) else args)[key] = value
         global _calls
         was_running = running.set(True)
@@ -100,7 +101,11 @@ class _Arguments:
     def like(self, leaves: Sequence[Any]) -> Any:
         """These as the arguments were: one structure, or a tuple where several argnums were given."""
         built = self.rebuild(iter(leaves))
-        return built[0] if self.single else tuple(built)
+        return built if self.single else tuple(built)
+
+
+def _repeats(keys: Sequence[int | str], size: int) -> bool:
+    return len({key % size if isinstance(key, int) and size else key for key in keys}) < len(keys)
 
 
 def is_watched(leaves: Sequence[Any]) -> bool:
@@ -199,10 +204,12 @@ class _Reversed:
         if self.watched:
             return pull_back([(y, v) for y, v in pairs if is_on_tape(y, self.level)], self.variables)
         seeds: dict[Any, Any] = {}
+        recorded = self.recorded
         for y, v in pairs:
             if isinstance(y, Tensor) and y.needs > DETACHED:
                 autograd.add_adjoint(seeds, y, v)
-        if self.recorded or any(v.needs > DETACHED for v in cotangents):
+                recorded = recorded or v.needs > DETACHED
+        if recorded:
             record = True if self.recorded or any(autograd.is_recorded_inside(v) for v in cotangents) else None
             found = dict(autograd.sweep_recorded(seeds, self.variables, record))
         else:

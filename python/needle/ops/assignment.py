@@ -90,7 +90,11 @@ class SetItem(TensorOp):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, v = node.inputs
-        by_a = SetItem(self.index, self.path, self.axes)(out_grad, constant(np.zeros((), out_grad.dtype))) if wanted(a) else None
+        by_a = (
+            SetItem(self.index, self.path, self.axes)(out_grad, constant(np.zeros((), out_grad.dtype)))
+            if wanted(a)
+            else None
+        )
         if by_a is not None and _passes_mask(a):
             kept = SetItem(self.index, self.path, self.axes).compute(np.ones(a.shape, bool), np.zeros((), bool))
             by_a = Branch(by_a, constant(kept))
@@ -170,7 +174,7 @@ def _rounds(a: Any, v: Any) -> bool:
 def _passes_mask(a: Any) -> bool:
     """Whether what a was computed by can use the knowledge that an element was never looked at."""
     op = a.op
-    return op is not None and (op.passes_mask if type(op) is SetItem else op.elementwise or op.moves)
+    return op is not None and (op.passes_mask if type(op) is SetItem else op.carries_mask)
 
 
 # -------------------------------------------------------------------------------------------------- views

@@ -151,9 +151,9 @@ def spread(a: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def _or_zero(tangent: Any, value: Any) -> Any:
-    """The tangent of a value: zeros where there is none; what has no tangents (a mask) as it is."""
-    if tangent is not None or value.dtype.kind == "b":
-        return value if tangent is None else tangent
+    """The tangent of a value: zeros where there is none."""
+    if tangent is not None:
+        return tangent
     return constant(np.zeros(value.shape, gradient_dtype(value.dtype)))
 
 

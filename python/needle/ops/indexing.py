@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Part, Tensor, as_arrays, gradient_dtype
+from ..autograd import Branch, Part, Tensor, as_arrays, constant, gradient_dtype, unmasked
 from .base import Linear, View
 
 
 class GetItem(View):
     notation = "{0}[{index}]"
-    saves = ()
+    saves, moves = (), True
     __slots__ = ("index",)
 
     def __init__(self, index: Any):
@@ -58,15 +58,24 @@ class IndexPart(Part):
 
     @staticmethod
     def total(parts: list[IndexPart], value: Any) -> Any:
-        return AddAt(value.shape, gradient_dtype(value.dtype), [part.index for part in parts])(
-            *[part.adjoint for part in parts]
-        )
+        indices = [part.index for part in parts]
+        total = AddAt(value.shape, gradient_dtype(value.dtype), indices)(*[unmasked(part.adjoint) for part in parts])
+        masks = [part.adjoint.mask if type(part.adjoint) is Branch else None for part in parts]
+        if not any(mask is not None for mask in masks):
+            return total
+        ones = [
+            constant(np.ones(part.adjoint.shape, np.float32)) if mask is None else mask.astype(np.float32)
+            for mask, part in zip(masks, parts, strict=True)
+        ]
+        return Branch(total, AddAt(value.shape, np.dtype(np.float32), indices)(*ones) > 0)
 
     @staticmethod
     def add_to(buffer: Any, mask: Any, parts: list[IndexPart]) -> Any:
         for part in parts:
-            add_at(buffer, part.index, as_arrays(part.adjoint))
-            if mask is not None:
+            add_at(buffer, part.index, as_arrays(unmasked(part.adjoint)))
+            if mask is not None and type(part.adjoint) is Branch:
+                np.logical_or.at(mask, part.index, as_arrays(part.adjoint.mask))
+            elif mask is not None:
                 mask[part.index] = True
         return mask
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor, Value, wanted
+from ..autograd import Tensor, Value, constant, wanted
 from ..pool import SMALLEST, empty
 from .base import Bilinear, aligned
 from .reduction import Summation, summation
@@ -50,6 +50,10 @@ class MatMul(Bilinear):
     def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
         (a, b), (x, y) = node.inputs, node.saved
         return _adjoints(self.compute, _sum_of_array, out_grad, x, y, a in asked, b in asked)
+
+    def masks(self, mask: Any, node: Any) -> Any:
+        ones = [constant(np.ones(x.shape, np.float32)) for x in node.inputs]
+        return tuple([m > 0 for m in _adjoints(self, summation, mask.astype(np.float32), *ones, True, True)])
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         (a, b), (m, n) = values, depths

@@ -23,6 +23,11 @@ def expand(reduced: Tensor, shape: tuple[int, ...], axes: Axes) -> Tensor:
     return reduced if reduced.shape == shape else BroadcastTo(shape)(reduced)
 
 
+def any_along(mask: Tensor, axes: Axes) -> Tensor:
+    """For each element of a mask, whether it or another one along these axes is True."""
+    return BroadcastTo(mask.shape)(Summation(axes, keepdims=True)(mask.astype(np.float32)) > 0)
+
+
 class Reduction(TensorOp):
     """Makes one element of all that lie along some axes; None for all axes."""
 
@@ -31,6 +36,9 @@ class Reduction(TensorOp):
     def __init__(self, axes: Axes = None, keepdims: bool = False):
         self.axes = axes
         self.keepdims = keepdims
+
+    def masks(self, mask: Any, node: Any) -> Any:
+        return expand(mask, node.inputs[0].shape, self.axes)
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return type(self)(batch_axes(self, self.axes, depths[0]), self.keepdims)(values[0])

@@ -33,6 +33,9 @@ class Masked(Linear):
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return branch(out_grad, node.inputs[1]), None
 
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        return masked(tangents[0], node.inputs[1])
+
 
 def masked(a: Any, mask: Any) -> Tensor:
     """a where the boolean mask holds, 0 elsewhere."""

@@ -11,7 +11,7 @@ import numpy as np
 from ..autograd import Axes, Tensor, TensorOp, Value, wanted
 from .base import batch_axes, given_axes, kept_shape, normalize_axes
 from .exponential import exp
-from .reduction import expand, summation
+from .reduction import any_along, expand, summation
 
 _NO_SHIFT = np.zeros((), np.int8)
 _SAFE = {4: 60.0, 8: 500.0}
@@ -101,6 +101,9 @@ class LogSumExp(TensorOp):
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         return summation(tangents[0] * softmax(node.inputs[0], self.axes), self.axes, self.keepdims)
 
+    def masks(self, mask: Any, node: Any) -> Any:
+        return expand(mask, node.inputs[0].shape, self.axes)
+
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return type(self)(batch_axes(self, self.axes, depths[0]), self.keepdims)(values[0])
 
@@ -131,6 +134,9 @@ class Softmax(TensorOp):
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         return self.gradient(tangents[0], node)  # its Jacobian is symmetric
 
+    def masks(self, mask: Any, node: Any) -> Any:
+        return any_along(mask, self.axes)
+
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return Softmax(batch_axes(self, self.axes, depths[0]))(values[0])
 
@@ -160,6 +166,9 @@ class LogSoftmax(TensorOp):
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         return tangents[0] - summation(exp(node) * tangents[0], self.axes, keepdims=True)
+
+    def masks(self, mask: Any, node: Any) -> Any:
+        return any_along(mask, self.axes)
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return LogSoftmax(batch_axes(self, self.axes, depths[0]))(values[0])

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..autograd import Part, Tensor, TensorOp, TensorTuple, TensorTupleOp, Value, WrappedTuple
-from ..backend import as_array
+from ..autograd import Part, Tensor, TensorOp, TensorTuple, TensorTupleOp, Value, WrappedTuple, add_up
 
 
 class MakeTensorTuple(TensorTupleOp):
     notation = "make_tuple({inputs})"
     __slots__ = ()
-    saves, view = (), True
+    saves, view, takes_branches = (), True, True
 
     def compute(self, *arrays: Any) -> Any:
         return arrays
@@ -30,7 +29,7 @@ def make_tuple(*tensors: Any) -> TensorTuple:
 
 class TupleGetItem(TensorOp):
     notation = "{0}[{index}]"
-    saves, view = (), True
+    saves, view, moves = (), True, True
     __slots__ = ("index",)
 
     def __init__(self, index: int):
@@ -73,7 +72,7 @@ class TuplePart(Part):
         members: list[Any] = [None] * len(value)
         for part in parts:
             i = part.index
-            members[i] = part.adjoint if members[i] is None else as_array(members[i] + part.adjoint)
+            members[i] = add_up(members[i], part.adjoint)
         return tuple(members)
 
 
