@@ -2,6 +2,7 @@
 
 from . import autograd as autograd
 from . import backend as backend
+from . import numpy as numpy
 from . import ops as ops
 from .autograd import Op as Op
 from .autograd import Tensor as Tensor
@@ -39,6 +40,7 @@ from .ops import broadcast_to as broadcast_to
 from .ops import clip as clip
 from .ops import concatenate as concatenate
 from .ops import conj as conj
+from .ops import convolve as convolve
 from .ops import cos as cos
 from .ops import cumprod as cumprod
 from .ops import cumsum as cumsum
@@ -79,6 +81,7 @@ from .ops import prod as prod
 from .ops import real as real
 from .ops import relu as relu
 from .ops import reshape as reshape
+from .ops import roots as roots
 from .ops import sign as sign
 from .ops import sin as sin
 from .ops import softmax as softmax

@@ -187,6 +187,21 @@ STATISTICS: dict[str, list[Sample]] = {
         *[convolved(False, 3, 2, codes=codes) for codes in ["ff", "ee", "fd", "DD", "fD", "ll", "lf"]],
         convolved(True, 2, 3, codes="Df"),
     ],
+    "Roots": [
+        *[
+            sample(ops.roots, np.roots, np.array(p, code), name=str(p))
+            for p, code in [
+                ([1, -3, 2], "d"),
+                ([2, 0.5, 3, -1], "d"),
+                ([1, -3, 2], "f"),
+                ([1, -3, 2], "l"),
+                ([1 + 1j, 2, -0.5j], "D"),
+                ([3], "d"),
+                ([], "d"),
+            ]
+        ],
+        specials(ops.roots, np.roots, [0.0, 1.0, -3.0, 2.0, 0.0], name="zeros at the ends"),
+    ],
     "Var": moment(ops.var, "var"),
     "Std": moment(ops.std, "std"),
 }

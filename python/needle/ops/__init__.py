@@ -120,6 +120,8 @@ from .norms import Norm as Norm
 from .parts import CopySign as CopySign
 from .parts import LdExp as LdExp
 from .parts import Modf as Modf
+from .polynomials import Roots as Roots
+from .polynomials import roots as roots
 from .power import EWisePow as EWisePow
 from .power import PowerScalar as PowerScalar
 from .power import RPowerScalar as RPowerScalar

@@ -1,0 +1,56 @@
+"""The roots of a polynomial."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..autograd import Tensor, TensorOp, as_value, constant
+from .cumulative import CumProd
+from .joining import Concatenate
+
+
+class Roots(TensorOp):
+    """All x with p[0] * x**n + ... + p[n] = 0. By implicit differentiation of that, a root x moves by
+    -x**(n - j) / p'(x) with p[j]."""
+
+    saves = ("inputs", "output")
+    __slots__ = ()
+
+    def compute(self, p: Any) -> Any:
+        return np.roots(p)
+
+    def hint(self, *arrays: Any) -> str:
+        return "needs coefficients along one axis, the highest power first" if arrays[0].ndim != 1 else ""
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        moved, slope = self._terms(node)
+        return -(out_grad / slope) @ moved
+
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        moved, slope = self._terms(node)
+        return -(moved @ tangents[0]) / slope
+
+    def _terms(self, node: Any) -> tuple[Tensor, Tensor]:
+        """At each root the powers that the coefficients stand before, and the derivative of the polynomial."""
+        p = node.inputs[0]
+        terms = powers(node, p.size)[:, ::-1]
+        degrees = constant(np.arange(p.size - 1, 0, -1).astype(node.real.dtype))
+        return terms, terms[:, 1:] @ (p[:-1] * degrees)
+
+
+def roots(p: Any) -> Tensor:
+    """The roots of the polynomial with these coefficients, the highest power first; those of one that is not simple
+    have no derivative."""
+    return ROOTS(as_value(p))
+
+
+def powers(x: Tensor, count: int) -> Tensor:
+    """1, x, x**2, ... of the elements of a vector, along a second axis of this length."""
+    one = constant(np.ones((x.size, min(count, 1)), x.dtype))
+    factors = x.reshape((-1, 1)).broadcast_to((x.size, max(count - 1, 0)))
+    return CumProd()(Concatenate(1)(one, factors))
+
+
+ROOTS = Roots()
