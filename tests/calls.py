@@ -59,7 +59,7 @@ def outputs(result: Any) -> list[Any]:
 
 
 def check_value(call: Call) -> None:
-    """Values, shapes and dtypes are NumPy's, for Tensors, for constants and for arrays; what is given stays as it is."""
+    """Values, shapes and dtypes are NumPy's, for Tensors, constants and arrays; what is given stays as it is."""
     before = [a.copy() if isinstance(a, np.ndarray) else a for a in call.arrays]
     with np.errstate(all="ignore"):
         expected = call.on(np, before)

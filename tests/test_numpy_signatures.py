@@ -1,0 +1,35 @@
+"""Every function of needle.numpy takes what NumPy's takes."""
+
+from __future__ import annotations
+
+import inspect
+
+import needle.numpy as nnp
+import numpy as np
+import pytest
+
+PRIVATE = {"einsum_call"}
+
+
+def in_common(module):
+    names = [name for name in dir(nnp) if inspect.isfunction(getattr(nnp, name)) and hasattr(module, name)]
+    return [name for name in names if getattr(nnp, name) is not getattr(module, name)]
+
+
+@pytest.mark.parametrize("name", in_common(np))
+def test_signature_is_numpys(name):
+    """The same names, kinds, order and defaults; it may take more behind that."""
+    try:
+        expected = inspect.signature(getattr(np, name)).parameters.values()
+    except ValueError:
+        pytest.skip("NumPy does not say what it takes")
+    own = inspect.signature(getattr(nnp, name)).parameters
+    for parameter in expected:
+        if parameter.kind is parameter.VAR_KEYWORD or parameter.name in PRIVATE:
+            continue
+        mine = own[parameter.name]
+        assert mine.kind is parameter.kind
+        same = mine.default is parameter.default or mine.default == parameter.default
+        assert same or "no value" in str(parameter.default)
+    order = [p.name for p in expected if p.kind is p.POSITIONAL_OR_KEYWORD]
+    assert [n for n in own if n in order] == order
