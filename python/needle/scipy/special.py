@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import cache, partial, update_wrapper
 from math import log as ln
 from math import pi
 from typing import Any
@@ -15,10 +15,21 @@ from ..autograd import Axes, Tensor
 from ..numpy.common import tensor
 from ..numpy.ufuncs import ufunc
 from ..ops import absolute, exp, log, sign, summation, where
-from ..ops.base import normalize_axes
+from ..ops.base import NUMBERS, normalize_axes
 from ..ops.discrete import discrete
 from ..special import rules
 from ..special.functions import SLOPES
+
+
+@cache
+def _function(name: str) -> Any:
+    """The function on Tensors, which makes a Tensor of numbers, too."""
+    function = rules.function(name)
+
+    def apply(first: Any, *others: Any) -> Any:
+        return function(tensor(first) if all(type(a) in NUMBERS for a in (first, *others)) else first, *others)
+
+    return update_wrapper(apply, function)
 
 
 @cache
@@ -26,9 +37,9 @@ def __getattr__(name: str) -> Any:
     """Each function that has a rule, and each ufunc."""
     of = getattr(scipy.special, name, None)
     if isinstance(of, np.ufunc):
-        return ufunc(of, rules.function(name))
+        return ufunc(of, _function(name))
     if of is not None and name in SLOPES:
-        return rules.function(name)
+        return _function(name)
     raise AttributeError(f"module {__name__!r} has no differentiable function {name!r}")
 
 
@@ -41,12 +52,12 @@ def zeta(x: Any, q: Any = None, out: Any = None) -> Tensor:
     """The zeta function of Riemann, or of Hurwitz with a second argument, by which it is differentiable."""
     if out is not None:
         raise TypeError("zeta: out= is not taken; assign with out[...] = zeta(x, q)")
-    return rules.function("zeta")(x) if q is None else rules.function("zeta")(x, q)
+    return _function("zeta")(x) if q is None else _function("zeta")(x, q)
 
 
 def lambertw(z: Any, k: Any = 0, tol: Any = 1e-8) -> Tensor:
     """The branch k of the function w with w exp(w) = z; complex."""
-    return rules.function("lambertw")(z, k, tol)
+    return _function("lambertw")(z, k, tol)
 
 
 def spherical_jn(n: Any, z: Any, derivative: bool = False) -> Tensor:
@@ -72,7 +83,7 @@ def spherical_kn(n: Any, z: Any, derivative: bool = False) -> Tensor:
 def _spherical(name: str, n: Any, z: Any, derivative: bool) -> Tensor:
     if derivative:
         return SLOPES[name][1](n, z, None)
-    return rules.function(name)(n, z)
+    return _function(name)(n, z)
 
 
 def multigammaln(a: Any, d: int) -> Tensor:
@@ -82,7 +93,7 @@ def multigammaln(a: Any, d: int) -> Tensor:
         raise ValueError(f"multigammaln: d must be a positive integer, the dimension, got {d!r}")
     if discrete(np.any, a <= (d - 1) / 2).item():
         raise ValueError(f"multigammaln: a must be greater than (d - 1) / 2 = {(d - 1) / 2} everywhere")
-    gammaln = rules.function("gammaln")
+    gammaln = _function("gammaln")
     total = gammaln(a)
     for j in range(1, int(d)):
         total = total + gammaln(a - j / 2)
@@ -96,7 +107,7 @@ def comb(N: Any, k: Any, *, exact: bool = False, repetition: bool = False) -> Te
     N, k = tensor(N), tensor(k)
     if repetition:
         return comb(N + k - 1, k)
-    return where((k <= N) & (N >= 0) & (k >= 0), rules.function("binom")(N, k), 0.0)
+    return where((k <= N) & (N >= 0) & (k >= 0), _function("binom")(N, k), 0.0)
 
 
 def perm(N: Any, k: Any, exact: bool = False) -> Tensor:
@@ -104,7 +115,7 @@ def perm(N: Any, k: Any, exact: bool = False) -> Tensor:
     if exact:
         return discrete(lambda n, k: scipy.special.perm(n, k, exact=True), N, k)
     N, k = tensor(N), tensor(k)
-    return where((k <= N) & (N >= 0) & (k >= 0), rules.function("poch")(N - k + 1, k), 0.0)
+    return where((k <= N) & (N >= 0) & (k >= 0), _function("poch")(N - k + 1, k), 0.0)
 
 
 def factorial(n: Any, exact: bool = False, extend: str = "zero") -> Tensor:
@@ -115,7 +126,7 @@ def factorial(n: Any, exact: bool = False, extend: str = "zero") -> Tensor:
         return discrete(lambda n: scipy.special.factorial(n, exact=True), n)
     n = tensor(n)
     inside = n >= 0
-    return where(inside, rules.function("gamma")(where(inside, n, 0) + 1), 0.0)
+    return where(inside, _function("gamma")(where(inside, n, 0) + 1), 0.0)
 
 
 def softmax(x: Any, axis: Axes = None) -> Tensor:

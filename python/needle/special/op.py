@@ -115,12 +115,14 @@ class SpecialTuple(_Special, TensorTupleOp):
 
 
 def on_tensors(kind: Any, of: Any, slopes: tuple[Slope, ...]) -> Callable[..., Any]:
-    """The function of Tensors, arrays and numbers that computes `of` and has these slopes."""
+    """The function of Tensors, arrays and numbers that computes `of` and has these slopes. Of Python numbers alone it
+    makes Python numbers, which are weak beside arrays."""
 
     def apply(*arguments: Any) -> Any:
         numbers = {i: a for i, a in enumerate(arguments) if type(a) in NUMBERS}
         if len(numbers) == len(arguments):
-            numbers = {}
+            out = of(*arguments)
+            return tuple([y.item() for y in out]) if isinstance(out, tuple) else out.item()
         out = kind(of, slopes, numbers)(*[a for i, a in enumerate(arguments) if i not in numbers])
         return out if isinstance(out, Tensor) else tuple(out)
 
