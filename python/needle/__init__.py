@@ -82,6 +82,7 @@ from .ops import real as real
 from .ops import relu as relu
 from .ops import reshape as reshape
 from .ops import roots as roots
+from .ops import sigmoid as sigmoid
 from .ops import sign as sign
 from .ops import sin as sin
 from .ops import softmax as softmax

@@ -61,6 +61,14 @@ from .assignment import place as place
 from .assignment import put as put
 from .assignment import put_along_axis as put_along_axis
 from .assignment import putmask as putmask
+from .calculus import convolve as convolve
+from .calculus import correlate as correlate
+from .calculus import diff as diff
+from .calculus import ediff1d as ediff1d
+from .calculus import gradient as gradient
+from .calculus import interp as interp
+from .calculus import trapezoid as trapezoid
+from .calculus import unwrap as unwrap
 from .creation import arange as arange
 from .creation import array as array
 from .creation import asanyarray as asanyarray
@@ -324,7 +332,27 @@ from .manipulation import transpose as transpose
 from .manipulation import tril as tril
 from .manipulation import trim_zeros as trim_zeros
 from .manipulation import triu as triu
+from .nanstatistics import nancumprod as nancumprod
+from .nanstatistics import nancumsum as nancumsum
+from .nanstatistics import nanmax as nanmax
+from .nanstatistics import nanmean as nanmean
+from .nanstatistics import nanmin as nanmin
+from .nanstatistics import nanprod as nanprod
+from .nanstatistics import nanstd as nanstd
+from .nanstatistics import nansum as nansum
+from .nanstatistics import nanvar as nanvar
 from .padding import pad as pad
+from .polynomials import poly as poly
+from .polynomials import polyadd as polyadd
+from .polynomials import polyder as polyder
+from .polynomials import polydiv as polydiv
+from .polynomials import polyfit as polyfit
+from .polynomials import polyint as polyint
+from .polynomials import polymul as polymul
+from .polynomials import polysub as polysub
+from .polynomials import polyval as polyval
+from .polynomials import roots as roots
+from .polynomials import vander as vander
 from .products import cross as cross
 from .products import dot as dot
 from .products import einsum as einsum
@@ -339,6 +367,12 @@ from .products import trace as trace
 from .products import vdot as vdot
 from .products import vecdot as vecdot
 from .products import vecmat as vecmat
+from .quantiles import median as median
+from .quantiles import nanmedian as nanmedian
+from .quantiles import nanpercentile as nanpercentile
+from .quantiles import nanquantile as nanquantile
+from .quantiles import percentile as percentile
+from .quantiles import quantile as quantile
 from .sorting import argpartition as argpartition
 from .sorting import argsort as argsort
 from .sorting import intersect1d as intersect1d
@@ -354,8 +388,30 @@ from .sorting import unique_all as unique_all
 from .sorting import unique_counts as unique_counts
 from .sorting import unique_inverse as unique_inverse
 from .sorting import unique_values as unique_values
+from .statistics import amax as amax
+from .statistics import amin as amin
+from .statistics import average as average
+from .statistics import corrcoef as corrcoef
+from .statistics import cov as cov
+from .statistics import cumprod as cumprod
+from .statistics import cumsum as cumsum
+from .statistics import cumulative_prod as cumulative_prod
+from .statistics import cumulative_sum as cumulative_sum
+from .statistics import max as max
+from .statistics import mean as mean
+from .statistics import min as min
+from .statistics import prod as prod
+from .statistics import ptp as ptp
+from .statistics import std as std
+from .statistics import sum as sum
+from .statistics import var as var
 from .windows import bartlett as bartlett
 from .windows import blackman as blackman
 from .windows import hamming as hamming
 from .windows import hanning as hanning
 from .windows import kaiser as kaiser
+
+from . import methods as methods  # isort: skip - which binds them onto Tensor
+from . import protocols as protocols  # isort: skip
+
+protocols.bind(globals())

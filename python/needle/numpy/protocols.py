@@ -6,7 +6,6 @@ function of that name. Where there is none, constants are computed by NumPy, and
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -42,8 +41,6 @@ def bind(namespace: dict[str, Any]) -> None:
                     _QUICK[function.of] = op, "inputs" in op.saves
             elif callable(of) and callable(function) and not isinstance(of, type):
                 FUNCTIONS[of] = function
-    setattr(Tensor, "__array_ufunc__", array_ufunc)  # noqa: B010 - declared on Tensor for type checkers
-    setattr(Tensor, "__array_function__", array_function)  # noqa: B010
 
 
 def array_ufunc(self: Any, of: Any, method: str, a: Any, *more: Any, **options: Any) -> Any:
@@ -96,9 +93,9 @@ def _without_gradient(function: Any, name: str, args: Any, options: dict[str, An
         if isinstance(a, Value):
             if isinstance(a, Wrapped) or is_recorded(a):
                 raise TypeError(
-                    f"{name}: has no derivative in Needle, and would drop the gradient that a Tensor of shape {a.shape} "
-                    f"needs; write {name}(t.numpy()) where only the value is meant, or make it differentiable with "
-                    "needle.custom_gradient or needle.numerical"
+                    f"{name}: has no derivative in Needle, and would drop the gradient that a Tensor of shape "
+                    f"{a.shape} needs; write {name}(t.numpy()) where only the value is meant, or make it "
+                    "differentiable with needle.custom_gradient or needle.numerical"
                 )
             return a.numpy()
         if isinstance(a, (list, tuple)) and type(a) in (list, tuple):

@@ -1,0 +1,158 @@
+"""The one table of NumPy's methods on a Tensor; that of Python's operators and Needle's own is in ops/binding.py."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from ..autograd import Axes, Tensor
+from ..ops import dtypes, reduction
+from ..ops import shape as ops_shape
+from ..ops.base import given_axes
+from . import assignment, creation, elementwise, indexing, logic, manipulation, products, sorting, statistics
+from .common import check_device
+from .protocols import array_function, array_ufunc
+
+
+def sum(a: Tensor, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None, **more: Any) -> Tensor:
+    """The sum over axes; also takes NumPy's dtype=, out=, initial= and where=."""
+    if more:
+        return statistics.sum(a, given_axes("Tensor.sum", axes, axis), keepdims=keepdims, **more)
+    return reduction.sum_method(a, axes, keepdims, axis=axis)
+
+
+def max(a: Tensor, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None, **more: Any) -> Tensor:
+    """The largest element over axes; also takes NumPy's out=, initial= and where=."""
+    if more:
+        return statistics.max(a, given_axes("Tensor.max", axes, axis), keepdims=keepdims, **more)
+    return reduction.max_method(a, axes, keepdims, axis=axis)
+
+
+def mean(a: Tensor, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None, **more: Any) -> Tensor:
+    """The arithmetic mean over axes; also takes NumPy's dtype=, out= and where=."""
+    if more:
+        return statistics.mean(a, given_axes("Tensor.mean", axes, axis), keepdims=keepdims, **more)
+    return reduction.mean_method(a, axes, keepdims, axis=axis)
+
+
+def reshape(a: Tensor, *shape: Any, order: str = "C", copy: bool | None = None) -> Tensor:
+    """The elements in another shape, given as one tuple or as separate integers."""
+    if order == "C" and copy is None:
+        return ops_shape.reshape_method(a, *shape)
+    return manipulation.reshape(a, shape[0] if len(shape) == 1 else shape, order, copy=copy)
+
+
+def transpose(a: Tensor, *axes: Any) -> Tensor:
+    """Two axes swapped, the last two by default; with as many axes as there are, three or more, all permuted."""
+    given = axes[0] if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
+    if len(given) == a.ndim > 2:
+        return manipulation.transpose(a, given)
+    return ops_shape.transpose_method(a, *axes)
+
+
+def sort(a: Tensor, axis: int = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> None:
+    """Sort in place along an axis."""
+    a[...] = sorting.sort(a, axis, kind, order, stable=stable)
+
+
+def partition(a: Tensor, kth: Any, axis: int = -1, kind: Any = "introselect", order: Any = None) -> None:
+    """Partition in place along an axis."""
+    a[...] = sorting.partition(a, kth, axis, kind, order)
+
+
+def fill(a: Tensor, value: Any) -> None:
+    """Assign a value to all elements."""
+    a[...] = value
+
+
+def flatten(a: Tensor, order: str = "C") -> Tensor:
+    """A copy of the elements in one dimension."""
+    return creation.copy(manipulation.ravel(a, order))
+
+
+def contains(a: Tensor, value: Any) -> bool:
+    """Whether any element equals the value."""
+    return bool((a == value).any())
+
+
+def array_namespace(a: Tensor, /, *, api_version: str | None = None) -> Any:
+    """The module with the functions of the Array API standard."""
+    if api_version not in {None, "2021.12", "2022.12", "2023.12", "2024.12", "2025.12"}:
+        raise ValueError(f"__array_namespace__: knows the standard up to 2025.12, got api_version={api_version!r}")
+    return sys.modules[__package__]
+
+
+def to_device(a: Tensor, device: Any, /, *, stream: Any = None) -> Tensor:
+    """The Tensor on a device; `needle.cpu()` or "cpu" is where it is."""
+    check_device("to_device", device)
+    if stream is not None:
+        raise ValueError(f"to_device: the cpu has no streams, got stream={stream!r}; leave it out")
+    return a
+
+
+def dlpack(a: Tensor, /, **options: Any) -> Any:
+    """The elements for other libraries, by the DLPack protocol: without a copy unless one is asked for."""
+    return _detached("__dlpack__", a).__dlpack__(**options)
+
+
+def dlpack_device(a: Tensor, /) -> tuple[Any, int]:
+    """DLPack's name of the device."""
+    return np.empty(0).__dlpack_device__()
+
+
+def _detached(name: str, a: Tensor) -> Any:
+    a._leaves_the_record(name, "t.detach()")
+    return np.asarray(a.detach())
+
+
+METHODS: dict[str, Any] = {
+    "__array_ufunc__": array_ufunc,
+    "__array_function__": array_function,
+    "__array_namespace__": array_namespace,
+    "__contains__": contains,
+    "__dlpack__": dlpack,
+    "__dlpack_device__": dlpack_device,
+    "to_device": to_device,
+    "all": logic.all,
+    "any": logic.any,
+    "argmax": indexing.argmax,
+    "argmin": indexing.argmin,
+    "argpartition": sorting.argpartition,
+    "argsort": sorting.argsort,
+    "choose": indexing.choose,
+    "clip": elementwise.clip,
+    "conjugate": dtypes.conj,
+    "copy": creation.copy,
+    "cumprod": statistics.cumprod,
+    "cumsum": statistics.cumsum,
+    "diagonal": manipulation.diagonal,
+    "dot": products.dot,
+    "fill": fill,
+    "flatten": flatten,
+    "imag": property(elementwise.imag),
+    "max": max,
+    "mean": mean,
+    "min": statistics.min,
+    "nonzero": indexing.nonzero,
+    "partition": partition,
+    "prod": statistics.prod,
+    "put": assignment.put,
+    "ravel": manipulation.ravel,
+    "repeat": manipulation.repeat,
+    "reshape": reshape,
+    "round": elementwise.round,
+    "searchsorted": indexing.searchsorted,
+    "sort": sort,
+    "squeeze": manipulation.squeeze,
+    "std": statistics.std,
+    "sum": sum,
+    "swapaxes": manipulation.swapaxes,
+    "take": indexing.take,
+    "trace": products.trace,
+    "transpose": transpose,
+    "var": statistics.var,
+}
+for _name, _method in METHODS.items():
+    setattr(Tensor, _name, _method)
