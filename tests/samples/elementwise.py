@@ -8,6 +8,7 @@ import numpy as np
 from needle import ops
 from needle.ops import elementwise, entire, exponential, extrema, hyperbolic, parts, rounding, trigonometric
 from needle.ops.arithmetic import fmod
+from scipy import special
 
 from .kit import EVERYTHING, INF, NAN, Sample, binary, numbers, sample, specials, unary
 
@@ -37,6 +38,11 @@ EXPONENTIAL: dict[str, list[Sample]] = {
     "Expm1": holomorphic(exponential.EXPM1, np.expm1, [-INF, -800.0, -0.0, 1e-30, 700.0, INF, NAN]),
     "Log2": within(exponential.LOG2, np.log2, 0.1, 3, "efg"),
     "Log10": within(exponential.LOG10, np.log10, 0.1, 3, "efg"),
+    "Sigmoid": [
+        *unary(ops.sigmoid, lambda a: 1 / (1 + np.exp(-a)), "efglDF"),
+        specials(ops.sigmoid, special.expit, [-INF, -700.0, -0.0, 40.0, INF, NAN]),
+        sample(ops.sigmoid, lambda a: special.expit(a.astype("d")), np.array([0, 100, 255], np.uint8), smooth=False),
+    ],
     "Log1p": [
         *within(exponential.LOG1P, np.log1p, -0.9, 3, "efg"),
         sample(exponential.LOG1P, np.log1p, np.array([0, 100, 255], np.uint8), name="small integers", smooth=False),

@@ -79,9 +79,11 @@ from .exponential import Log2 as Log2
 from .exponential import Log10 as Log10
 from .exponential import LogAddExp as LogAddExp
 from .exponential import LogAddExp2 as LogAddExp2
+from .exponential import Sigmoid as Sigmoid
 from .exponential import exp as exp
 from .exponential import log as log
 from .exponential import logaddexp as logaddexp
+from .exponential import sigmoid as sigmoid
 from .extrema import Clip as Clip
 from .extrema import FMax as FMax
 from .extrema import FMin as FMin

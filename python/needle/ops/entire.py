@@ -37,11 +37,8 @@ class Sinc(_OfOrder):
             return np.sinc(a)
         x = a.astype(np.result_type(a.dtype, np.float64))
         near = np.abs(x) * pi < max(1, self.order / 2)  # where one of the two begins to lose digits
-        out = np.where(
-            near,
-            _sinc_near(np.where(near, x, 0), self.order),
-            _sinc_far(np.where(near, 1, x), self.order),
-        )
+        out = np.asarray(_sinc_far(np.where(near, 1, x), self.order))
+        out[near] = _sinc_near(x[near], self.order)
         return out.astype(gradient_dtype(a.dtype), copy=False)
 
 
@@ -56,8 +53,8 @@ def _sinc_near(x: Any, k: int) -> Any:
 
 def _sinc_far(x: Any, k: int) -> Any:
     """The k-th derivative by those before it: pi x sinc(x) = sin(pi x), differentiated n times on both sides."""
-    total, sine, cosine = np.sinc(x), np.sin(pi * x), np.cos(pi * x)
-    turned = (sine, cosine, -sine, -cosine)
+    sine, cosine = np.sin(pi * x), np.cos(pi * x)
+    total, turned = sine / (pi * x), (sine, cosine, -sine, -cosine)
     for n in range(1, k + 1):
         total = (pi ** (n - 1) * turned[n % 4] - n * total) / x
     return total

@@ -89,17 +89,34 @@ class Log1p(Elementwise):
         return out_grad / (1 + as_floats(node.inputs[0]))
 
 
+class Sigmoid(Elementwise):
+    saves, takes_out = ("output",), False
+
+    def compute(self, a: Any) -> Any:
+        if a.dtype.kind == "c":
+            below = np.where(a.real < 0, a, 0)
+            return np.exp(below) / (1 + np.exp(2 * below - a))
+        a = a if a.dtype.kind == "f" else a.astype(np.float64)
+        return np.exp(np.minimum(a, 0)) / (1 + np.exp(-np.abs(a)))
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad * (node * (1 - node))
+
+
+def sigmoid(a: Any) -> Tensor:
+    """1 / (1 + exp(-a)), with all digits far below 0, too; integers give float64."""
+    return SIGMOID(a)
+
+
 class LogAddExp(Elementwise):
     ufunc, saves = "logaddexp", ("inputs",)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        d = _difference(*node.inputs)
-        a_share = out_grad * exp(-logaddexp(0, -d)) if wanted(node.inputs[0]) else None
-        return a_share, out_grad * exp(-logaddexp(0, d)) if wanted(node.inputs[1]) else None
+        return _shares(out_grad, node, _difference(*node.inputs))
 
 
 def logaddexp(a: Any, b: Any) -> Tensor:
-    """log(exp(a) + exp(b)), at any size of a and b; its gradient is shared by softmax([a, b])."""
+    """log(exp(a) + exp(b)), at any size of a and b; they share its gradient as softmax([a, b]) says."""
     return LOG_ADD_EXP(*operands(a, b, floating=True))
 
 
@@ -107,9 +124,7 @@ class LogAddExp2(Elementwise):
     ufunc, saves = "logaddexp2", ("inputs",)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        d = _difference(*node.inputs)
-        a_share = out_grad * EXP2(-logaddexp2(0, -d)) if wanted(node.inputs[0]) else None
-        return a_share, out_grad * EXP2(-logaddexp2(0, d)) if wanted(node.inputs[1]) else None
+        return _shares(out_grad, node, _difference(*node.inputs) * number_log(2))
 
 
 def logaddexp2(a: Any, b: Any) -> Tensor:
@@ -117,12 +132,18 @@ def logaddexp2(a: Any, b: Any) -> Tensor:
     return LOG_ADD_EXP2(*operands(a, b, floating=True))
 
 
+def _shares(out_grad: Tensor, node: Any, advance: Tensor) -> tuple[Any, Any]:
+    """What belongs to a and to b of the gradient of log(exp(a) + exp(b)), where a is ahead of b by this much."""
+    a, b = node.inputs
+    return out_grad * sigmoid(advance) if wanted(a) else None, out_grad * sigmoid(-advance) if wanted(b) else None
+
+
 def _difference(a: Tensor, b: Tensor) -> Tensor:
-    """a - b, where two infinities of one sign differ by 0: they share a gradient evenly."""
+    """a - b, where equal infinities differ by 0: they share a gradient evenly."""
     a, b = as_floats(a), as_floats(b)
     both = discrete(np.isinf, a) & (a == b)
     return where(both, 0, a) - where(both, 0, b)
 
 
 EXP, EXP2, EXPM1, LOG, LOG2, LOG10, LOG1P = Exp(), Exp2(), Expm1(), Log(), Log2(), Log10(), Log1p()
-LOG_ADD_EXP, LOG_ADD_EXP2 = LogAddExp(), LogAddExp2()
+SIGMOID, LOG_ADD_EXP, LOG_ADD_EXP2 = Sigmoid(), LogAddExp(), LogAddExp2()

@@ -86,18 +86,19 @@ class Hypot(Elementwise):
     ufunc, saves = "hypot", ("inputs", "output")
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return tuple([out_grad * _share(as_floats(a), node) if wanted(a) else None for a in node.inputs])
+        at_an_end = (node == 0) | (node == np.inf)
+        length = where(at_an_end, 1, node)
+
+        def share(a: Any) -> Any:
+            """a / length; where both are 0, 0, and where both are infinite, the sign of a."""
+            return where(at_an_end, masked(sign(a), absolute(a) == node), a / length)
+
+        return tuple([out_grad * share(as_floats(a)) if wanted(a) else None for a in node.inputs])
 
 
 def hypot(a: Any, b: Any) -> Tensor:
     """sqrt(a**2 + b**2), without overflow; its gradient at (0, 0) is 0."""
     return HYPOT(*operands(a, b, floating=True))
-
-
-def _share(a: Tensor, length: Tensor) -> Tensor:
-    """a / length; 0 where both are 0, and the sign of a where both are infinite."""
-    at_an_end = (length == 0) | (length == np.inf)
-    return where(at_an_end, masked(sign(a), absolute(a) == length), a / where(at_an_end, 1, length))
 
 
 class Arctan2(Elementwise):
