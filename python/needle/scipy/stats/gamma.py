@@ -7,7 +7,7 @@ from typing import Any
 from ...autograd import Tensor
 from ...ops import exp, where
 from ...special.rules import function
-from .common import inside, log_density, log_probability, log_scale, standardized
+from .common import beside, inside, log_density, log_probability, log_scale, standardized
 
 
 def logpdf(x: Any, a: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
@@ -15,6 +15,7 @@ def logpdf(x: Any, a: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
     z = standardized(x, loc, scale)
     support = ~(z < 0)
     z = inside(support, z, 1.0)
+    a = beside(z, a)
     value = function("xlogy")(a - 1, z) - z - function("gammaln")(a) - log_scale(scale)
     return log_density(support, value)
 
@@ -27,7 +28,7 @@ def pdf(x: Any, a: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
 def cdf(x: Any, a: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
     """The probability of at most x."""
     z = standardized(x, loc, scale)
-    return function("gammainc")(a, where(z < 0, 0.0, z))
+    return function("gammainc")(beside(z, a), where(z < 0, 0.0, z))
 
 
 def logcdf(x: Any, a: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
@@ -38,7 +39,7 @@ def logcdf(x: Any, a: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
 def sf(x: Any, a: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
     """The probability of more than x."""
     z = standardized(x, loc, scale)
-    return function("gammaincc")(a, where(z < 0, 0.0, z))
+    return function("gammaincc")(beside(z, a), where(z < 0, 0.0, z))
 
 
 def logsf(x: Any, a: Any, loc: Any = 0, scale: Any = 1) -> Tensor:

@@ -9,12 +9,13 @@ from typing import Any
 from ...autograd import Tensor
 from ...ops import exp
 from ...special.rules import function
-from .common import log_probability, log_scale, standardized
+from .common import beside, log_probability, log_scale, standardized
 
 
 def logpdf(x: Any, df: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
     """The logarithm of the density, -inf outside of the support."""
     z = standardized(x, loc, scale)
+    df = beside(z, df)
     norm = function("gammaln")((df + 1) / 2) - function("gammaln")(df / 2) - (log_scale(df) + ln(pi)) / 2
     return norm - (df + 1) / 2 * function("log1p")(z * z / df) - log_scale(scale)
 
@@ -26,7 +27,8 @@ def pdf(x: Any, df: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
 
 def cdf(x: Any, df: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
     """The probability of at most x."""
-    return function("stdtr")(df, standardized(x, loc, scale))
+    z = standardized(x, loc, scale)
+    return function("stdtr")(beside(z, df), z)
 
 
 def logcdf(x: Any, df: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
@@ -36,7 +38,8 @@ def logcdf(x: Any, df: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
 
 def sf(x: Any, df: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
     """The probability of more than x."""
-    return function("stdtr")(df, -standardized(x, loc, scale))
+    z = standardized(x, loc, scale)
+    return function("stdtr")(beside(z, df), -z)
 
 
 def logsf(x: Any, df: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
