@@ -55,10 +55,11 @@ def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> None:
 
 def put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None) -> None:
     """The elements at indices that are given for each place along an axis become the values; see `take_along_axis`."""
-    index = array_of(indices)
     if axis is None:
-        _assign("put_along_axis", arr, np.unravel_index(index, arr.shape), tensor(values))
+        index = in_range("put_along_axis", indices, arr.size, "raise")
+        _assign("put_along_axis", arr, np.unravel_index(index % max(arr.size, 1), arr.shape), tensor(values))
         return
+    index = array_of(indices)
     axis = normal_axis("put_along_axis", axis, arr.ndim)
     if index.ndim != arr.ndim:
         raise ValueError(f"put_along_axis: indices need {arr.ndim} dimensions, as the array has, got {index.ndim}")
@@ -83,7 +84,7 @@ def fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
 def _assign_flat(name: str, a: Any, places: Any, values: Tensor, which: Any) -> None:
     """Elements at places of the flattened array become these of the values, which begin anew where they end."""
     if places.size and values.size:
-        index = np.unravel_index(places, a.shape) if a.ndim else ()
+        index = np.unravel_index(places % a.size, a.shape) if a.ndim else ()
         _assign(name, a, index, values[which % values.size] if a.ndim else values[0])
 
 

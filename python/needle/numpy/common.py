@@ -22,7 +22,7 @@ def tensor(a: Any, dtype: Any = None) -> Tensor:
 
 def tensors(*many: Any) -> tuple[Tensor, ...]:
     """Several arguments as Tensors; Python numbers among them take NumPy's weak promotion beside the others."""
-    values = [a if type(a) in NUMBERS else tensor(a) for a in many]
+    values: list[Any] = [a if type(a) in NUMBERS else tensor(a) for a in many]
     dtypes = [a.dtype for a in values if isinstance(a, Value)]
     if not dtypes:
         return tuple([tensor(a) for a in values])

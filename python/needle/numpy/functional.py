@@ -60,13 +60,10 @@ def piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> Te
     """
     x = tensor(x)
     conditions = array_of(condlist, bool)
-    conditions = (
-        conditions.reshape((-1, *x.shape))
-        if conditions.size and conditions.ndim in (x.ndim, x.ndim + 1)
-        else conditions
-    )
+    if conditions.ndim == x.ndim:
+        conditions = conditions[None]
     if conditions.shape[1:] != x.shape:
-        raise ValueError(f"piecewise: conditions must have the shape of x, {x.shape}, got {conditions.shape[1:]}")
+        raise ValueError(f"piecewise: conditions must have the shape of x, {x.shape}, got {conditions.shape}")
     functions = list(funclist)
     if len(functions) == len(conditions) + 1:
         conditions = np.concatenate([conditions, ~conditions.any(0, keepdims=True)])

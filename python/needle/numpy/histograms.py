@@ -10,16 +10,16 @@ import numpy as np
 from ..autograd import Tensor
 from ..ops.discrete import discrete
 from ..ops.indexing import AddAt
-from .common import array_of, tensor
+from .common import array_of, index_of, tensor
 from .manipulation import ravel
 
 
 def bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Tensor:
     """How often each number from 0 on occurs, or the sum of the weights where it does."""
+    counts = discrete(np.bincount, index_of(x), minlength=minlength)  # which refuses what is no such number
     if weights is None:
-        return discrete(np.bincount, tensor(x), minlength=minlength)
+        return counts
     x, weights = tensor(x), tensor(weights, np.float64)
-    counts = discrete(np.bincount, x, minlength=minlength)  # which refuses what is no such number
     if weights.shape != x.shape:
         raise ValueError(f"bincount: weights need the shape of x, {x.shape}, got {weights.shape}")
     return _sums(array_of(x, np.intp), weights, counts.size)
