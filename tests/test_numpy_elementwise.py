@@ -387,6 +387,13 @@ def test_hessian_of_what_is_clipped_by_arrays():
     assert_allclose(needle.hessian(f)(np.array([0.1, -0.2, 0.7])), np.diag([1.2, -1.2, 0]), atol=1e-14)
 
 
+def test_lists_of_tensors_are_stacked():
+    t, u = Tensor([1.0, 2.0]), Tensor([3.0, 4.0])
+    nnp.multiply([t, u], [[5.0], [6.0]]).sum().backward()
+    assert_array_equal([t.grad.numpy(), u.grad.numpy()], [[5, 5], [6, 6]])
+    assert nnp.isfinite([t, 1.0 / u]).numpy().all()
+
+
 ERRORS = [
     (lambda: nnp.clip(A, 0, min=1), ValueError, "clip: give a bound as a_min or as min"),
     (lambda: nnp.clip(Tensor(A), np.zeros(4), 1), ValueError, r"Clip: the shapes \(2, 3\) and \(4,\) do not broadcast"),

@@ -66,6 +66,7 @@ class ufunc:
     ) -> Any:
         if len(inputs) > self.of.nin:  # NumPy takes `out` as the last arguments, too
             inputs, out = inputs[: self.of.nin], inputs[self.of.nin :]
+        inputs = tuple([tensor(a) if type(a) in (list, tuple) else a for a in inputs])
         if options:
             dtype = self._dtype_of(options, dtype)
         if dtype is not None:
