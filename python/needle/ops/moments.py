@@ -24,10 +24,17 @@ class _Moment(Reduction):
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return type(self)(batch_axes(self, self.axes, depths[0]), self.correction, self.keepdims)(values[0])
 
+    def _wide(self, moment: Any, a: Any) -> Any:
+        """By NumPy's method; that of float16 in float32, because it cannot add up beyond 65,504."""
+        axes = normalize_axes(self, self.axes, a.ndim)
+        if a.dtype != np.float16:
+            return moment(axes, ddof=self.correction, keepdims=self.keepdims)
+        return moment(axes, np.float32, ddof=self.correction, keepdims=self.keepdims).astype(np.float16)
+
     def _slope(self, a: Tensor) -> Tensor:
         """Half of the variance's gradient: a minus its mean, over the divisor. The mean moves with a, too, but what
         that adds is the sum of the deviations from it, 0."""
-        if a.dtype == np.float16:  # which cannot count beyond 65,504
+        if a.dtype == np.float16:
             a = a.astype(np.float32)
         axes = normalize_axes(self, self.axes, a.ndim)
         divisor = float(count_along(a.shape, axes) - self.correction)
@@ -45,7 +52,7 @@ class Var(_Moment):
     __slots__ = ()
 
     def compute(self, a: Any) -> Any:
-        return a.var(normalize_axes(self, self.axes, a.ndim), ddof=self.correction, keepdims=self.keepdims)
+        return self._wide(a.var, a)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a = node.inputs[0]
@@ -65,7 +72,7 @@ class Std(_Moment):
     __slots__ = ()
 
     def compute(self, a: Any) -> Any:
-        return a.std(normalize_axes(self, self.axes, a.ndim), ddof=self.correction, keepdims=self.keepdims)
+        return self._wide(a.std, a)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a = node.inputs[0]
