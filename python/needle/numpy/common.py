@@ -23,10 +23,10 @@ def tensor(a: Any, dtype: Any = None) -> Tensor:
 def tensors(*many: Any) -> tuple[Tensor, ...]:
     """Several arguments as Tensors; Python numbers among them take NumPy's weak promotion beside the others."""
     values: list[Any] = [a if type(a) in NUMBERS else tensor(a) for a in many]
-    dtypes = [a.dtype for a in values if isinstance(a, Value)]
+    dtypes = [a.dtype for a in values if isinstance(a, Tensor)]
     if not dtypes:
         return tuple([tensor(a) for a in values])
-    return tuple([a if isinstance(a, Value) else as_value(np.asarray(a, np.result_type(*dtypes, a))) for a in values])
+    return tuple([a if isinstance(a, Tensor) else as_value(np.asarray(a, np.result_type(*dtypes, a))) for a in values])
 
 
 def holds_tensor(a: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -93,8 +94,12 @@ class Reshape(View):
         return out_grad.reshape(node.inputs[0].shape)
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        size, *lengths = values[0].shape
         shape = self.shape if isinstance(self.shape, (tuple, list)) else (self.shape,)
-        return Reshape((values[0].shape[0], *shape))(values[0])
+        if -1 in shape:  # worked out here, for a batch of none leaves it open
+            rest = prod(n for n in shape if n != -1)
+            shape = [prod(lengths) // max(rest, 1) if n == -1 else n for n in shape]
+        return Reshape((size, *shape))(values[0])
 
 
 def reshape(a: Any, shape: int | tuple[int, ...]) -> Tensor:
