@@ -10,7 +10,7 @@ from ..autograd import Axes, Tensor
 from .base import kept_shape, normalize_axes
 from .matrices import conjugate
 from .reduction import Reduction, expand
-from .selection import where
+from .selection import masked, where
 
 
 class Norm(Reduction):
@@ -35,7 +35,8 @@ class Norm(Reduction):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a = node.inputs[0]
-        slope = out_grad / where(node == 0, 1, node)
+        zero = node == 0
+        slope = masked(out_grad / where(zero, 1, node), ~zero)
         return expand(slope, a.shape, self.axes) * conjugate(a)
 
 

@@ -1,10 +1,15 @@
 """Eigenvalues and singular values, with and without their vectors.
 
-What depends on values alone has a derivative wherever that exists: no rule for it divides by differences of values.
-Vectors turn by 1 / (difference of their values). Where two values are equal (up to rounding) vectors are free to turn
-among themselves, and the rules say that they do not: that is right for what does not depend on it, like a projector
-onto their common space. In the same way the phase of a complex vector, which is free, is said not to change, as in
-JAX and PyTorch. A second derivative at equal values is right only where no vector turns in the first.
+The derivative of values alone divides by no differences of values, and exists where these are equal, too.
+
+Vectors turn by 1 / (difference of their values), for which 0 stands where two values are equal up to rounding. That is
+right for what depends on the common space of their vectors as a whole, like the projector onto it. It is not right for
+what treats equal values one by one, like V f(w) V^H, nor for second derivatives there: they depend on how fast the
+values part, which no rule for one of the operations can know. What needs no spectrum (inv, solve, det, pinv, expm) is
+right at such matrices, too.
+
+The phase of a complex vector is free, and is said not to change, as in JAX and PyTorch: right for what does not depend
+on it.
 """
 
 from __future__ import annotations
