@@ -98,7 +98,7 @@ class Reshape(View):
         shape = self.shape if isinstance(self.shape, (tuple, list)) else (self.shape,)
         if -1 in shape:  # worked out here, for a batch of none leaves it open
             rest = prod(n for n in shape if n != -1)
-            shape = [prod(lengths) // max(rest, 1) if n == -1 else n for n in shape]
+            shape = tuple([prod(lengths) // max(rest, 1) if n == -1 else n for n in shape])
         return Reshape((size, *shape))(values[0])
 
 
