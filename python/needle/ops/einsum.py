@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import prod
 from string import ascii_letters
 from typing import Any
@@ -99,55 +100,59 @@ def einsum(*operands: Any, optimize: Any = False) -> Tensor:
     As `numpy.einsum`: `...` stands for any further axes, without `->` the labels that occur once are the result's, in
     alphabetical order; a label that occurs twice in an operand takes its diagonal.
     """
-    values, terms, output = _parsed(operands)
-    pairs = [_diagonals(a, term) for a, term in zip(values, terms, strict=True)]
-    letters: dict[Any, str] = {}
-    for label in [label for _, term in pairs for label in term]:
-        if label not in letters:
-            if len(letters) == len(ascii_letters):
-                raise ValueError(f"einsum: at most {len(ascii_letters)} different labels are possible, got more")
-            letters[label] = ascii_letters[len(letters)]
-    named = tuple(["".join([letters[label] for label in term]) for _, term in pairs])
-    return Einsum(named, "".join([letters[label] for label in output]), optimize)(*[a for a, _ in pairs])
-
-
-def _parsed(operands: tuple[Any, ...]) -> tuple[list[Tensor], list[list[Any]], list[Any]]:
-    """The operands, the labels of their axes, and those of the result. An axis that an ellipsis stands for is labelled
-    by its (negative) place from the right."""
     if not operands:
         raise ValueError("einsum: needs subscripts and operands, like einsum('ij,jk->ik', a, b)")
-    subscripts: list[list[Any]]
-    output: list[Any] | None
+    subscripts: Any
     if isinstance(operands[0], str):
-        values = [as_value(a, "einsum") for a in operands[1:]]
-        left, arrow, right = operands[0].replace(" ", "").partition("->")
-        subscripts = [_split(part) for part in left.split(",")]
-        output = _split(right) if arrow else None
-        if len(subscripts) != len(values):
-            raise ValueError(f"einsum: {operands[0]!r} has {len(subscripts)} terms, got {len(values)} operands")
+        values, subscripts = operands[1:], operands[0]
     else:
-        values = [as_value(a, "einsum") for a in operands[: len(operands) // 2 * 2 : 2]]
-        subscripts = [list(labels) for labels in operands[1::2]]
-        output = list(operands[-1]) if len(operands) % 2 else None
-    lengths = [a.ndim - len(term) + term.count(...) for a, term in zip(values, subscripts, strict=True)]
-    for i, (a, term, extra) in enumerate(zip(values, subscripts, lengths, strict=True)):
-        if extra < 0 or (extra and ... not in term):
-            raise ValueError(f"einsum: {_joined(term)!r} does not label the axes of operand {i} of shape {a.shape}")
-    widest = max((n for n, term in zip(lengths, subscripts, strict=True) if ... in term), default=0)
-    terms = [_spelled_out(term, n) for term, n in zip(subscripts, lengths, strict=True)]
+        pairs = len(operands) // 2 * 2
+        values, labels = operands[:pairs:2], tuple(map(tuple, operands[1:pairs:2]))
+        subscripts = labels, tuple(operands[-1]) if len(operands) % 2 else None
+    values = tuple([as_value(a, "einsum") for a in values])
+    diagonals, terms, output = _read(subscripts, tuple([a.ndim for a in values]))
+    if any(diagonals):
+        values = tuple([_diagonal_of(a, places) for a, places in zip(values, diagonals, strict=True)])
+    return Einsum(terms, output, optimize)(*values)
+
+
+@lru_cache(maxsize=256)
+def _read(subscripts: Any, ndims: tuple[int, ...]) -> tuple[list[list[list[int]]], tuple[str, ...], str]:
+    """What subscripts say of operands with so many axes: the axes of which each operand's diagonals are taken, one
+    group after the other, and the terms and the output of what is left, in letters."""
+    if isinstance(subscripts, str):
+        left, arrow, right = subscripts.replace(" ", "").partition("->")
+        given = [_split(part) for part in left.split(",")]
+        output = _split(right) if arrow else None
+        if len(given) != len(ndims):
+            raise ValueError(f"einsum: {subscripts!r} has {len(given)} terms, got {len(ndims)} operands")
+    else:
+        given = [list(labels) for labels in subscripts[0]]
+        output = None if subscripts[1] is None else list(subscripts[1])
+    further = [ndim - len(term) + term.count(...) for ndim, term in zip(ndims, given, strict=True)]
+    for i, (term, n) in enumerate(zip(given, further, strict=True)):
+        if n < 0 or (n and ... not in term):
+            raise ValueError(f"einsum: {_joined(term)!r} does not label the axes of operand {i}, which has {ndims[i]}")
+    widest = max(further, default=0)
+    terms = [_spelled_out(term, n) for term, n in zip(given, further, strict=True)]
     labels = [label for term in terms for label in term]
     if output is None:
-        once = [label for label in set(labels) if labels.count(label) == 1 and not _is_place(label)]
+        once = [label for label in set(labels) if labels.count(label) == 1 and not isinstance(label, tuple)]
         result = [*_places(widest), *sorted(once)]
+    elif widest and ... not in output:
+        raise ValueError(f"einsum: the result {_joined(output)!r} needs '...', as the operands have it")
     else:
-        if widest and ... not in output:
-            raise ValueError(f"einsum: the result {_joined(output)!r} needs '...', as the operands have it")
         result = _spelled_out(output, widest)
     for label in result:
         if label not in labels or result.count(label) > 1:
             why = "twice" if label in labels else "but none of the operands does"
-            raise ValueError(f"einsum: the result {_joined(output or ())!r} has the label {label!r} {why}")
-    return values, terms, result
+            raise ValueError(f"einsum: the result {_joined(output)!r} has the label {label!r} {why}")
+    letters = dict(zip(dict.fromkeys(labels), ascii_letters, strict=False))
+    if len(letters) < len(set(labels)):
+        raise ValueError(f"einsum: at most {len(letters)} different labels are possible, got {len(set(labels))}")
+    diagonals = [_take_diagonals(term) for term in terms]
+    named = tuple(["".join([letters[label] for label in term]) for term in terms])
+    return diagonals, named, "".join([letters[label] for label in result])
 
 
 def _split(term: str) -> list[Any]:
@@ -165,11 +170,8 @@ def _joined(term: Any) -> str:
 
 
 def _places(n: int) -> list[Any]:
+    """Labels of n axes that an ellipsis stands for: by their place, counted from the right."""
     return [("...", i) for i in range(-n, 0)]
-
-
-def _is_place(label: Any) -> bool:
-    return isinstance(label, tuple)
 
 
 def _spelled_out(term: list[Any], n: int) -> list[Any]:
@@ -180,23 +182,26 @@ def _spelled_out(term: list[Any], n: int) -> list[Any]:
     return [*term[:i], *_places(n), *term[i + 1 :]]
 
 
-def _diagonals(a: Tensor, term: list[Any]) -> tuple[Tensor, list[Any]]:
-    """The operand where axes with the same label are one, and its labels."""
+def _take_diagonals(term: list[Any]) -> list[list[int]]:
+    """The places of each label that a term has more than once; they are made one in the term."""
+    taken = []
     for label in dict.fromkeys(term):
         places = [i for i, other in enumerate(term) if other == label]
-        if len(places) == 1:
-            continue
+        if len(places) > 1:
+            taken.append(places)
+            term[:] = [other for other in term if other != label]
+            # NumPy puts the axis of arrays in an index where they stand if they stand together, else in front.
+            together = places[-1] - places[0] == len(places) - 1
+            term.insert(places[0] if together else 0, label)
+    return taken
+
+
+def _diagonal_of(a: Tensor, groups: list[list[int]]) -> Tensor:
+    """The elements whose indices along the axes of a group are equal, for one group after the other."""
+    for places in groups:
         lengths = {a.shape[i] for i in places}
         if len(lengths) > 1:
-            raise ValueError(
-                f"einsum: {_joined(term)!r} takes a diagonal of axes {places} of an operand of shape {a.shape}, which "
-                "must be equally long"
-            )
+            raise ValueError(f"einsum: the axes {places} have one label, and must be equally long, got shape {a.shape}")
         along = np.arange(lengths.pop())
-        a = a[tuple([along if i in places else slice(None) for i in range(len(term))])]
-        rest = [other for other in term if other != label]
-        # NumPy puts the axis of arrays in an index where they stand if they stand together, else in front.
-        together = places[-1] - places[0] == len(places) - 1
-        rest.insert(places[0] if together else 0, label)
-        term = rest
-    return a, term
+        a = a[tuple([along if i in places else slice(None) for i in range(a.ndim)])]
+    return a
