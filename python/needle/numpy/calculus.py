@@ -219,8 +219,10 @@ def _convolved(name: str, a: Tensor, v: Tensor, mode: Any) -> Tensor:
     result = ops.convolve(a, v, mode == "valid")
     if mode != "same":
         return result
-    start = (min(a.size, v.size) - 1) // 2
-    return result[start : start + max(a.size, v.size)]
+    shorter, longer = sorted((a.size, v.size))
+    # NumPy correlates the longer with the shorter one, and reverses the result where that is not what was asked for.
+    start = shorter // 2 if name == "correlate" and a.size < v.size else (shorter - 1) // 2
+    return result[start : start + longer]
 
 
 # -------------------------------------------------------------------------------------------------------- angles
