@@ -38,6 +38,7 @@ def over(tables: dict[str, list[Sample]], which: Callable[[Sample], bool] = lamb
                 raise ExceptionGroup(f"{len(failures)} of {len(chosen[op])} samples", failures)
 
         test.__name__, test.__doc__ = law.__name__, law.__doc__
+        test.law, test.which = law, which  # for ops that are not in the table: see test_special.py
         return test
 
     return decorate

@@ -29,6 +29,9 @@ class OdeInt(TensorOp):
         self.func = func
         self.options = options
 
+    def __repr__(self) -> str:
+        return "odeint"
+
     def field(self, y: Any, t: Any, *args: Any) -> Tensor:
         """dy/dt as a Tensor of y's shape."""
         value = tensor(self.func(y, t, *args))
