@@ -123,7 +123,7 @@ GRIDS = [
     Call(lambda np: np.mask_indices(3, np.triu)),
     Call(lambda np: np.mask_indices(3, np.tril, 1)),
     *[Call(name, n) for name in ("bartlett", "blackman", "hamming", "hanning") for n in (0, 1, 2, 5, 6)],
-    *[Call("kaiser", n, beta) for n in (0, 1, 2, 5) for beta in (3.5, P)],
+    *[Call("kaiser", n, beta) for n in (0, 1, 2, 5) for beta in (3.5, P, P.astype("f"))],
 ]
 
 test_filled, test_gradient_of_filled, test_second_order_of_filled = laws(FILLED)

@@ -38,6 +38,7 @@ CHOSEN = [
     Call("take_along_axis", M, np.array([5, 0, 0]), axis=None),
     Call("choose", np.array([[0, 1, 0], [1, 0, 1]]), [M, N]),
     Call("choose", [2, 0, 1], [V, S, 1.5]),
+    Call("choose", [0, 1, 0], [SINGLE, 1.5]),
     Call("choose", np.array([0, 1]), (LONG[:, :2], SINGLE[:, :2])),
     *[Call("choose", [-4, 5, 1], [V, 2 * V, 3 * V], mode=mode) for mode in ("wrap", "clip")],
     Call("choose", np.array(1), (M, N)),

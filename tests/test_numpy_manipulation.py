@@ -262,6 +262,8 @@ PADDED = [
     Call("pad", T, 1, "mean", stat_length=((1, 2), (3, 3), (9, 1))),
     Call("pad", W, (2, 3), "linear_ramp", end_values=(5.0, -1.0)),
     Call("pad", M, 2, "linear_ramp", end_values=np.array([1.5, 2.5])),
+    Call("pad", np.array([2, 200], "B"), 2, "linear_ramp", end_values=-1),
+    Call("pad", np.array([2, 201, 200, 255], "B"), 1, "median"),
     Call("pad", M, (1, 2), fill),
     Call("pad", T, ((0, 1), (2, 0), (1, 1)), fill, value=1.5),
 ]

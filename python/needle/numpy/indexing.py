@@ -58,7 +58,7 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Tensor:
 
 def choose(a: Any, choices: Any, out: Any = None, mode: str = "raise") -> Tensor:
     """Each element from that one of the choices whose number stands at its place in a; all broadcast."""
-    options = [tensor(choice) for choice in choices]
+    options = tensors(*choices)
     if not options:
         raise ValueError("choose: needs one choice at least, got none")
     number = array_of(a)

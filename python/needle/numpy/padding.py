@@ -95,7 +95,8 @@ def _by_axis(mode: str, option: Any, a: Tensor) -> Any:
         return [None] * a.ndim
     if _OPTIONS[mode] == "stat_length":
         return np.broadcast_to(np.array(option, dtype=object), (a.ndim, 2)).tolist()
-    return tensor(0 if option is None else option, a.dtype).broadcast_to((a.ndim, 2))
+    values = tensor(0 if option is None else option, None if mode == "linear_ramp" else a.dtype)
+    return values.broadcast_to((a.ndim, 2))
 
 
 def _with_zeros(a: Tensor, widths: Widths) -> Tensor:

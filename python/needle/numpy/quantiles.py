@@ -184,9 +184,7 @@ def _median(rows: _Rows) -> Tensor:
         return rows.none()
     low, high = rows.take((rows.count - 1) // 2, rows.count // 2)
     even = np.broadcast_to(rows.count % 2 == 0, rows.others)
-    exact = {"b": np.float64, "e": np.float32}.get(
-        low.dtype.kind if low.dtype.kind == "b" else low.dtype.char, low.dtype
-    )
+    exact = np.float64 if low.dtype.kind in "biu" else np.float32 if low.dtype == np.float16 else low.dtype
     total = tensor(low, exact) + masked(tensor(high, exact), constant(even))
     middle = total / (1 + even).astype(total.real.dtype)
     return rows.shaped(tensor(middle, low.dtype) if low.dtype == np.float16 else middle)

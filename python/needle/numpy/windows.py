@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Tensor, constant
+from .common import tensor
 from .elementwise import i0
 
 
@@ -35,4 +36,5 @@ def kaiser(M: int, beta: Any) -> Tensor:
     if not isinstance(beta, Tensor):
         return constant(np.kaiser(M, beta))
     from_middle = 2 * np.arange(M) / max(M - 1, 1) - float(M > 1)
+    beta = tensor(beta, np.result_type(beta.dtype, np.float64))
     return i0(beta * np.sqrt(1 - from_middle**2)) / i0(beta)
