@@ -15,6 +15,7 @@ from needle import Tensor
 from needle.special import find
 from needle.special.rules import SLOPES, function
 from numpy.testing import assert_allclose, assert_array_equal
+from samples.scipy import SCIPY
 from samples.special import SPECIAL
 
 LAWS = {name: law for name, law in vars(test_laws).items() if hasattr(law, "law")}
@@ -28,6 +29,14 @@ NOT_HERE = {
 NOT_OF_MEMBERS = {"test_rule_called_by_hand_gives_what_backward_sets", "test_gradient_reads_only_what_the_op_saves"}
 """Of one of several results, whose node is that of the tuple's member."""
 INF = np.inf
+
+
+@pytest.mark.parametrize("law", [name for name in LAWS if name not in NOT_HERE])
+@pytest.mark.parametrize("op", SCIPY)
+def test_law_on_an_op_behind_needle_scipy(op, law):
+    for sample in SCIPY[op]:
+        if LAWS[law].which(sample):
+            LAWS[law].law(op, sample)
 
 
 @pytest.mark.parametrize("law", [name for name in LAWS if name not in NOT_HERE])

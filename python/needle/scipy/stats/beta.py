@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...autograd import Tensor
+from ...numpy.common import tensor
 from ...ops import exp, where
 from ...special.rules import function
 from .common import beside, inside, log_density, log_probability, log_scale, standardized
@@ -49,4 +50,5 @@ def logsf(x: Any, a: Any, b: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
 
 def ppf(q: Any, a: Any, b: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
     """The x whose `cdf` is q."""
-    return function("betaincinv")(a, b, q) * scale + loc
+    q = tensor(q)
+    return function("betaincinv")(beside(q, a), beside(q, b), q) * scale + loc

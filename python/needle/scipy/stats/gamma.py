@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...autograd import Tensor
+from ...numpy.common import tensor
 from ...ops import exp, where
 from ...special.rules import function
 from .common import beside, inside, log_density, log_probability, log_scale, standardized
@@ -49,4 +50,5 @@ def logsf(x: Any, a: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
 
 def ppf(q: Any, a: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
     """The x whose `cdf` is q."""
-    return function("gammaincinv")(a, q) * scale + loc
+    q = tensor(q)
+    return function("gammaincinv")(beside(q, a), q) * scale + loc

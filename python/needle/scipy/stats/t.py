@@ -7,6 +7,7 @@ from math import pi
 from typing import Any
 
 from ...autograd import Tensor
+from ...numpy.common import tensor
 from ...ops import exp
 from ...special.rules import function
 from .common import beside, log_probability, log_scale, standardized
@@ -49,4 +50,5 @@ def logsf(x: Any, df: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
 
 def ppf(q: Any, df: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
     """The x whose `cdf` is q."""
-    return function("stdtrit")(df, q) * scale + loc
+    q = tensor(q)
+    return function("stdtrit")(beside(q, df), q) * scale + loc

@@ -1,0 +1,59 @@
+"""Samples of the ops behind needle.scipy."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.integrate
+import scipy.linalg
+import scipy.signal
+from needle.scipy import integrate, linalg, signal
+
+from .kit import Sample, numbers, sample
+
+SQUARE = numbers((3, 3)) / 3 + 2 * np.eye(3)
+OTHER = numbers((2, 2)) / 3 + np.eye(2)
+COMPLEX = numbers((2, 2), "D") / 3 + 2 * np.eye(2)
+
+SCIPY: dict[str, list[Sample]] = {
+    "SolveTriangular": [
+        sample(linalg.SolveTriangular(transposed, lower, unit), reference, a, numbers(shape, a.dtype, seed=1))
+        for a, shape, transposed, lower, unit in [
+            (SQUARE, (3, 2), False, True, False),
+            (SQUARE, (3, 1), True, False, True),
+            (np.stack([SQUARE, SQUARE.T]), (3, 2), False, False, False),
+            (COMPLEX, (2, 2), True, True, False),
+            (SQUARE.astype("f"), (3, 2), False, True, False),
+        ]
+        for reference in [
+            lambda a, b, transposed=transposed, lower=lower, unit=unit: scipy.linalg.solve_triangular(
+                a, b, int(transposed), lower, unit
+            )
+        ]
+    ],
+    "SolveSylvester": [
+        sample(linalg.SolveSylvester(), scipy.linalg.solve_sylvester, SQUARE, OTHER, numbers((3, 2))),
+        sample(linalg.SolveSylvester(), scipy.linalg.solve_sylvester, COMPLEX, OTHER + 0j, numbers((2, 2), "D")),
+    ],
+    "MatrixFunction": [
+        sample(linalg.MatrixFunction(scipy.linalg.expm), scipy.linalg.expm, a)
+        for a in [SQUARE, COMPLEX, np.stack([OTHER, OTHER.T]), SQUARE.astype("f"), np.zeros((0, 0)), np.array([[0.5]])]
+    ]
+    + [sample(linalg.MatrixFunction(scipy.linalg.sqrtm), scipy.linalg.sqrtm, SQUARE)],
+    "Convolve": [
+        sample(signal.Convolve(full), reference, numbers((1, 1, 4), code), numbers((1, 1, 2), code))
+        for code in "dfD"
+        for full, mode in [(True, "full"), (False, "valid")]
+        for reference in [lambda a, b, mode=mode: scipy.signal.convolve(a, b, mode, "direct")]
+    ],
+    "OdeInt": [
+        sample(
+            lambda y0, t, k: integrate.odeint(lambda y, t, k: -k * y * y + t, y0, t, (k,), rtol=1e-11, atol=1e-13),
+            lambda y0, t, k: scipy.integrate.odeint(
+                lambda y, t, k: -k * y * y + t, y0, t, (k,), rtol=1e-11, atol=1e-13
+            ),
+            numbers((2,), positive=True),
+            np.array([0.0, 0.4, 0.7]),
+            np.array(0.6),
+        )
+    ],
+}
