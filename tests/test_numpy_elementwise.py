@@ -395,7 +395,7 @@ def test_lists_of_tensors_are_stacked():
 
 
 ERRORS = [
-    (lambda: nnp.clip(A, 0, min=1), ValueError, "clip: give a bound as a_min or as min"),
+    (lambda: nnp.clip(A, 0, a_min=1), ValueError, "clip: give a bound as a_min or as min"),
     (lambda: nnp.clip(Tensor(A), np.zeros(4), 1), ValueError, r"Clip: the shapes \(2, 3\) and \(4,\) do not broadcast"),
     (lambda: nnp.maximum(Tensor(A), np.zeros(4)), ValueError, "Maximum: the shapes"),
     (lambda: nnp.positive(Tensor([True])), TypeError, "positive: is for numbers, got booleans"),

@@ -155,6 +155,7 @@ class _Reversed:
     """A run of f with its leaves as variables, from which adjoints can be pulled back, again and again."""
 
     def __init__(self, f: Callable[..., Any], arguments: _Arguments, has_aux: bool):
+        self.variables: list[Any] = []
         values = [as_value(a, "grad") for a in arguments.leaves]
         self.watched = is_watched(arguments.leaves)
         out = self._call(f, arguments, values)
@@ -169,7 +170,6 @@ class _Reversed:
         self.aux = map_leaves(self.inner, aux)
 
     def _call(self, f: Callable[..., Any], arguments: _Arguments, values: Sequence[Any]) -> Any:
-        self.variables: list[Any]
         if self.watched:
             self.level = next_level()
             self.variables = [Taped(self.level, a) for a in values]

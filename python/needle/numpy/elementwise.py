@@ -132,15 +132,15 @@ fmin = ufunc(np.fmin, extrema.fmin)
 
 def clip(
     a: Any,
-    a_min: Any = None,
-    a_max: Any = None,
-    out: Any = None,
-    *,
     min: Any = None,
     max: Any = None,
+    out: Any = None,
+    *,
+    a_min: Any = None,
+    a_max: Any = None,
     dtype: Any = None,
 ) -> Tensor:
-    """a, but not less than `a_min` and not more than `a_max`, which may also be called `min` and `max`.
+    """a, but not less than `min` and not more than `max`, which may also be called `a_min` and `a_max`.
 
     At a bound the gradient is a's, unless the bound needs a gradient itself: then the two share it evenly.
     """

@@ -108,9 +108,20 @@ def isdtype(dtype: Any, kind: Any) -> bool:
     return np.isdtype(dtype, kind)
 
 
-def finfo(dtype: Any) -> Any:
-    """The limits of a floating dtype, or of a Tensor's."""
-    return np.finfo(_dtype_of(dtype))
+class finfo:
+    """The limits of a floating dtype, or of a Tensor's: NumPy's, as Python numbers, which widen no dtype."""
+
+    __slots__ = ("_info",)
+
+    def __init__(self, dtype: Any):
+        self._info = np.finfo(_dtype_of(dtype))
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._info, name)
+        return float(value) if isinstance(value, (np.float16, np.float32, np.float64)) else value
+
+    def __repr__(self) -> str:
+        return repr(self._info)
 
 
 def iinfo(int_type: Any) -> Any:
@@ -137,9 +148,9 @@ class Info:
         """Where arrays are made that name no device."""
         return default_device()
 
-    def devices(self) -> list[Device]:
+    def devices(self) -> tuple[Device, ...]:
         """Every device that can be used."""
-        return all_devices()
+        return tuple(all_devices())
 
     def default_dtypes(self, *, device: Any = None) -> dict[str, Any]:
         """The dtypes of arrays that name none."""

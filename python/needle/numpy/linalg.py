@@ -281,16 +281,29 @@ def _triangle(name: str, UPLO: str) -> str:
 
 
 def eig(a: Any) -> EigResult:
-    """Eigenvalues, and eigenvectors in columns, of each matrix; complex, unless all are real.
+    """Eigenvalues, and eigenvectors in columns, of each matrix: always complex, as in the Array API standard. NumPy's
+    own `np.linalg.eig` gives real ones where all are real, and does so for Tensors, too.
 
     The derivative needs as many independent eigenvectors as there are columns.
     """
-    return EigResult(*spectra.eig(_matrices("eig", a, square=True)))
+    return EigResult(*[y if y.dtype.kind == "c" else y.astype(np.result_type(y.dtype, 1j)) for y in numpy_eig(a)])
 
 
 def eigvals(a: Any) -> Tensor:
-    """The eigenvalues of each matrix; see `eig`."""
+    """The eigenvalues of each matrix, always complex; see `eig`."""
     return eig(_matrices("eigvals", a, square=True)).eigenvalues
+
+
+def numpy_eig(a: Any) -> EigResult:
+    return EigResult(*spectra.eig(_matrices("eig", a, square=True)))
+
+
+def numpy_eigvals(a: Any) -> Tensor:
+    return numpy_eig(_matrices("eigvals", a, square=True)).eigenvalues
+
+
+AS_IN_NUMPY = {np.linalg.eig: numpy_eig, np.linalg.eigvals: numpy_eigvals}
+"""What NumPy's own functions do with a Tensor, where the standard's function of that name does something else."""
 
 
 def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False) -> Any:

@@ -92,9 +92,12 @@ def to_device(a: Tensor, device: Any, /, *, stream: Any = None) -> Tensor:
     return a
 
 
-def dlpack(a: Tensor, /, **options: Any) -> Any:
+def dlpack(
+    a: Tensor, /, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None
+) -> Any:
     """The elements for other libraries, by the DLPack protocol: without a copy unless one is asked for."""
-    return _detached("__dlpack__", a).__dlpack__(**options)
+    array = _detached("__dlpack__", a)
+    return array.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)
 
 
 def dlpack_device(a: Tensor, /) -> tuple[Any, int]:

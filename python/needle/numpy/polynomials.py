@@ -21,7 +21,7 @@ def poly(seq_of_zeros: Any) -> Tensor:
     polynomial. They are real where all complex zeros come with their conjugates."""
     zeros = tensor(seq_of_zeros)
     if zeros.ndim == 2 and zeros.shape[0] == zeros.shape[1] != 0:
-        zeros = linalg.eigvals(zeros)
+        zeros = linalg.numpy_eigvals(zeros)
     elif zeros.ndim > 1:
         raise ValueError(f"poly: needs zeros along one axis, or a square matrix that is not empty, got {zeros.shape}")
     zeros = tensor(zeros, gradient_dtype(zeros.dtype)).reshape(-1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from string import ascii_letters
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class gufunc(ufunc):
     """A universal function whose elements are vectors and matrices, along the last axes or along those that `axes`
     (one entry an operand), `axis` and `keepdims` name."""
 
-    __slots__ = ()
+    OPTIONS: ClassVar[dict[str, Any]] = {"axes": None, "axis": -1, "out": None, "dtype": None}
 
     def __call__(
         self,

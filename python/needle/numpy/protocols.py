@@ -41,6 +41,7 @@ def bind(namespace: dict[str, Any]) -> None:
                     _QUICK[function.of] = op, "inputs" in op.saves
             elif callable(of) and callable(function) and not isinstance(of, type):
                 FUNCTIONS[of] = function
+    FUNCTIONS.update(namespace["linalg"].AS_IN_NUMPY)
 
 
 def array_ufunc(self: Any, of: Any, method: str, a: Any, *more: Any, **options: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -29,6 +29,8 @@ class ufunc:
     are those of `out`, and 0 without one. They contribute nothing to a gradient, whatever the function is there.
     """
 
+    OPTIONS: ClassVar[dict[str, Any]] = {"out": None, "where": True, "dtype": None}
+
     def __init__(self, of: np.ufunc, function: Callable[..., Any]):
         self.of = of
         self.function = function
@@ -40,11 +42,8 @@ class ufunc:
         if name == "__signature__":  # made when asked for: import is to be quick
             names = ["x"] if self.of.nin == 1 else [f"x{i + 1}" for i in range(self.of.nin)]
             inputs = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_ONLY) for n in names]
-            options = {"out": None, "where": True, "dtype": None}
-            self.__signature__ = inspect.Signature(
-                inputs + [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=d) for n, d in options.items()]
-            )
-            return self.__signature__
+            options = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=d) for n, d in self.OPTIONS.items()]
+            return inspect.Signature(inputs + options)
         if name in {"nin", "nout", "nargs", "ntypes", "types", "identity", "signature"}:
             return getattr(self.of, name)
         raise AttributeError(f"needle.numpy.ufunc {self.__name__!r} has no attribute {name!r}")
@@ -131,7 +130,9 @@ class ufunc:
             given["where"] = where
         function = REDUCTIONS.get(self.of)
         if function is not None:
-            result = function(array, axis=axis, keepdims=keepdims, **given, **({} if dtype is None else {"dtype": dtype}))
+            result = function(
+                array, axis=axis, keepdims=keepdims, **given, **({} if dtype is None else {"dtype": dtype})
+            )
         elif self._is_discrete:
             result = discrete(self.of.reduce, array, axis=axis, keepdims=keepdims, dtype=dtype, **given)
         else:

@@ -227,8 +227,19 @@ def divide_scalar(a: Any, scalar: Any) -> Tensor:
 
 
 class FloorDivide(Elementwise):
+    """NumPy's, and where it gives NaN or rounds down to -1 beside infinities, floor(a / b) as the Array API has it."""
+
     notation = "{0} // {1}"
-    ufunc, saves = "floor_divide", ()
+    ufunc, saves, takes_out = "floor_divide", (), False
+
+    def compute(self, a: Any, b: Any) -> Any:
+        if a.dtype.kind != "f" and b.dtype.kind != "f":
+            return np.floor_divide(a, b)
+        infinite = np.isinf(a) | np.isinf(b)
+        if not infinite.any():
+            return np.floor_divide(a, b)
+        with np.errstate(invalid="ignore"):
+            return np.where(infinite, np.floor(np.divide(a, b)), np.floor_divide(a, b))
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return ZERO, ZERO  # constant between its jumps

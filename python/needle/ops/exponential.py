@@ -42,9 +42,18 @@ class Exp2(Elementwise):
 
 
 class Expm1(Elementwise):
-    """exp(a) - 1, with all digits near a = 0."""
+    """exp(a) - 1, with all digits near a = 0. Of complex infinities and zeros it makes what the Array API says,
+    where NumPy has NaN and -0."""
 
     ufunc, saves = "expm1", ("inputs",)
+
+    def compute(self, a: Any, out: Any = None) -> Any:
+        if a.dtype.kind != "c":
+            return np.expm1(a, out=out)
+        with np.errstate(invalid="ignore", over="ignore"):
+            out = np.where(np.isfinite(a), np.expm1(a, out=out), np.exp(a) - 1)
+        out.real += 0  # a real part of -0 becomes 0
+        return out
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return out_grad * exp(node.inputs[0])  # the output + 1 has no digits left of exp(-40)

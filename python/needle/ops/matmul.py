@@ -52,8 +52,9 @@ class MatMul(Bilinear):
         return _adjoints(self.compute, _sum_of_array, out_grad, x, y, a in asked, b in asked)
 
     def masks(self, mask: Any, node: Any) -> Any:
-        ones = [constant(np.ones(x.shape, np.float32)) for x in node.inputs]
-        return tuple([m > 0 for m in _adjoints(self, summation, mask.astype(np.float32), *ones, True, True)])
+        a, b = [constant(np.ones(x.shape, np.float32)) for x in node.inputs]
+        reached = _adjoints(self, summation, mask.astype(np.float32), a, b, of_a=True, of_b=True)
+        return tuple([m > 0 for m in reached])
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         (a, b), (m, n) = values, depths
