@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ import scipy.special
 import test_laws
 from needle import Tensor
 from needle.special import find
+from needle.special.functions import scipys
 from needle.special.rules import SLOPES, function
 from numpy.testing import assert_allclose, assert_array_equal
 from samples.scipy import SCIPY
@@ -43,7 +45,7 @@ def test_law_on_an_op_behind_needle_scipy(op, law):
 def test_law(law):
     failures = []
     for name, samples in SPECIAL.items():
-        several = getattr(getattr(scipy.special, name), "nout", 1) > 1
+        several = getattr(scipys(name), "nout", 1) > 1
         for sample in samples:
             if LAWS[law].which(sample) and not (several and law in NOT_OF_MEMBERS):
                 try:
@@ -214,7 +216,7 @@ def test_nothing_is_left_behind():
         before = needle.autograd.TENSOR_COUNTER
         for name in ["erf", "airy", "betainc", "gammainc", "xlogy"]:
             t = Tensor([0.3, 0.6])
-            found = function(name)(*[t] * getattr(scipy.special, name).nin)
+            found = function(name)(*[t] * scipys(name).nin)
             loss = (found[0] if isinstance(found, tuple) else found).sum()
             loss.backward()
             t.grad.sum().backward()
@@ -222,3 +224,14 @@ def test_nothing_is_left_behind():
         assert before == needle.autograd.TENSOR_COUNTER
     finally:
         gc.enable()
+
+
+def test_wrapped_functions_are_seen_through():
+    program = """
+import needle, numpy as np, scipy.special as s
+from needle.special import find
+from needle.scipy import special
+assert find(s.expit.__wrapped__) and special.expit(needle.Tensor([0.0])).item() == 0.5
+assert needle.grad(s.logsumexp)(np.zeros(2))[0] == 0.5
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "SCIPY_ARRAY_API": "1"})

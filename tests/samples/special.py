@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import scipy.special
+from needle.special.functions import scipys
 from needle.special.rules import function
 
 from .kit import BROADCAST, SHAPES, Sample, numbers, sample
@@ -80,13 +80,13 @@ def _of(name: str, fixed: tuple[Any, ...], output: int | None = None) -> tuple[A
 
         return of
 
-    return applied(function(name)), applied(getattr(scipy.special, name))
+    return applied(function(name)), applied(scipys(name))
 
 
 def _samples(name: str, arguments: tuple[Any, ...]) -> list[Sample]:
     arrays = [a(i) for i, a in enumerate(arguments) if callable(a)]
     fixed = tuple(None if callable(a) else a for a in arguments)
-    ufunc = getattr(scipy.special, name)
+    ufunc = scipys(name)
     outputs = range(ufunc.nout) if getattr(ufunc, "nout", 1) > 1 else [None]
     smooth = name != "itairy"  # which SciPy has to six digits
     table = [sample(*_of(name, fixed, k), *arrays, name=f"output {k}" if k else "", smooth=smooth) for k in outputs]
@@ -101,7 +101,7 @@ def _samples(name: str, arguments: tuple[Any, ...]) -> list[Sample]:
 
 SPECIAL: dict[str, list[Sample]] = {name: _samples(name, arguments) for name, arguments in ARGUMENTS.items()}
 for _name in ["erfc", "xlogy", "gammainc"]:
-    _pair, _arity = _of(_name, (None,) * getattr(scipy.special, _name).nin), getattr(scipy.special, _name).nin
+    _pair, _arity = _of(_name, (None,) * scipys(_name).nin), scipys(_name).nin
     _shapes = [(shape,) for shape in SHAPES] if _arity == 1 else BROADCAST
     SPECIAL[_name] += [
         sample(*_pair, *[numbers(shape, positive=True, seed=i) for i, shape in enumerate(shapes)]) for shapes in _shapes

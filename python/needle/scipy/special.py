@@ -18,7 +18,7 @@ from ..ops import absolute, exp, log, sign, summation, where
 from ..ops.base import NUMBERS, normalize_axes
 from ..ops.discrete import discrete
 from ..special import rules
-from ..special.functions import SLOPES
+from ..special.functions import SLOPES, scipys
 
 
 @cache
@@ -35,7 +35,7 @@ def _function(name: str) -> Any:
 @cache
 def __getattr__(name: str) -> Any:
     """Each function that has a rule, and each ufunc."""
-    of = getattr(scipy.special, name, None)
+    of = scipys(name) if hasattr(scipy.special, name) else None
     if isinstance(of, np.ufunc):
         return ufunc(of, _function(name))
     if of is not None and name in SLOPES:
@@ -44,7 +44,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    ufuncs = {name for name, of in vars(scipy.special).items() if isinstance(of, np.ufunc)}
+    ufuncs = {name for name in vars(scipy.special) if isinstance(scipys(name), np.ufunc)}
     return sorted({*globals(), *ufuncs, *SLOPES})
 
 

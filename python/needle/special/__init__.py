@@ -10,8 +10,10 @@ from typing import Any
 
 def find(ufunc: Any) -> Callable[..., Any] | None:
     """The function on Tensors, arrays and numbers that a ufunc of scipy.special stands for; None for other ufuncs."""
-    scipy_special = sys.modules.get("scipy.special")
-    name = getattr(ufunc, "__name__", "")
-    if scipy_special is None or getattr(scipy_special, name, None) is not ufunc:
+    module, name = sys.modules.get("scipy.special"), getattr(ufunc, "__name__", "")
+    if module is None or not hasattr(module, name):
+        return None
+    of = getattr(module, name)
+    if ufunc not in (of, getattr(of, "__wrapped__", None)):
         return None
     return import_module(".rules", __name__).function(name)  # which imports SciPy: it is there by now

@@ -15,10 +15,17 @@ SLOPES: dict[str, Slope] = {}
 ENTROPIC = {"entr", "kl_div", "rel_entr", "xlog1py", "xlogy"}
 
 
+def scipys(name: str) -> Any:
+    """SciPy's own function: the ufunc also where it is wrapped, because of the environment's SCIPY_ARRAY_API=1."""
+    of = getattr(scipy.special, name)
+    inner = getattr(of, "__wrapped__", of)
+    return inner if isinstance(inner, np.ufunc) else of
+
+
 @cache
 def function(name: str) -> Any:
     """SciPy's function of this name, on Tensors, arrays and numbers."""
-    of = getattr(scipy.special, name)
+    of = scipys(name)
     slopes = SLOPES.get(name, ())
     kind = SpecialTuple if isinstance(of, np.ufunc) and of.nout > 1 else Entropic if name in ENTROPIC else Special
     return on_tensors(kind, of, slopes if isinstance(slopes, tuple) else (slopes,))
