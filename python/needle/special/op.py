@@ -56,11 +56,11 @@ class _Special:
 
     @property
     def notation(self) -> str:
-        places = iter(range(len(self.slopes)))
-        written = [
-            str(self.numbers[i]) if i in self.numbers else f"{{{next(places)}}}" for i in range(len(self.slopes))
-        ]
-        return f"{self.function.__name__}({', '.join(written)})" if written else ""
+        if not self.numbers:
+            return f"{self.function.__name__}({{inputs}})"
+        inputs = iter(range(len(self.slopes)))
+        every = [str(self.numbers[i]) if i in self.numbers else f"{{{next(inputs)}}}" for i in range(len(self.slopes))]
+        return f"{self.function.__name__}({', '.join(every)})" if every else ""
 
     def __repr__(self) -> str:
         return str(self.function.__name__)
@@ -74,7 +74,8 @@ def _inexact(a: Any) -> Any:
 def _unknown(name: str, i: int) -> str:
     return (
         f"{name}: its derivative by argument {i} is not known; give that argument as a number, or through "
-        f"needle.stop_gradient, if it is a constant; needle.numerical(scipy.special.{name}) takes differences"
+        "needle.stop_gradient, if it is a constant"
+        + (f"; needle.numerical(scipy.special.{name}) takes differences" if name.isidentifier() else "")
     )
 
 

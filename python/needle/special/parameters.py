@@ -18,7 +18,7 @@ def slope_by(i: int, lower: Callable[..., Any], upper: Callable[..., Any] | None
     The smaller of the two has the digits, and its logarithm is nearly linear in the parameter even far out in a tail.
     So that is what the difference is taken of. The step is where the error of the eighth order meets that of rounding,
     on the parameter's own scale: p itself near 0, and sqrt(p), the width of a distribution, far from it. Against exact
-    values, 11 or 12 digits are right.
+    values, 11 or 12 digits are right; of second derivatives 9, and fewer for parameters below 1e-3.
     """
 
     def slope(*arguments: Any) -> Any:

@@ -55,14 +55,7 @@ def _gamma_density(a: Any, x: Any) -> Any:
     return np.where((norm == np.inf) & (a <= 0) | (x == np.inf), density.dtype.type(0), density)
 
 
-gamma_density: Any = on_tensors(
-    Special,
-    _gamma_density,
-    (
-        gamma_density_a,
-        lambda a, x, y: gamma_density(a - 1, x) - y,
-    ),
-)
+gamma_density: Any = on_tensors(Special, _gamma_density, (gamma_density_a, lambda a, x, y: gamma_density(a - 1, x) - y))
 
 
 def beta_density_a(a: Any, b: Any, x: Any, density: Any) -> Any:
@@ -147,7 +140,10 @@ def beta_score_b(a: Any, b: Any, x: Any) -> Any:
 
 def _second(i: int, first: Any, score: Any) -> Any:
     """The derivative of betainc by two parameters; third ones are known by x only."""
-    by_x = lambda a, b, x, y: beta_density(a, b, x) * score(a, b, x)  # noqa: E731
+
+    def by_x(a: Any, b: Any, x: Any, y: Any) -> Any:
+        return beta_density(a, b, x) * score(a, b, x)
+
     return on_tensors(Special, slope_by(i, first), (None, None, by_x))
 
 
@@ -229,7 +225,18 @@ def ellipeinc_m(phi: Any, m: Any) -> Any:
 
 
 def elliprd_x(x: Any, y: Any, z: Any, out: Any) -> Any:
-    return (out - sp.elliprd(y, z, x)) / (2 * (z - x))
+    """By the symmetry of elliprj, whose partial fractions need z != x; where they are equal, what they tend to."""
+    equal = x == z
+    apart = (out - sp.elliprd(y, z, x)) / where(equal, 1.0, 2 * (z - x))
+    return where(equal, -3 / 4 * _integral_of_cubes(where(equal, y, 1.0), where(equal, z, 1.0)), apart)
+
+
+def _integral_of_cubes(y: Any, z: Any) -> Any:
+    """Of (t + y)**-1/2 (t + z)**-3 over positive t, by integrating by parts twice."""
+    equal = y == z
+    d = where(equal, 1.0, y - z)
+    squares = (root(y) / z - sp.elliprc(y, z)) / d
+    return where(equal, 2 / 5 * z**-2.5, (root(y) / z**2 - 3 / 2 * squares) / (2 * d))
 
 
 def agm_slope(a: Any, b: Any, out: Any) -> Any:
