@@ -103,9 +103,13 @@ def test_special_at_the_edges():
 LINALG = [
     *[
         ("solve_triangular", (L, B), {"trans": trans, "lower": lower, "unit_diagonal": unit})
-        for trans in [0, 1, "C"]
-        for lower in [False, True]
-        for unit in [False, True]
+        for trans, lower, unit in [
+            (0, False, True),
+            (0, True, False),
+            (1, False, False),
+            (1, True, True),
+            ("C", True, False),
+        ]
     ],
     ("solve_triangular", (L, V), {}),
     ("solve_triangular", (H, B + 1j), {"trans": 2}),
