@@ -68,6 +68,7 @@ from .calculus import ediff1d as ediff1d
 from .calculus import gradient as gradient
 from .calculus import interp as interp
 from .calculus import trapezoid as trapezoid
+from .calculus import trapz as trapz
 from .calculus import unwrap as unwrap
 from .creation import arange as arange
 from .creation import array as array
@@ -246,6 +247,7 @@ from .indexing import count_nonzero as count_nonzero
 from .indexing import digitize as digitize
 from .indexing import extract as extract
 from .indexing import flatnonzero as flatnonzero
+from .indexing import in1d as in1d
 from .indexing import isin as isin
 from .indexing import nanargmax as nanargmax
 from .indexing import nanargmin as nanargmin

@@ -143,6 +143,9 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Tensor:
     return ops.summation(steps * heights / 2.0, axis)
 
 
+trapz = trapezoid  # the older name
+
+
 # ------------------------------------------------------------------------------------------------- interpolation
 
 

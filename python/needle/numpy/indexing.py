@@ -191,3 +191,8 @@ def isin(
     """Whether each element is among the test elements."""
     options = {"assume_unique": assume_unique, "invert": invert, "kind": kind}
     return discrete(np.isin, tensor(element), tensor(test_elements), **options)
+
+
+def in1d(ar1: Any, ar2: Any, assume_unique: bool = False, invert: bool = False, *, kind: Any = None) -> Tensor:
+    """`isin` of a flattened array: the older name."""
+    return isin(ravel(ar1), ar2, assume_unique, invert, kind=kind)

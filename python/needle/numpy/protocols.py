@@ -39,7 +39,7 @@ def bind(namespace: dict[str, Any]) -> None:
                 op = function.function
                 if isinstance(op, Elementwise) and op.compute is function.of:
                     _QUICK[function.of] = op, "inputs" in op.saves
-            elif callable(of) and callable(function) and not isinstance(of, type):
+            if callable(of) and callable(function) and not isinstance(of, (type, np.ufunc)):
                 FUNCTIONS[of] = function
     FUNCTIONS.update(namespace["linalg"].AS_IN_NUMPY)
 
