@@ -522,7 +522,7 @@ def test_nothing_is_left_behind(op):
 
 
 def slightly_off(self, out_grad, node):
-    return out_grad * ops.cos(node.inputs[0]) * 1.00001
+    return out_grad * ops.Cosh()(node.inputs[0]) * 1.00001
 
 
 def not_differentiable(self, out_grad, node):
@@ -561,12 +561,12 @@ def without_out(self, a, out=None):
 
 
 WRONG = [
-    (test_gradient_is_the_derivative, ops.Sin, "gradient", slightly_off),
+    (test_gradient_is_the_derivative, ops.Sinh, "gradient", slightly_off),
     (test_rule_called_by_hand_gives_what_backward_sets, ops.EWiseMul, "gradient", in_the_wrong_order),
     (test_gradient_is_the_derivative, ops.EWiseDiv, "gradient", in_the_wrong_order),
-    (test_gradient_is_the_derivative, ops.Sqrt, "gradient", nothing),
+    (test_gradient_is_the_derivative, ops.Cbrt, "gradient", nothing),
     (test_gradient_of_gradient_is_the_derivative_of_the_gradient, ops.Tanh, "gradient", not_differentiable),
-    (test_gradient_has_the_inputs_shape_and_dtype, ops.Exp, "gradient", nothing),
+    (test_gradient_has_the_inputs_shape_and_dtype, ops.Expm1, "gradient", nothing),
     (test_rule_called_by_hand_gives_what_backward_sets, ops.Negate, "gradient", unlike_the_short_cut),
     (test_gradient_reads_only_what_the_op_saves, ops.Exp, "saves", ()),
     (test_gradient_reads_only_what_the_op_saves, ops.Log, "saves", ("output",)),

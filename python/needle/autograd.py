@@ -1923,7 +1923,7 @@ def compute_gradient_of_variables(output_tensor: Tensor, out_grad: Any = None, a
             f"backward(): this Tensor of shape {output_tensor.shape} needs no gradient, because {why} (or it was "
             "computed under no_grad()); make the inputs with requires_grad=True, or set t.requires_grad = True"
         )
-    seed = _ones_like(output_tensor._array) if out_grad is None else _seed(output_tensor, out_grad)._array
+    seed = ones_like(output_tensor._array) if out_grad is None else _seed(output_tensor, out_grad)._array
     past = _Past(output_tensor, out_grad, seed)
     pasts = (past,)
     was_recording, was_asked = is_recording(), _get_asked()
@@ -1949,7 +1949,7 @@ def _seed(output: Tensor, out_grad: Any) -> Tensor:
     """The adjoint that a sweep starts from, in the output's shape and gradient dtype."""
     array = output._array
     if out_grad is None:
-        return constant(_ones_like(array))
+        return constant(ones_like(array))
     seed = as_value(out_grad, "backward")
     if seed.shape != array.shape:
         raise ValueError(
@@ -1964,7 +1964,8 @@ _ones: dict[Any, Any] = {}
 """dtype -> the 0-d 1 of it, from which nearly every sweep starts; read-only."""
 
 
-def _ones_like(array: Any) -> Any:
+def ones_like(array: Any) -> Any:
+    """The adjoint of an output by itself."""
     dtype = gradient_dtype(array.dtype)
     if array.ndim:
         return np.ones(array.shape, dtype)

@@ -83,10 +83,12 @@ class _Arguments:
 
     def call(self, f: Callable[..., Any], leaves: Sequence[Any]) -> Any:
         """f with these in the place of the leaves."""
-        args, kwargs = list(self.args), dict(self.kwargs)
-        values = self.rebuild(iter(leaves))
+        args, kwargs, values = list(self.args), self.kwargs, self.rebuild(iter(leaves))
         for key, value in zip(self.keys, (values,) if self.single else values, strict=True):
-            (kwargs if isinstance(key, str) else args)[key] = value
+            if isinstance(key, str):
+                kwargs = {**kwargs, key: value}
+            else:
+                args[key] = value
         global _calls
         was_running = running.set(True)
         with _lock:
@@ -131,14 +133,15 @@ def _returned(value: Any, like: Any) -> Any:
 
 def _outputs_returned(tree: Any, leaves: Sequence[Any]) -> Any:
     """A function's outputs, in terms of the inputs it was differentiated by."""
-    tensor = next((a for a in leaves if isinstance(a, Tensor)), None)
-    array = next((a for a in leaves if isinstance(a, (np.ndarray, np.generic))), None)
+    if any(isinstance(a, Tensor) for a in leaves):
+        return tree
+    arrays = any(isinstance(a, (np.ndarray, np.generic)) for a in leaves)
 
     def as_given(value: Any) -> Any:
-        if tensor is not None or not isinstance(value, Tensor) or value.needs > DETACHED:
+        if not isinstance(value, Tensor) or value.needs > DETACHED:
             return value
         array_of = value._array.copy()  # the pullback may have to read it again
-        return array_of[()] if array is not None or array_of.ndim else array_of.item()
+        return array_of[()] if arrays or array_of.ndim else array_of.item()
 
     return map_leaves(as_given, tree)
 
@@ -158,16 +161,21 @@ class _Reversed:
         self.variables: list[Any] = []
         values = [as_value(a, "grad") for a in arguments.leaves]
         self.watched = is_watched(arguments.leaves)
-        out = self._call(f, arguments, values)
-        if not self.watched and any(isinstance(y, Wrapped) for y in flatten(out)[0]):
-            self.watched = True  # it closes over what a transform in another thread differentiates by
-            out = self._call(f, arguments, values)
+        self._run(f, arguments, values, has_aux)
         if not self.watched:
-            self.variables = list(map(autograd.original_of, self.variables))  # f may have assigned to them
-        out, aux = _split_aux(out) if has_aux else (out, None)
-        self.tree, (self.outputs, self.rebuild) = out, flatten(out)
+            if any(isinstance(y, Wrapped) for y in self.outputs):
+                self.watched = True  # it closes over what a transform in another thread differentiates by
+                self._run(f, arguments, values, has_aux)
+            else:
+                self.variables = list(map(autograd.original_of, self.variables))  # f may have assigned to them
         self.recorded = not self.watched and self._closes_over(arguments.leaves)
-        self.aux = map_leaves(self.inner, aux)
+        if has_aux:
+            self.aux = map_leaves(self.inner, self.aux)
+
+    def _run(self, f: Callable[..., Any], arguments: _Arguments, values: Sequence[Any], has_aux: bool) -> None:
+        out = self._call(f, arguments, values)
+        self.tree, self.aux = _split_aux(out) if has_aux else (out, None)
+        self.outputs, self.rebuild = flatten(self.tree)
 
     def _call(self, f: Callable[..., Any], arguments: _Arguments, values: Sequence[Any]) -> Any:
         if self.watched:
@@ -191,6 +199,11 @@ class _Reversed:
         _, reached = autograd.sort_inner(outputs, self.variables)
         least = autograd.RECORDED if tensors else VARIABLE
         return any(a.op is None and a.needs >= least for a in reached.difference(self.variables))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nobody but this run follows what is computed."""
+        return not self.watched and not self.recorded
 
     def inner(self, output: Any) -> Any:
         """An output as those around this run see it."""
@@ -269,8 +282,17 @@ def _value_and_grad(
     arguments = _Arguments(name, args, kwargs, argnums)
     run = _Reversed(f, arguments, has_aux)
     y = _one_number(name, run, **more)
-    adjoints = run.pull([constant_like(y, 1.0)])
-    gradient = arguments.like(_gradient_leaves(arguments.leaves, adjoints))
+    if run.is_plain and y.needs > DETACHED and all(type(a) is np.ndarray for a in arguments.leaves):
+        arrays = dict(autograd.sweep({y: autograd.ones_like(y._array)}, set(run.variables)))
+        pairs = zip(arguments.leaves, run.variables, strict=True)
+        found = [
+            autograd.own(arrays.pop(v)) if v in arrays else np.zeros(a.shape, gradient_dtype(a.dtype)) for a, v in pairs
+        ]
+    else:
+        found = _gradient_leaves(arguments.leaves, run.pull([constant_like(y, 1.0)]))
+    gradient = arguments.like(found)
+    if name == "grad" and not has_aux:
+        return None, gradient
     value = _outputs_returned(run.rebuild(iter([run.inner(y)])), arguments.leaves)
     return ((value, run.aux), gradient) if has_aux else (value, gradient)
 

@@ -20,6 +20,8 @@ def sum(a: Tensor, axes: Axes = None, keepdims: bool = False, *, axis: Axes = No
     """The sum over axes; also takes NumPy's dtype=, out=, initial= and where=."""
     if more:
         return statistics.sum(a, given_axes("Tensor.sum", axes, axis), keepdims=keepdims, **more)
+    if axes is axis is None and not keepdims:
+        return reduction.SUM(a)
     return reduction.sum_method(a, axes, keepdims, axis=axis)
 
 

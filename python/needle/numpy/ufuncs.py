@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..autograd import Tensor, Value
+from ..autograd import Tensor
 from ..ops.base import NUMBERS, normalize_axes
 from ..ops.discrete import discrete
 from ..ops.selection import where as choose
@@ -199,7 +199,7 @@ class ufunc:
 
     def at(self, a: Any, indices: Any, b: Any = None) -> None:
         """a[indices] = function(a[indices], b) in place, where an index that is repeated is applied repeatedly."""
-        if not isinstance(a, Value):
+        if not isinstance(a, Tensor):
             raise TypeError(f"{self.__name__}.at: an array cannot carry gradients; make it a Tensor first")
         positions = np.arange(a.size).reshape(a.shape)[_plain(indices)]
         flat = positions.ravel()

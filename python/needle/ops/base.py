@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy import ndarray
@@ -60,6 +60,34 @@ class Elementwise(TensorOp):
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return self(*aligned(values, depths))
+
+
+Rules: TypeAlias = tuple[Callable[..., Any], Callable[..., Any]]
+
+
+def by_output(rule: Callable[[Any, Any], Any]) -> Rules:
+    """`gradient` and `array_gradient` of an op of one input, by a rule of the adjoint and the output. It is written in
+    operators alone, so it is the same for Tensors and for arrays; large ones go the way on which memory is reused."""
+
+    def gradient(self: Any, out_grad: Any, node: Any) -> Any:
+        return rule(out_grad, node)
+
+    def array_gradient(self: Any, out_grad: Any, node: Any, asked: set[Value]) -> Any:
+        return (rule(out_grad, node._array),) if out_grad.nbytes < SMALLEST else None
+
+    return gradient, array_gradient
+
+
+def by_input(rule: Callable[[Any, Any], Any]) -> Rules:
+    """The same by a rule of the adjoint and the input."""
+
+    def gradient(self: Any, out_grad: Any, node: Any) -> Any:
+        return rule(out_grad, node.inputs[0])
+
+    def array_gradient(self: Any, out_grad: Any, node: Any, asked: set[Value]) -> Any:
+        return (rule(out_grad, node.saved[0]),) if out_grad.nbytes < SMALLEST else None
+
+    return gradient, array_gradient
 
 
 class ScalarOp(Elementwise):
@@ -247,11 +275,12 @@ def kept_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]
 OPERANDS = (Tensor, np.ndarray, np.generic, int, float, complex, list, tuple)
 
 
-def operator(function: Callable[[Any, Any], Any], op: Any = None) -> Callable[[Any, Any], Any]:
+def operator(function: Callable[[Any, Any], Any], op: Any = None, scalar_op: Any = None) -> Callable[[Any, Any], Any]:
     """The method behind a binary operator; unknown types may answer for themselves.
 
     With an `op`, whose `compute` needs no `out=`, two small Tensors are computed and recorded right here: as `op(a, b)`
-    does, without the calls that would take longer than the sum or product of a few numbers.
+    does, without the calls that would take longer than the sum or product of a few numbers. So are a small Tensor and a
+    Python number, with the class of ops for these.
     """
 
     def method(self: Any, other: Any) -> Any:
@@ -262,9 +291,35 @@ def operator(function: Callable[[Any, Any], Any], op: Any = None) -> Callable[[A
     if op is None:
         return method
     saves = "inputs" in op.saves
+    ufunc = getattr(np, scalar_op.ufunc) if scalar_op else None
+
+    def with_number(self: Any, number: Any) -> Any:
+        if autograd.LAZY_MODE or handed_out or watching.active:
+            return function(self, number)
+        try:
+            x = self._array
+            if x.nbytes >= SMALLEST:
+                return function(self, number)
+            out = ufunc(x, number)
+        except (AttributeError, ValueError, TypeError, OverflowError):
+            return function(self, number)
+        node = _new(Tensor)
+        node._array = out if type(out) is ndarray else as_array(out)
+        node._grad = node.saved = None
+        if self.needs > DETACHED and is_recording():
+            node.op = scalar_op(number)
+            node.inputs = (self,)
+            node.needs = RECORDED
+        else:
+            node.op = None
+            node.inputs = ()
+            node.needs = CONSTANT
+        return node
 
     def quick_method(self: Any, other: Any) -> Any:
         if type(other) is not Tensor:
+            if ufunc is not None and (type(other) is float or type(other) is int):
+                return with_number(self, other)
             return method(self, other)
         if autograd.LAZY_MODE or handed_out or watching.active:
             return op(self, other)

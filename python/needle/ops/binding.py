@@ -29,13 +29,13 @@ from . import (
 from .base import operator, reflected
 
 OPERATORS: dict[str, Any] = {
-    "__add__": operator(ar.add, ar.EWISE_ADD),
+    "__add__": operator(ar.add, ar.EWISE_ADD, ar.AddScalar),
     "__radd__": reflected(ar.add),
     "__sub__": operator(ar.subtract),
     "__rsub__": reflected(ar.subtract),
-    "__mul__": operator(ar.multiply, ar.EWISE_MUL),
+    "__mul__": operator(ar.multiply, ar.EWISE_MUL, ar.MulScalar),
     "__rmul__": reflected(ar.multiply),
-    "__truediv__": operator(ar.divide, ar.EWISE_DIV),
+    "__truediv__": operator(ar.divide, ar.EWISE_DIV, ar.DivScalar),
     "__rtruediv__": reflected(ar.divide),
     "__floordiv__": operator(ar.floor_divide),
     "__rfloordiv__": reflected(ar.floor_divide),

@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 
 from ..autograd import ZERO, Tensor, Value, as_value, branch_of
-from .base import Elementwise
+from .base import Elementwise, by_output
 from .selection import MASKED, branch, where
 
 
 class Sqrt(Elementwise):
     ufunc, saves = "sqrt", ("output",)
-
-    def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad / (2 * node)
+    gradient, array_gradient = by_output(lambda g, y: g / (2 * y))
 
 
 def sqrt(a: Any) -> Tensor:

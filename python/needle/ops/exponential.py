@@ -8,16 +8,14 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Tensor, wanted
-from .base import Elementwise, as_floats, operands
+from .base import Elementwise, as_floats, by_input, by_output, operands
 from .discrete import discrete
 from .selection import where
 
 
 class Exp(Elementwise):
     ufunc, saves = "exp", ("output",)
-
-    def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad * node
+    gradient, array_gradient = by_output(lambda g, y: g * y)
 
     def moving_gradient(self, out_grad: Any, change: Any, node: Any, moved: Any, by: Any) -> Any:
         gradient = out_grad * node._array
@@ -61,9 +59,7 @@ class Expm1(Elementwise):
 
 class Log(Elementwise):
     ufunc, saves = "log", ("inputs",)
-
-    def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad / node.inputs[0]
+    gradient, array_gradient = by_input(lambda g, a: g / a)
 
 
 def log(a: Any) -> Tensor:

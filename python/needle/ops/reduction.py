@@ -50,9 +50,9 @@ class Summation(Reduction, Linear):
 
     def compute(self, a: Any) -> Any:
         axes = None if self.axes is None else normalize_axes(self, self.axes, a.ndim)
-        if a.dtype == np.float16:  # float16 stops counting at 2048
+        if a.dtype.char == "e":  # float16 stops counting at 2048
             return a.sum(axes, dtype=np.float32, keepdims=self.keepdims).astype(np.float16)
-        return a.sum(axes, keepdims=self.keepdims)
+        return np.add.reduce(a, axes, None, None, self.keepdims)  # what a.sum() calls
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return expand(out_grad, node.inputs[0].shape, self.axes)
@@ -188,3 +188,6 @@ def mean_method(a: Tensor, axes: Axes = None, keepdims: bool = False, *, axis: A
 
 def max_method(a: Tensor, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None) -> Tensor:
     return max(a, given_axes("Tensor.max", axes, axis), keepdims)
+
+
+SUM = Summation()

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor, wanted
+from ..autograd import Tensor, Value, wanted
+from ..pool import SMALLEST
 from .base import Elementwise, Linear, as_floats, operands
 from .elementwise import absolute, sign, sqrt
 from .selection import masked, where
@@ -17,6 +18,9 @@ class Sin(Elementwise):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return out_grad * cos(node.inputs[0])
+
+    def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
+        return (out_grad * np.cos(node.saved[0]),) if out_grad.nbytes < SMALLEST else None
 
 
 def sin(a: Any) -> Tensor:
@@ -29,6 +33,9 @@ class Cos(Elementwise):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return -out_grad * sin(node.inputs[0])
+
+    def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
+        return (-out_grad * np.sin(node.saved[0]),) if out_grad.nbytes < SMALLEST else None
 
 
 def cos(a: Any) -> Tensor:
