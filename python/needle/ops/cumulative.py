@@ -35,6 +35,9 @@ class _Cumulative(TensorOp):
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return type(self)(self.axis, self.reverse)(*values)
 
+    def masks(self, mask: Any, node: Any) -> Any:
+        return CumSum(self.axis, not self.reverse)(mask.astype(np.float32)) > 0
+
     def _accumulated(self, function: Any, a: Any) -> Any:
         """By NumPy's function; float16 in float32."""
         way = along(self.axis, slice(None, None, -1 if self.reverse else 1))
@@ -146,8 +149,17 @@ class Recurrence(_Cumulative):
         by_b = Recurrence(self.axis, not self.reverse)(a, out_grad)
         if not wanted(a):
             return None, by_b
-        ends, starts = (BUT_LAST, BUT_FIRST) if self.reverse else (BUT_FIRST, BUT_LAST)
-        return by_b[along(self.axis, ends)] * node[along(self.axis, starts)], by_b
+        starts, ends = self._steps()
+        return by_b[ends] * node[starts], by_b
+
+    def masks(self, mask: Any, node: Any) -> Any:
+        reached = super().masks(mask, node)
+        return reached[self._steps()[1]], reached
+
+    def _steps(self) -> tuple[Any, Any]:
+        """The indices of the elements that steps start from, and of those they lead to."""
+        first, last = along(self.axis, BUT_LAST), along(self.axis, BUT_FIRST)
+        return (last, first) if self.reverse else (first, last)
 
 
 def _by_pairs(a: Any, b: Any) -> Any:

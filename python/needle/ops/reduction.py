@@ -44,6 +44,9 @@ class Reduction(TensorOp):
         return type(self)(batch_axes(self, self.axes, depths[0]), self.keepdims)(values[0])
 
 
+_add: Any = np.add.reduce  # what a.sum() calls
+
+
 class Summation(Reduction, Linear):
     saves, moves = (), True
     __slots__ = ()
@@ -52,7 +55,7 @@ class Summation(Reduction, Linear):
         axes = None if self.axes is None else normalize_axes(self, self.axes, a.ndim)
         if a.dtype.char == "e":  # float16 stops counting at 2048
             return a.sum(axes, dtype=np.float32, keepdims=self.keepdims).astype(np.float16)
-        return np.add.reduce(a, axes, None, None, self.keepdims)  # what a.sum() calls
+        return _add(a, axes, None, None, self.keepdims)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return expand(out_grad, node.inputs[0].shape, self.axes)
