@@ -20,6 +20,7 @@ from numpy import float64 as float64
 from numpy import floating as floating
 from numpy import generic as generic
 from numpy import half as half
+from numpy import index_exp as index_exp
 from numpy import inexact as inexact
 from numpy import inf as inf
 from numpy import int8 as int8
@@ -34,9 +35,11 @@ from numpy import long as long
 from numpy import longdouble as longdouble
 from numpy import longlong as longlong
 from numpy import nan as nan
+from numpy import ndindex as ndindex
 from numpy import newaxis as newaxis
 from numpy import number as number
 from numpy import pi as pi
+from numpy import s_ as s_
 from numpy import short as short
 from numpy import signedinteger as signedinteger
 from numpy import single as single
@@ -343,8 +346,13 @@ from .nanstatistics import nanprod as nanprod
 from .nanstatistics import nanstd as nanstd
 from .nanstatistics import nansum as nansum
 from .nanstatistics import nanvar as nanvar
+from .notation import c_ as c_
+from .notation import mgrid as mgrid
+from .notation import ogrid as ogrid
+from .notation import r_ as r_
 from .padding import pad as pad
 from .polynomials import poly as poly
+from .polynomials import poly1d as poly1d
 from .polynomials import polyadd as polyadd
 from .polynomials import polyder as polyder
 from .polynomials import polydiv as polydiv

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -43,11 +44,25 @@ def roots(p: Any) -> Tensor:
     return ops.roots(p.reshape(-1))
 
 
-def polyval(p: Any, x: Any) -> Tensor:
-    """The value of the polynomial at each x, by Horner's rule."""
-    p, x = tensor(p), tensor(x)
+class poly1d(np.poly1d):
+    """NumPy's polynomial as an object, whose coefficients, or with `r=True` zeros, may be Tensors.
+
+    It can be called, added, multiplied, raised to a power, compared; `deriv()`, `integ()` and `r` are its derivative,
+    its integral and its zeros.
+    """
+
+    def __init__(self, c_or_r: Any, r: bool = False, variable: str | None = None):
+        super().__init__(c_or_r if isinstance(c_or_r, np.poly1d) else tensor(c_or_r), r, variable)
+
+
+def polyval(p: Any, x: Any) -> Any:
+    """The value of the polynomial at each x, by Horner's rule; at a `poly1d`, the polynomial of that polynomial."""
+    p = tensor(p)
     if p.ndim == 0:
         raise ValueError("polyval: needs a sequence of coefficients, got a number")
+    if isinstance(x, np.poly1d):
+        return reduce(lambda value, coefficient: value * x + coefficient, p, np.poly1d(0))
+    x = tensor(x)
     zeros = constant(np.zeros(x.shape, x.dtype))
     if len(p) == 0:
         return zeros

@@ -64,10 +64,10 @@ DIFFERENTIABLE = {
         fft.fft fft.ifft fft.rfft fft.irfft fft.hfft fft.ihfft fft.fft2 fft.ifft2 fft.rfft2 fft.irfft2
         fft.fftn fft.ifftn fft.rfftn fft.irfftn fft.fftshift fft.ifftshift fft.fftfreq fft.rfftfreq
         """,
-    "polynomials": "poly polyadd polysub polymul polydiv polyder polyint polyfit polyval roots vander",
+    "polynomials": "poly polyadd polysub polymul polydiv polyder polyint polyfit polyval roots vander poly1d",
     "arrays of arrays and numbers": """
         array* asarray* asanyarray* ascontiguousarray* asfortranarray* asarray_chkfinite* require* copy astype
-        full* full_like arange* linspace logspace geomspace meshgrid ix_ fromiter* from_dlpack*
+        full* full_like arange* linspace logspace geomspace meshgrid ix_ mgrid* ogrid* fromiter* from_dlpack*
         """,
     "shapes": """
         reshape resize ravel squeeze expand_dims atleast_1d atleast_2d atleast_3d broadcast_to broadcast_arrays
@@ -77,7 +77,7 @@ DIFFERENTIABLE = {
         flip fliplr flipud rot90 roll repeat tile pad delete trim_zeros diag diagflat diagonal tril triu
         """,
     "joining and splitting": """
-        concatenate concat stack vstack row_stack hstack dstack column_stack block append insert
+        concatenate concat stack vstack row_stack hstack dstack column_stack block append insert r_* c_*
         split array_split hsplit vsplit dsplit unstack
         """,
     "choosing elements": "where take take_along_axis choose select compress extract piecewise",
@@ -98,8 +98,8 @@ ZERO = {
 
 NOT_APPLICABLE = {
     "positions": """
-        argmax argmin nanargmax nanargmin argsort argpartition lexsort nonzero argwhere flatnonzero searchsorted digitize
-        unravel_index ravel_multi_index
+        argmax argmin nanargmax nanargmin argsort argpartition lexsort nonzero argwhere flatnonzero
+        searchsorted digitize unravel_index ravel_multi_index
         """,
     "counts, and bins": "count_nonzero linalg.matrix_rank histogram_bin_edges",
     "predicates": """
@@ -117,7 +117,7 @@ NOT_APPLICABLE = {
     "made of bytes or a text": "frombuffer* fromfile* fromstring*",
     "indices": """
         indices* diag_indices* diag_indices_from tril_indices* tril_indices_from triu_indices* triu_indices_from
-        mask_indices*
+        mask_indices* ndindex s_ index_exp
         """,
     "shapes, dtypes and memory": """
         shape ndim size iterable isscalar isfortran* broadcast_shapes result_type promote_types min_scalar_type
@@ -133,10 +133,8 @@ FOR_ARRAYS = {
     "files": "load loadtxt genfromtxt fromregex save savez savez_compressed savetxt memmap",
     "dates": "isnat busday_count busday_offset busdaycalendar datetime_as_string datetime_data is_busday",
     "bits in bytes": "packbits unpackbits",
-    "iteration by index": "ndindex ndenumerate nditer nested_iters flatiter broadcast",
+    "iteration by index": "ndenumerate nditer nested_iters flatiter broadcast",
     "other kinds of arrays": "ndarray matrix asmatrix bmat recarray",
-    "indexing by notation": "r_ c_ s_ index_exp mgrid ogrid",
-    "polynomials as objects": "poly1d",
     "settings": """
         get_printoptions set_printoptions printoptions geterr seterr geterrcall seterrcall getbufsize setbufsize
         """,
@@ -176,7 +174,7 @@ CHAPTERS = [
     ),
     (
         "NumPy's alone",
-        "are these; they have no counterpart in `needle.numpy`, and take Tensors that need no gradient, or `t.numpy()`.",
+        "are these: they are not in `needle.numpy`, and take Tensors that need no gradient, or `t.numpy()`.",
         FOR_ARRAYS,
     ),
 ]
