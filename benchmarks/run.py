@@ -6,6 +6,7 @@ import derivatives
 import import_time
 import memory
 import mnist_step
+import numpy_code
 from harness import main
 
 BENCHMARKS = {
@@ -13,6 +14,7 @@ BENCHMARKS = {
     "chain": chain.run,
     "deep": deep.run,
     "derivatives": derivatives.run,
+    "numpy_code": numpy_code.run,
     "import_time": import_time.run,
     "memory": memory.run,
 }

@@ -89,21 +89,26 @@ class _Arguments:
                 kwargs = {**kwargs, key: value}
             else:
                 args[key] = value
-        global _calls
-        was_running = running.set(True)
-        with _lock:
-            _calls += 1
-        try:
-            return f(*args, **kwargs)
-        finally:
-            with _lock:
-                _calls -= 1
-            running.reset(was_running)
+        return _call(f, args, kwargs)
 
     def like(self, leaves: Sequence[Any]) -> Any:
         """These as the arguments were: one structure, or a tuple where several argnums were given."""
         built = self.rebuild(iter(leaves))
         return built if self.single else tuple(built)
+
+
+def _call(f: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """f(*args, **kwargs), while which it is known that a transform is running."""
+    global _calls
+    was_running = running.set(True)
+    with _lock:
+        _calls += 1
+    try:
+        return f(*args, **kwargs)
+    finally:
+        with _lock:
+            _calls -= 1
+        running.reset(was_running)
 
 
 def _repeats(keys: Sequence[int | str], size: int) -> bool:
@@ -157,6 +162,10 @@ def _facts(leaf: Any) -> Any:
 class _Reversed:
     """A run of f with its leaves as variables, from which adjoints can be pulled back, again and again."""
 
+    watched = False
+    """Whether somebody else may differentiate what is computed: it then goes onto a tape, not into the graph."""
+    aux: Any = None
+
     def __init__(self, f: Callable[..., Any], arguments: _Arguments, has_aux: bool):
         self.variables: list[Any] = []
         values = [as_value(a, "grad") for a in arguments.leaves]
@@ -171,6 +180,15 @@ class _Reversed:
         self.recorded = not self.watched and self._closes_over(arguments.leaves)
         if has_aux:
             self.aux = map_leaves(self.inner, self.aux)
+
+    @classmethod
+    def done(cls, out: Any, variable: Tensor, leaf: Any) -> _Reversed:
+        """A run by one leaf, in the engine's graph, that gave this output."""
+        run = cls.__new__(cls)
+        run.variables = [autograd.original_of(variable)]
+        run.tree, (run.outputs, run.rebuild) = out, flatten(out)
+        run.recorded = run._closes_over([leaf])
+        return run
 
     def _run(self, f: Callable[..., Any], arguments: _Arguments, values: Sequence[Any], has_aux: bool) -> None:
         out = self._call(f, arguments, values)
@@ -199,11 +217,6 @@ class _Reversed:
         _, reached = autograd.sort_inner(outputs, self.variables)
         least = autograd.RECORDED if tensors else VARIABLE
         return any(a.op is None and a.needs >= least for a in reached.difference(self.variables))
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether nobody but this run follows what is computed."""
-        return not self.watched and not self.recorded
 
     def inner(self, output: Any) -> Any:
         """An output as those around this run see it."""
@@ -282,22 +295,41 @@ def _value_and_grad(
     arguments = _Arguments(name, args, kwargs, argnums)
     run = _Reversed(f, arguments, has_aux)
     y = _one_number(name, run, **more)
-    if run.is_plain and y.needs > DETACHED and all(type(a) is np.ndarray for a in arguments.leaves):
-        arrays = dict(autograd.sweep({y: autograd.ones_like(y._array)}, set(run.variables)))
-        pairs = zip(arguments.leaves, run.variables, strict=True)
-        found = [
-            autograd.own(arrays.pop(v)) if v in arrays else np.zeros(a.shape, gradient_dtype(a.dtype)) for a, v in pairs
-        ]
-    else:
-        found = _gradient_leaves(arguments.leaves, run.pull([constant_like(y, 1.0)]))
-    gradient = arguments.like(found)
+    adjoints = run.pull([constant_like(y, 1.0)])
+    gradient = arguments.like(_gradient_leaves(arguments.leaves, adjoints))
     if name == "grad" and not has_aux:
         return None, gradient
     value = _outputs_returned(run.rebuild(iter([run.inner(y)])), arguments.leaves)
     return ((value, run.aux), gradient) if has_aux else (value, gradient)
 
 
+def _grad_by_array(f: Any, args: tuple[Any, ...], i: int) -> Any:
+    """The gradient by one array, where no other transform is running: what `grad` is mostly used for, in few steps,
+    because those of `_value_and_grad` take longer than a small function."""
+    x = args[i]
+    variable = constant(x.copy())
+    variable.needs = VARIABLE
+    was_recording = autograd.set_recording(True)
+    try:
+        y = _call(f, (*args[:i], variable, *args[i + 1 :]), {})
+    finally:
+        autograd.reset_recording(was_recording)
+    if type(y) is Tensor and not _calls and type(variable) is Tensor and y.needs > DETACHED:
+        array = y._array
+        if array.size == 1 and array.dtype.kind == "f":
+            found = autograd.sweep({y: autograd.ones_like(array)}, {variable})
+            return autograd.own(found.pop()[1]) if found else np.zeros(x.shape, x.dtype)
+    run = _Reversed.done(y, variable, x)
+    if any(isinstance(output, Wrapped) for output in run.outputs):
+        return _value_and_grad(f, args, {}, argnums=i, has_aux=False, name="grad")[1]
+    return _gradient_leaves([x], run.pull([constant_like(_one_number("grad", run), 1.0)]))[0]
+
+
 def _grad(f: Any, args: Any, kwargs: Any, argnums: Argnums, has_aux: bool) -> Any:
+    if type(argnums) is int and not (has_aux or kwargs or running.get()) and -len(args) <= argnums < len(args):
+        x = args[argnums]
+        if type(x) is np.ndarray and x.dtype.kind in "fc":
+            return _grad_by_array(f, args, argnums % len(args))
     value, gradient = _value_and_grad(f, args, kwargs, argnums=argnums, has_aux=has_aux, name="grad")
     return (gradient, value[1]) if has_aux else gradient
 

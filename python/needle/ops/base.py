@@ -291,7 +291,7 @@ def operator(function: Callable[[Any, Any], Any], op: Any = None, scalar_op: Any
     if op is None:
         return method
     saves = "inputs" in op.saves
-    ufunc = getattr(np, scalar_op.ufunc) if scalar_op else None
+    ufunc: Any = getattr(np, scalar_op.ufunc) if scalar_op else None
 
     def with_number(self: Any, number: Any) -> Any:
         if autograd.LAZY_MODE or handed_out or watching.active:
