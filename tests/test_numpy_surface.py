@@ -182,7 +182,7 @@ DIFFERENTIABLE = {
     "unstack": Call("unstack", M),
     "where": Call("where", BOOLS, V, W),
     "take": Call("take", V, [0, 0, 2]),
-    "take_along_axis": Call("take_along_axis", V, np.array([2, 0])),
+    "take_along_axis": Call("take_along_axis", V, np.array([2, 0]), 0),
     "choose": Call("choose", [0, 1, 0], [V, W]),
     "select": Call("select", [BOOLS], [V], W),
     "compress": Call("compress", BOOLS, V),

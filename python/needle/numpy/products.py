@@ -108,8 +108,8 @@ def _vecmat(x1: Any, x2: Any) -> Tensor:
 
 matmul = gufunc(np.matmul, matrix_product)
 vecdot = gufunc(np.vecdot, _vecdot)
-matvec = gufunc(np.matvec, _matvec)
-vecmat = gufunc(np.vecmat, _vecmat)
+matvec: Any = gufunc(np.matvec, _matvec) if hasattr(np, "matvec") else _matvec  # which are new in NumPy 2.2
+vecmat: Any = gufunc(np.vecmat, _vecmat) if hasattr(np, "vecmat") else _vecmat
 
 # ------------------------------------------------------------------------------------------------ functions of two
 
