@@ -47,7 +47,7 @@ DIFFERENTIABLE = {
         mean average var std cov corrcoef median quantile percentile
         nanmean nanvar nanstd nanmedian nanquantile nanpercentile
         """,
-    "weights that are counted (the bins are constants)": "bincount histogram histogram2d histogramdd",
+    "sums of weights, by them (bins are constants)": "bincount histogram histogram2d histogramdd",
     "differences and integrals": "diff ediff1d gradient trapezoid trapz convolve correlate",
     "products of arrays": """
         dot vdot inner outer matmul matvec vecmat vecdot tensordot einsum kron cross trace
@@ -101,7 +101,7 @@ NOT_APPLICABLE = {
         argmax argmin nanargmax nanargmin argsort argpartition lexsort nonzero argwhere flatnonzero
         searchsorted digitize unravel_index ravel_multi_index
         """,
-    "counts, and bins": "count_nonzero linalg.matrix_rank histogram_bin_edges",
+    "counts; bins, whose edges are taken as constants": "count_nonzero linalg.matrix_rank histogram_bin_edges",
     "predicates": """
         equal not_equal less less_equal greater greater_equal isclose allclose array_equal array_equiv all any
         logical_and logical_or logical_xor logical_not isnan isinf isfinite isposinf isneginf signbit
@@ -161,22 +161,18 @@ SURFACE: dict[str, Entry] = _entries()
 CHAPTERS = [
     (
         "Differentiable",
-        "in reverse and forward mode, to every order. A star: NumPy's own function does not ask its arguments whether "
-        "they are Tensors; take that of `needle.numpy`.",
+        "In reverse and in forward mode, to every order. A star: NumPy's own function does not ask its arguments "
+        "whether they are Tensors; take that of `needle.numpy`.",
         DIFFERENTIABLE,
     ),
-    ("Zero almost everywhere", "is the derivative of these. Gradients pass, and are 0.", ZERO),
+    ("Zero almost everywhere", "A gradient passes through these, and is 0.", ZERO),
     (
         "Without a derivative",
-        "because the result is no number that moves with the elements; it is a constant. A star: NumPy's own function "
-        "returns an array, that of `needle.numpy` a Tensor.",
+        "What these return is a constant. A star: NumPy's own function does not ask its arguments, and returns an "
+        "array; that of `needle.numpy` returns a Tensor, where there are numbers to return.",
         NOT_APPLICABLE,
     ),
-    (
-        "NumPy's alone",
-        "are these: they are not in `needle.numpy`, and take Tensors that need no gradient, or `t.numpy()`.",
-        FOR_ARRAYS,
-    ),
+    ("For arrays alone", "Give these `t.numpy()`.", FOR_ARRAYS),
 ]
 
 
@@ -184,8 +180,7 @@ def page() -> str:
     """The table in Markdown."""
     lines = []
     for title, about, groups in CHAPTERS:
-        lines += [f"### {title}", "", f"{title} {about}" if about.startswith(("is", "are")) else about, ""]
-        lines += ["| what | functions |", "|---|---|"]
+        lines += [f"### {title}", "", about, "", "| what | functions |", "|---|---|"]
         lines += [f"| {group} | {' '.join(map(_shown, names.split()))} |" for group, names in groups.items()]
         lines += [""]
     return "\n".join(lines)
