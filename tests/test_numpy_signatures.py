@@ -14,7 +14,9 @@ STANDARD = {"clip"}
 
 
 def in_common(module):
-    names = [name for name in dir(nnp) if inspect.isfunction(getattr(nnp, name)) and hasattr(module, name)]
+    names = [
+        name for name in dir(nnp) if name[0] != "_" and inspect.isfunction(getattr(nnp, name)) and hasattr(module, name)
+    ]
     return [name for name in names if getattr(nnp, name) is not getattr(module, name) and name not in STANDARD]
 
 

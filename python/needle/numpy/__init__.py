@@ -1,5 +1,8 @@
 """NumPy's functions and the Array API standard on Tensors, differentiable: `import needle.numpy as np`."""
 
+from typing import Any as _Any
+
+import numpy as _numpy
 from numpy import bool as bool
 from numpy import bool_ as bool_
 from numpy import byte as byte
@@ -58,6 +61,7 @@ from numpy import ushort as ushort
 
 from . import fft as fft
 from . import linalg as linalg
+from . import random as random
 from .assignment import copyto as copyto
 from .assignment import fill_diagonal as fill_diagonal
 from .assignment import place as place
@@ -425,3 +429,10 @@ from . import methods as methods  # isort: skip - which binds them onto Tensor
 from . import protocols as protocols  # isort: skip
 
 protocols.bind(globals())
+
+
+def __getattr__(name: str) -> _Any:
+    """What has nothing to differentiate (files, settings, ndarray, testing, ...) is NumPy's own."""
+    if name.startswith("_") and name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(_numpy, name)

@@ -18,7 +18,7 @@ from ..backend import as_array
 from ..memory import handed_out
 from ..ops.base import Elementwise
 from ..pool import SMALLEST
-from .ufuncs import ufunc
+from .ufuncs import decides_itself, ufunc
 
 _new = object.__new__
 
@@ -70,6 +70,8 @@ def array_ufunc(self: Any, of: Any, method: str, a: Any, *more: Any, **options: 
                     node.needs = CONSTANT
                 return node
         return op(a)
+    if any(map(decides_itself, (a, *more))):
+        return NotImplemented
     function: Any = UFUNCS.get(of) or special.find(of)
     if function is None:
         return _without_gradient(getattr(of, method), of.__name__, (a, *more), options)
@@ -79,11 +81,12 @@ def array_ufunc(self: Any, of: Any, method: str, a: Any, *more: Any, **options: 
 
 
 def array_function(self: Any, of: Any, types: Any, args: Any, options: dict[str, Any]) -> Any:
+    for cls in types:
+        if cls is not Tensor and not issubclass(cls, (Tensor, ndarray)):
+            return NotImplemented
     function = FUNCTIONS.get(of)
     if function is not None:
         return function(*args, **options)
-    if any(not issubclass(cls, (Tensor, ndarray)) for cls in types):
-        return NotImplemented
     return _without_gradient(of, f"{of.__module__}.{of.__name__}", args, options)
 
 

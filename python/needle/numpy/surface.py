@@ -172,7 +172,7 @@ CHAPTERS = [
         "array; that of `needle.numpy` returns a Tensor, where there are numbers to return.",
         NOT_APPLICABLE,
     ),
-    ("For arrays alone", "Give these `t.numpy()`.", FOR_ARRAYS),
+    ("For arrays alone", "NumPy's own, in `needle.numpy`, too. Give these `t.numpy()`.", FOR_ARRAYS),
 ]
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..autograd import Tensor
-from ..ops.base import NUMBERS, normalize_axes
+from ..ops.base import NUMBERS, OPERANDS, normalize_axes
 from ..ops.discrete import discrete
 from ..ops.selection import where as choose
 from .common import into, stacked, tensor
@@ -19,6 +19,14 @@ REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {}
 """Functions with the parameters of `reduce`, for ufuncs that have an operation for it; others go element by element."""
 ACCUMULATIONS: dict[np.ufunc, Callable[..., Any]] = {}
 """The same for `accumulate`."""
+
+
+_SIMPLE = frozenset({Tensor, np.ndarray, *NUMBERS})
+
+
+def decides_itself(a: Any) -> bool:
+    """Whether it is a container of another library around an array, and what a ufunc makes of it is its own matter."""
+    return not isinstance(a, OPERANDS) and hasattr(type(a), "__array_ufunc__")
 
 
 class ufunc:
@@ -65,7 +73,13 @@ class ufunc:
     ) -> Any:
         if len(inputs) > self.of.nin:  # NumPy takes `out` as the last arguments, too
             inputs, out = inputs[: self.of.nin], inputs[self.of.nin :]
-        inputs = tuple([tensor(a) if type(a) in (list, tuple) else a for a in inputs])
+        if not _SIMPLE.issuperset(map(type, inputs)):
+            if any(map(decides_itself, inputs)):
+                given = {"out": out, "where": where, "dtype": dtype, "casting": casting}
+                defaults = {**self.OPTIONS, "casting": "same_kind"}
+                options |= {key: value for key, value in given.items() if value is not defaults[key]}
+                return self.of(*inputs, **options)
+            inputs = tuple([tensor(a) if isinstance(a, (list, tuple)) else a for a in inputs])
         if options:
             dtype = self._dtype_of(options, dtype)
         if dtype is not None:
