@@ -340,6 +340,14 @@ def test_complex_derivatives():
     assert_allclose(needle.jvp(ops.exp, (z,), (1j,))[1], 1j * np.exp(z))
 
 
+def test_jacobians_of_real_numbers_by_complex_ones():
+    z, sizes = np.array([3 + 4j]), lambda z: ops.concatenate([abs(z), 2 * abs(z)])
+    for mode in (None, "reverse"):
+        assert_allclose(needle.jacobian(sizes, mode=mode)(z), [[0.6 - 0.8j], [1.2 - 1.6j]])
+    with pytest.raises(TypeError, match='real output has no derivative by a complex input.*mode="reverse"'):
+        needle.jacobian(sizes, mode="forward")(z)
+
+
 def test_elementwise_grad_of_a_gradient():
     x = np.linspace(-2, 2, 5)
     g = needle.elementwise_grad(needle.elementwise_grad(ops.tanh))

@@ -562,12 +562,13 @@ def _jacobian(f: Any, args: Any, kwargs: Any, argnums: Argnums, mode: str | None
     if mode != "forward":
         run = _Reversed(f, arguments, False)
         outputs = [_facts(y) for y in run.outputs]
-        mixed = any(y.dtype.kind == "c" for y in outputs) and any(_facts(a).dtype.kind != "c" for a in leaves)
+        mixed = _are_mixed(leaves, outputs)
         if mixed and mode == "reverse":
             raise TypeError(
                 'jacobian: a complex output has no derivative by a real input in reverse mode; use mode="forward"'
             )
-        if mode is None and (mixed or sum(y.size for y in outputs) > inputs):
+        many = sum(y.size for y in outputs) > inputs and not _are_mixed(outputs, leaves)
+        if mode is None and (mixed or many):
             run = None
     level = next_level()
     if run is not None:
@@ -581,6 +582,10 @@ def _jacobian(f: Any, args: Any, kwargs: Any, argnums: Argnums, mode: str | None
         total, directions = _basis(leaves)
         pushed = _Pushed(f, arguments, [Batched(level, v) for v in directions], False)
         outputs, rebuild = pushed.outputs, pushed.rebuild
+        if _are_mixed(outputs, leaves):
+            raise TypeError(
+                'jacobian: a real output has no derivative by a complex input in forward mode; use mode="reverse"'
+            )
         batches = [_batch_of(t, level, total, y) for t, y in zip(pushed.tangents, outputs, strict=True)]
         columns = _blocks(batches, leaves)  # by output, then by input; the output's axes go first
         blocks = [
@@ -589,6 +594,11 @@ def _jacobian(f: Any, args: Any, kwargs: Any, argnums: Argnums, mode: str | None
     return rebuild(
         iter([arguments.like([_returned(b, a) for b, a in zip(row, leaves, strict=True)]) for row in blocks])
     )
+
+
+def _are_mixed(some: Sequence[Any], others: Sequence[Any]) -> bool:
+    """Whether there are real numbers among some, and complex ones among others."""
+    return any(_facts(a).dtype.kind != "c" for a in some) and any(_facts(b).dtype.kind == "c" for b in others)
 
 
 def _batch_of(value: Any, level: int, size: int, like: Any) -> Any:

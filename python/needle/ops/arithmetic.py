@@ -10,6 +10,8 @@ from ..autograd import ZERO, Tensor, Value, as_value, is_recorded, wanted
 from ..pool import SMALLEST, result_of
 from .base import NUMBERS, Bilinear, Elementwise, Linear, ScalarOp, aligned, by_itself, operands, spread
 from .discrete import discrete
+from .power import zero_safe_multiply
+from .selection import where
 
 
 class EWiseAdd(Elementwise, Linear):
@@ -143,6 +145,25 @@ class EWiseMul(Bilinear, Elementwise):
         x, y = node.saved
         by_a = _product(out_grad, y) if a in asked else None
         return by_a, by_a if a is b else _product(out_grad, x) if b in asked else None
+
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        try:
+            with np.errstate(invalid="raise"):
+                return super().tangent(tangents, node)
+        except FloatingPointError:
+            (a, b), (s, t) = node.inputs, tangents
+            by_a = None if s is None else _steep_product(b, s, a, t)
+            by_b = None if t is None else _steep_product(a, t, b, s)
+            return by_b if by_a is None else by_a if by_b is None else by_a + by_b
+
+
+def _steep_product(a: Any, slope: Any, b: Any, tangent: Any) -> Tensor:
+    """a * slope, where b has this slope and a has this tangent (None: zero). Where a is 0, it is 0 for an infinite
+    slope, too, if a changes at a finite rate and b is finite: whatever x**0.5 does at 0, that of x * x**0.5 is 0."""
+    zero = (a == 0) & discrete(np.isinf, slope) & discrete(np.isfinite, b)
+    if tangent is not None:
+        zero = zero & discrete(np.isfinite, tangent)
+    return where(zero, zero_safe_multiply(a, slope), a * where(zero, 0, slope))
 
 
 def _product(a: Any, b: Any) -> Any:

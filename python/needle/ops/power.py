@@ -22,7 +22,7 @@ class EWisePow(Elementwise):
         self.quiet = quiet
 
     def compute(self, a: Any, b: Any, out: Any = None) -> Any:
-        with np.errstate(divide="ignore") if self.quiet else nullcontext():
+        with np.errstate(divide="ignore", invalid="ignore") if self.quiet else nullcontext():
             return np.power(a, b, out=out)
 
     def hint(self, *arrays: Any) -> str:
@@ -57,7 +57,7 @@ class PowerScalar(ScalarOp):
         self.quiet = quiet
 
     def compute(self, a: Any, out: Any = None) -> Any:
-        with np.errstate(divide="ignore") if self.quiet else nullcontext():
+        with np.errstate(divide="ignore", invalid="ignore") if self.quiet else nullcontext():
             exact = _EXACT.get(self.scalar) if a.dtype.kind in "fc" else None
             return np.power(a, self.scalar, out=self.memory(out)) if exact is None else exact(a, out=out)
 
@@ -130,7 +130,7 @@ def power_scalar(a: Any, scalar: Any) -> Tensor:
     return PowerScalar(scalar)(a)
 
 
-class ZeroSafeMul(Elementwise, Bilinear):
+class ZeroSafeMul(Bilinear, Elementwise):
     """a * b, and 0 wherever a is 0, even where b is infinite.
 
     It multiplies an adjoint by a slope that may be infinite: in x * x**0.5 at 0, the adjoint x of the power vanishes
