@@ -344,7 +344,7 @@ def test_jacobians_of_real_numbers_by_complex_ones():
     z, sizes = np.array([3 + 4j]), lambda z: ops.concatenate([abs(z), 2 * abs(z)])
     for mode in (None, "reverse"):
         assert_allclose(needle.jacobian(sizes, mode=mode)(z), [[0.6 - 0.8j], [1.2 - 1.6j]])
-    with pytest.raises(TypeError, match='real output has no derivative by a complex input.*mode="reverse"'):
+    with pytest.raises(TypeError, match=r'real output has no derivative by a complex input.*mode="reverse"'):
         needle.jacobian(sizes, mode="forward")(z)
 
 
