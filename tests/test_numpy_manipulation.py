@@ -21,6 +21,11 @@ E, R, C = numbers((0,)), numbers((0, 3)), numbers((3, 0))
 SINGLE, LONG, COMPLEX = numbers((2, 3), "f"), numbers((2, 3), "l"), numbers((2, 3), "D")
 EDGES = [S, E, R, C, SINGLE, LONG, COMPLEX]
 
+
+def windows(np: Any, *args: Any) -> Any:
+    return (np if np is nnp else np.lib.stride_tricks).sliding_window_view(*args)
+
+
 SHAPES = [
     *[Call("reshape", a, -1) for a in EDGES],
     Call("reshape", M, (3, -1)),
@@ -158,6 +163,8 @@ INSERTED = [
     Call("delete", W, slice(None, None, 2)),
     Call("delete", W, np.array([True, False, True, False])),
     Call("delete", T, 1, -2),
+    *[Call(windows, a, *args) for a, args in [(V, [2]), (V, [3]), (M, [(2, 2)]), (M, [2, -1]), (M, [(1, 2), (0, 1)])]],
+    Call(windows, M.astype("f"), 2, 0),
     Call("resize", M, (3, 4)),
     Call("resize", M, 2),
     Call("resize", M, (0, 2)),
@@ -371,3 +378,11 @@ def test_a_branch_that_is_not_taken_stays_so_behind_a_move(move):
 def test_errors_say_what_is_wrong(call, error, words):
     with pytest.raises(error, match=words):
         call(needle.Tensor(M))
+
+
+def test_windows_are_found_by_numpy_and_are_no_view():
+    t = Tensor(V)
+    np.lib.stride_tricks.sliding_window_view(t, 2).sum().backward()
+    np.testing.assert_array_equal(t.grad.numpy(), [1, 2, 1])
+    with pytest.raises(ValueError, match="copy"):
+        nnp.sliding_window_view(t, 2, writeable=True)

@@ -334,6 +334,7 @@ from .manipulation import resize as resize
 from .manipulation import roll as roll
 from .manipulation import rollaxis as rollaxis
 from .manipulation import rot90 as rot90
+from .manipulation import sliding_window_view as sliding_window_view
 from .manipulation import squeeze as squeeze
 from .manipulation import swapaxes as swapaxes
 from .manipulation import tile as tile

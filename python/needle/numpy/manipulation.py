@@ -245,6 +245,20 @@ def resize(a: Any, new_shape: Any) -> Tensor:
     return rearranged(np.resize, tensor(a), new_shape)
 
 
+def sliding_window_view(
+    x: Any, window_shape: Any, axis: Any = None, *, subok: bool = False, writeable: bool = False
+) -> Tensor:
+    """Every window of this shape along all axes, or those that are named, its elements along new last axes: NumPy's
+    `lib.stride_tricks.sliding_window_view`, but a copy and no view."""
+    if writeable:
+        raise ValueError("sliding_window_view: the windows of a Tensor are a copy; writeable= must be False")
+    return rearranged(_windows, tensor(x), window_shape, axis)
+
+
+def _windows(a: Any, window_shape: Any, axis: Any) -> Any:
+    return np.lib.stride_tricks.sliding_window_view(a, window_shape, axis).copy()
+
+
 # ------------------------------------------------------------------------------------------------ fewer elements
 
 

@@ -31,15 +31,16 @@ _QUICK: dict[Any, tuple[Any, bool]] = {}
 
 def bind(namespace: dict[str, Any]) -> None:
     """Let NumPy find the functions of `needle.numpy`."""
-    for module, names in ((np, namespace), (np.linalg, vars(namespace["linalg"])), (np.fft, vars(namespace["fft"]))):
+    own = (np, namespace), (np.linalg, vars(namespace["linalg"])), (np.fft, vars(namespace["fft"]))
+    for module, names in (*own, (np.lib.stride_tricks, namespace)):
         for name, function in names.items():
-            of = getattr(module, name, None)
+            of = getattr(module, name, None) if callable(function) else None  # np.random is loaded by asking for it
             if isinstance(function, ufunc):
                 UFUNCS[function.of] = function
                 op = function.function
                 if isinstance(op, Elementwise) and op.compute is function.of:
                     _QUICK[function.of] = op, "inputs" in op.saves
-            if callable(of) and callable(function) and not isinstance(of, (type, np.ufunc)):
+            if callable(of) and not isinstance(of, (type, np.ufunc)):
                 FUNCTIONS[of] = function
     FUNCTIONS.update(namespace["linalg"].AS_IN_NUMPY)
 
