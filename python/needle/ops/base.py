@@ -116,8 +116,8 @@ class View(Linear):
     """Shows the elements of its input in its own memory, where NumPy's function does: who assigns to one of the two
     changes the other, too."""
 
-    __slots__ = ("base",)
-    base: Any
+    __slots__ = ("_base",)
+    _base: Any
     """What was assigned to, and has this output as a view: it is to live as long as the view does."""
     view = True
 
@@ -144,7 +144,7 @@ class View(Linear):
             node.saved = a
         else:
             node.op = copy(self)
-            node.op.base = a
+            node.op._base = a
         autograd.note_view(node, a, self)
 
 

@@ -53,7 +53,7 @@ def written(op: Op, inputs: Sequence[str]) -> str:
     """The operation on inputs of these names, as a program would write it: `v0 * b`, `summation(v3, axes=1)`."""
     own: dict[str, Any] = {}
     for kind in type(op).__mro__:
-        own |= {name: getattr(op, name) for name in vars(kind).get("__slots__", ())}
+        own |= {name: getattr(op, name) for name in vars(kind).get("__slots__", ()) if hasattr(op, name)}
     own |= getattr(op, "__dict__", {})
     if op.notation:
         return op.notation.format(*inputs, inputs=", ".join(inputs), **{k: _short(v) for k, v in own.items()})
