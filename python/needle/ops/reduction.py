@@ -136,7 +136,9 @@ class _Extremum(Reduction):
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         chosen, ties = self._chosen(node)
-        return summation(masked(tangents[0], chosen), self.axes, self.keepdims) / ties
+        moved = masked(tangents[0], chosen)
+        moved = moved if moved.dtype == ties.dtype else moved.astype(ties.dtype)  # of many ties, the sum may overflow
+        return summation(moved, self.axes, self.keepdims) / ties
 
     def _chosen(self, node: Any) -> tuple[Tensor, Tensor]:
         """Which elements are the extremum, and how many they are in each place of the output: they share evenly."""
