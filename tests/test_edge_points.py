@@ -1,9 +1,9 @@
 """Points where frameworks have given NaN, a wrong number or a wrong shape, and what is given there in every mode.
 
 Each is a program `lambda np, x: ...` that makes one number, its gradient at a point, and its second derivatives. It is
-differentiated by `backward()`, by `grad`, along each axis in forward mode, on a tape and in batches, and in every mixture
-of these to second order, through needle.numpy and through NumPy's own functions, and in smaller dtypes. What one mode or
-one operation alone has to say stands in test_edges.py.
+differentiated by `backward()`, by `grad`, along each axis in forward mode, on a tape and in batches, and to second
+order in every mixture of these; through needle.numpy and through NumPy's own functions, and in smaller dtypes. What one
+mode or one operation alone has to say stands in test_edges.py.
 """
 
 from __future__ import annotations
