@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import gc
 import inspect
+import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
@@ -17,6 +19,7 @@ from math import prod
 from operator import is_
 from sys import getrefcount
 from time import perf_counter
+from types import NoneType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import numpy as np
@@ -424,6 +427,8 @@ class _Pending:
 
 
 _PENDING = _Pending()
+_deferred: dict[int, weakref.ref[Any]] = {}
+"""The values that have not been computed yet, by their ids."""
 _slot_of_array: Callable[[Any], Any]
 
 
@@ -445,7 +450,17 @@ def _defer(op: Op, inputs: tuple[Any, ...]) -> Any:
     node.inputs = inputs = tuple([as_value(a, op) for a in inputs])
     node.saved = tuple([private(a._array) if _computed(a) else _PENDING for a in inputs])
     node.needs = RECORDED if is_recorded(*inputs) else CONSTANT
+    key = id(node)
+    _deferred[key] = weakref.ref(node, lambda _: _deferred.pop(key, None))
     return node
+
+
+def compute_all_deferred() -> None:
+    """Compute what was deferred: a value that it reads is going to change."""
+    for deferred in list(_deferred.values()):
+        value = deferred()
+        if value is not None:
+            _compute_deferred(value)
 
 
 def _compute_deferred(value: Value) -> Any:
@@ -458,28 +473,25 @@ def _compute_deferred(value: Value) -> Any:
             continue
         if node.op is None:
             raise AttributeError(f"{type(node).__name__} has no value: it was made without an array and without an op")
-        # An input that was assigned to since then has the value it had here as its own input.
-        inputs = [
-            a.inputs[0] if s is _PENDING and a.op is IDENTITY else a
-            for a, s in zip(node.inputs, node.saved, strict=True)
-        ]
-        missing = [a for a, s in zip(inputs, node.saved, strict=True) if s is _PENDING and not _computed(a)]
+        missing = [a for a, s in zip(node.inputs, node.saved, strict=True) if s is _PENDING and not _computed(a)]
         if missing:
             stack.extend(reversed(missing))
             continue
-        kept = [a._array if s is _PENDING else s for a, s in zip(inputs, node.saved, strict=True)]
+        kept = [a._array if s is _PENDING else s for a, s in zip(node.inputs, node.saved, strict=True)]
         arrays = tuple([_snapshot(array) for array in kept])
         try:
             out = node.op.compute(*arrays)
         except (ValueError, TypeError, IndexError, OverflowError) as error:
             explain(error, node.op, arrays)
         node._array = out if type(out) is ndarray else as_array(out)
+        _deferred.pop(id(node), None)
         if watching.active:
             watching.tell("computed", node.op, node.inputs, node, 0.0)
         if node.needs:
             node.saved = arrays if "inputs" in node.op.saves else None
-        else:
-            node.op, node.inputs, node.saved = None, (), None
+        else:  # a view's base lives as long as the view
+            node.saved = node.inputs[0] if node.op.view else None
+            node.op, node.inputs = None, ()
         stack.pop()
     return _slot_of_array(value)
 
@@ -493,9 +505,11 @@ def _snapshot(array: Any) -> Any:
 # ---------------------------------------------------------------------------------------------------------- values
 
 
-views: list[tuple[weakref.ref[Any], weakref.ref[Any], Op | None]] = []
+views: deque[tuple[weakref.ref[Any], weakref.ref[Any], Op | None]] = deque()
 """Tensors that share the memory of another one, that one, and the op that made them (None: `detach`): noted here, and
 looked at when something is assigned to (ops/assignment.py)."""
+views_lock = threading.RLock()
+"""Held by who takes from the notes. Noting goes without: `append` is atomic."""
 _most_views = 64
 
 
@@ -505,8 +519,12 @@ def note_view(view: Any, base: Any, op: Op | None) -> None:
     global _most_views
     views.append((weakref.ref(view), weakref.ref(base), op))
     if len(views) > _most_views:  # so many again as were alive the last time: time to drop the dead
-        views[:] = [entry for entry in views if entry[0]() is not None]
-        _most_views = max(64, 2 * len(views))
+        with views_lock:
+            for _ in range(len(views)):
+                entry = views.popleft()
+                if entry[0]() is not None:
+                    views.append(entry)
+            _most_views = max(64, 2 * len(views))
 
 
 class Value:
@@ -664,6 +682,7 @@ class Tensor(Value):
     @data.setter
     def data(self, value: Any) -> None:
         array = latest(value)._array if isinstance(value, Tensor) else np.array(value)
+        compute_all_deferred()
         old = self._array
         if array.shape != old.shape or array.dtype != old.dtype:
             raise ValueError(
@@ -674,8 +693,8 @@ class Tensor(Value):
         if key not in _assigned:
             _assigned[key] = weakref.ref(self, lambda _: _assigned.pop(key, None))
         if self.op is not None:  # what was recorded lives on as the input of an assignment
-            if type(self.op) is GradientOf:  # x.grad.data = ...: x's gradient is this value now, without a history
-                self.op.variable.grad = constant(array)
+            if type(self.op) is GradientOf:
+                self.op.became(array)
             self.inputs = (twin_of(self, old),)
             self.op, self.saved = IDENTITY, None
         self._array = array
@@ -815,6 +834,10 @@ class Tensor(Value):
         return _rebuild(self._array, self.needs, getattr(self._grad, "array", None))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        """A leaf is copied as a leaf. What was computed is copied by an operation: a leaf would drop its gradient."""
+        computed = type(self.op) not in (NoneType, GradientOf) or self.needs == VARIABLE
+        if computed and is_recording():
+            return self.astype(self.dtype)
         gradient = getattr(self._grad, "array", None)
         return _rebuild(self._array.copy(), self.needs, None if gradient is None else gradient.copy())
 
@@ -1218,7 +1241,7 @@ class Wrapped(Tensor):
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        return self
+        return self.astype(self.dtype)
 
 
 def is_recorded_inside(tensor: Tensor) -> bool:
@@ -1272,7 +1295,22 @@ class Assigned:
     __slots__ = ()
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(name)
+        if name == "_array":  # asked by each operation
+            raise AttributeError(name)
+        return latest(self).__getattr__(name)  # which says what is wrong
+
+    def detach(self) -> Any:
+        tensor = latest(self).detach()
+        note_view(tensor, self, None)
+        return tensor
+
+    @property
+    def data(self) -> Any:
+        return self.detach()
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        latest(self).data = value
 
     @property
     def grad(self) -> Any:
@@ -1301,7 +1339,7 @@ def _to_latest(name: str) -> Any:
     return property(lambda self: getattr(latest(self), name), lambda self, value: setattr(latest(self), name, value))
 
 
-_FORWARDED = """shape dtype ndim size nbytes cached_data numpy item tolist detach data requires_grad retain_grad
+_FORWARDED = """shape dtype ndim size nbytes cached_data numpy item tolist requires_grad retain_grad
     backward is_leaf __repr__ __str__ __format__ __len__ __bool__ __array__ __float__ __int__ __complex__ __index__
     __reduce__ __copy__ __deepcopy__"""
 for _name in _FORWARDED.split():
@@ -1755,11 +1793,15 @@ def sweep(adjoints: dict[Value, Any], variables: set[Value] | None = None) -> li
             if adjoint is None:
                 continue
             adjoint = as_arrays(total_adjoint(adjoint, node))
-            if type(adjoint) is Buffer and not node.op.takes_buffer:
-                adjoint = adjoint.released()
-            array = adjoint.adjoint if type(adjoint) is Branch else adjoint
+            if node.op.takes_buffer:
+                array = adjoint
+            else:
+                if type(adjoint) is Buffer:
+                    adjoint = adjoint.released()
+                array = adjoint.adjoint if type(adjoint) is Branch else adjoint
         if node._grad is not None if variables is None else node in variables:
-            found.append((node, array if type(array) is not Buffer else array.array.copy()))
+            whole = unmasked(adjoint)
+            found.append((node, whole.copy() if type(adjoint) is Buffer else whole))
         op, inputs = node.op, node.inputs
         if handed_out:
             node = node_as_recorded(node, asked)
@@ -1875,6 +1917,11 @@ def alias_of(value: Any, array: Any) -> Any:
     alias = twin_of(value, array, (value,))
     alias.op, alias.saved = IDENTITY, None
     return alias
+
+
+def renamed(value: Any) -> Any:
+    """The same value as another object, for a function that might assign to it."""
+    return value.twin() if isinstance(value, Wrapped) else alias_of(value, value._array)
 
 
 def as_seen(value: Any, array: Any) -> Any:
@@ -2080,15 +2127,22 @@ class GradientOf(TensorOp):
 
     saves = ()
     elementwise = True
-    __slots__ = ("_gradient", "_sources", "variable")
+    __slots__ = ("_gradient", "_held", "_sources", "variable")
 
     def __init__(self, variable: Tensor, gradient: _Gradient):
         self.variable = variable
-        self._gradient = gradient
+        self._gradient = self._held = gradient
         self._sources = tuple(map(_Past.source, gradient.pasts))  # which keeps the outputs alive
 
     def __repr__(self) -> str:
         return "gradient"
+
+    def became(self, array: Any) -> None:
+        """The tensor was assigned to (`x.grad[0] = 0`), and so was the variable's gradient: it is this value now,
+        without a history, unless it has become another one since."""
+        variable = original_of(self.variable)
+        if variable._grad is self._held:
+            self._held = variable._grad = _Gradient(array, ())
 
     def origin(self) -> tuple[weakref.ref[Tensor], _Gradient]:
         return weakref.ref(self.variable), self._gradient
@@ -2104,7 +2158,7 @@ class GradientOf(TensorOp):
         pasts = self._gradient.pasts
         nodes = pasts[-1].views()
         nodes = [v for v in nodes if type(v.op) is GradientOf and not v.inputs and v.op._gradient.pasts == pasts]
-        variables = [v.op.variable for v in nodes]  # type: ignore[union-attr]
+        variables = [original_of(v.op.variable) for v in nodes]  # type: ignore[union-attr]
         totals: dict[Value, Any] = {}
         leaves: dict[Value, None] = {}
         for source in (*self._sources, *((None,) if self._gradient.incomplete else ())):

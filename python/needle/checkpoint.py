@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import autograd
-from .autograd import CONSTANT, DETACHED, Tensor, TensorTupleOp, Wrapped
+from .autograd import CONSTANT, DETACHED, Assigned, Tensor, TensorTupleOp, Wrapped
 from .custom import Call
 from .nested import flatten
 from .watching import Watcher
@@ -62,10 +62,12 @@ class Checkpoint(TensorTupleOp):
         """The function's outputs, in its structure."""
         self._states = _states_of(self._generators)
         with _Insiders() as insiders:
-            outputs = self._run(self._leaves)
+            given = list(map(autograd.renamed, self._leaves))
+            outputs = self._run(given)
             for y in outputs:
                 y.shape  # noqa: B018 - has a deferred one computed, while it is watched
-        closed_over = self._closed_over(outputs, insiders.ids)
+        self._check_arguments(given)
+        closed_over = self._closed_over(outputs, given, insiders.ids)
         inputs = (*self._leaves, *closed_over)
         # Inside of a transform that wraps values, they are followed one by one.
         if not any(isinstance(a, Wrapped) for a in (*inputs, *outputs)) and autograd.is_recorded(*inputs):
@@ -73,9 +75,17 @@ class Checkpoint(TensorTupleOp):
             outputs = list(self(*inputs))
         return self._rebuild(outputs)
 
-    def _closed_over(self, outputs: Sequence[Any], insiders: set[int]) -> list[Any]:
+    def _check_arguments(self, given: Sequence[Any]) -> None:
+        for a, leaf in zip(given, self._leaves, strict=True):
+            if isinstance(a, Assigned) or (not isinstance(a, Wrapped) and a._array is not leaf._array):
+                raise ValueError(
+                    f"checkpoint: {self._name} assigns to its argument of shape {a.shape}, which would happen again "
+                    "when it is computed again; let it assign to a copy: x = x.copy()"
+                )
+
+    def _closed_over(self, outputs: Sequence[Any], given: Sequence[Any], insiders: set[int]) -> list[Any]:
         """The recorded tensors from outside that the outputs were computed from, besides the arguments."""
-        found, seen, stack = [], set(self._leaves), list(outputs)
+        found, seen, stack = [], {*self._leaves, *given}, list(outputs)
         while stack:
             node = stack.pop()
             if node in seen:
@@ -94,7 +104,7 @@ class Checkpoint(TensorTupleOp):
     def gradient(self, out_grad: Any, node: Any) -> Any:
         record = autograd.is_recording()
         with _random_as(self._generators, self._states), autograd.enable_grad():
-            outputs = self._run(node.inputs[: len(self._leaves)])
+            outputs = self._run(list(map(autograd.renamed, node.inputs[: len(self._leaves)])))
         self._compare(outputs, node)
         pairs = zip(outputs, out_grad, strict=True)
         adjoints: dict[Any, Any] = {}

@@ -95,7 +95,7 @@ class CustomGradient(_Custom):
         rule = self.rule
         # Where the gradient is differentiated itself, the rule must see the inputs, not the constants of the first run.
         if autograd.is_recording() is not False:
-            _, rule = self._run(node.inputs)
+            _, rule = self._run(list(map(autograd.renamed, node.inputs)))
         pairs = zip(out_grad, node, strict=True)
         given = [constant_like(y, 0.0) if g is None else g for g, y in pairs]
         returned = rule(self.call.rebuild(iter(given)))
@@ -150,7 +150,7 @@ class CustomJvp(_Custom):
 
     def _push(self, inputs: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
         """The outputs' tangents, from those of all inputs."""
-        args, kwargs = self.call.arguments(inputs)
+        args, kwargs = self.call.arguments(list(map(autograd.renamed, inputs)))
         if any(isinstance(a, Tensor) and a.needs > DETACHED for a in flatten(kwargs)[0]):
             raise TypeError(
                 f"custom_jvp: {self.call.name} is differentiated by a tensor given by name; give it by position"

@@ -21,7 +21,7 @@ handed_out: dict[int, tuple[weakref.ref[Any], Any]] = {}
 """id of an array that owns memory -> (weak reference to it, its content when it was first handed out)."""
 
 
-def _owner(array: Any) -> Any:
+def owner_of(array: Any) -> Any:
     while type(array.base) is np.ndarray:  # a pool's block is of another class: what it lends is the owner's own
         array = array.base
     return array
@@ -29,7 +29,7 @@ def _owner(array: Any) -> Any:
 
 def hand_out(array: Any) -> Any:
     """The same array, after taking a snapshot of its memory if this is the first time that it leaves."""
-    owner = _owner(array)
+    owner = owner_of(array)
     key = id(owner)
     if key not in handed_out:
         gone = weakref.ref(owner, lambda _: handed_out.pop(key, None))
@@ -41,14 +41,14 @@ def private(array: Any) -> Any:
     """The array itself (or each of a tuple), or a copy if somebody outside could write to it."""
     if type(array) is tuple:
         return tuple(private(member) for member in array)
-    return array.copy() if id(_owner(array)) in handed_out else array
+    return array.copy() if id(owner_of(array)) in handed_out else array
 
 
 def as_recorded(array: Any) -> Any:
     """What an operation that kept `array` saw: the array itself, or the same window onto its snapshot."""
     if type(array) is tuple:
         return tuple(as_recorded(member) for member in array)
-    owner = _owner(array)
+    owner = owner_of(array)
     entry = handed_out.get(id(owner))
     if entry is None or array.size == 0:
         return array

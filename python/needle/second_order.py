@@ -26,8 +26,13 @@ class HessianProduct:
 
     def __init__(self, output: Any, variables: Sequence[Tensor]):
         self._output, self._variables = output, variables
-        self._order, _ = autograd.sort_inner([output])
-        self._leaves: set[Value] = set(variables)
+        self._sort()
+
+    def _sort(self) -> None:
+        self._output = autograd.original_of(self._output)
+        self._variables = list(map(autograd.original_of, self._variables))
+        self._order, _ = autograd.sort_inner([self._output])
+        self._leaves: set[Value] = set(self._variables)
         self._asked = autograd.on_paths_to(self._leaves, self._order)
 
     @property
@@ -38,6 +43,8 @@ class HessianProduct:
     def __call__(self, tangents: Sequence[Tensor], last: bool = False) -> list[Tensor | None]:
         """For each variable, the tangent of the gradient by it; None where that is zero. `last`: there will be no other
         call, and what has been done with is let go, so that its memory is used again while it is in the caches."""
+        if autograd.names:  # some of these may have been assigned to since
+            self._sort()
         was_recording = autograd.set_recording(None)
         try:
             pairs = zip(self._variables, tangents, strict=True)

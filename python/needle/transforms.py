@@ -226,9 +226,10 @@ class _Reversed:
 
     def pull(self, cotangents: Sequence[Any]) -> list[Any]:
         """The adjoint of each variable, a Tensor, None where no path leads to it."""
-        pairs = zip(self.outputs, cotangents, strict=True)
+        pairs = zip(map(autograd.original_of, self.outputs), cotangents, strict=True)  # they may be assigned to since
         if self.watched:
             return pull_back([(y, v) for y, v in pairs if is_on_tape(y, self.level)], self.variables)
+        variables = list(map(autograd.original_of, self.variables))
         seeds: dict[Any, Any] = {}
         recorded = self.recorded
         for y, v in pairs:
@@ -237,11 +238,11 @@ class _Reversed:
                 recorded = recorded or v.needs > DETACHED
         if recorded:
             record = True if self.recorded or any(autograd.is_recorded_inside(v) for v in cotangents) else None
-            found = dict(autograd.sweep_recorded(seeds, self.variables, record))
+            found = dict(autograd.sweep_recorded(seeds, variables, record))
         else:
-            raw = autograd.sweep({y: autograd.as_arrays(v) for y, v in seeds.items()}, set(self.variables))
+            raw = autograd.sweep({y: autograd.as_arrays(v) for y, v in seeds.items()}, set(variables))
             found = {variable: constant(autograd.own(array)) for variable, array in raw}
-        return [found.get(variable) for variable in self.variables]
+        return [found.get(variable) for variable in variables]
 
 
 def _variable(value: Tensor) -> Tensor:

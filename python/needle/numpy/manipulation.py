@@ -330,8 +330,4 @@ def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
     first, second = normal_axis("diagonal", axis1, a.ndim), normal_axis("diagonal", axis2, a.ndim)
     if first == second:
         raise ValueError(f"diagonal: axis1 and axis2 must be two axes, got {axis1} and {axis2}")
-    return rearranged(_diagonal, a, offset, first, second)
-
-
-def _diagonal(a: Any, *places: int) -> Any:
-    return a.diagonal(*places).copy()
+    return rearranged(np.diagonal, a, offset, first, second)

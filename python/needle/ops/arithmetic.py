@@ -10,6 +10,7 @@ from ..autograd import ZERO, Tensor, Value, as_value, is_recorded, wanted
 from ..pool import SMALLEST, result_of
 from .base import NUMBERS, Bilinear, Elementwise, Linear, ScalarOp, aligned, by_itself, operands, spread
 from .discrete import discrete
+from .dtypes import astype
 from .power import zero_safe_multiply
 from .selection import where
 
@@ -101,8 +102,9 @@ def negate(a: Any) -> Tensor:
 
 
 def positive(a: Any) -> Tensor:
-    """+a: the tensor itself."""
-    return a if isinstance(a, Tensor) else as_value(a)
+    """+a: a copy."""
+    a = as_value(a)
+    return astype(a, a.dtype)
 
 
 def subtract(a: Any, b: Any) -> Tensor:

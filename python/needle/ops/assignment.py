@@ -11,6 +11,7 @@ that make views; a write goes to the base of them all, and the views learn of it
 
 from __future__ import annotations
 
+import sys
 import weakref
 from sys import getrefcount
 from typing import Any
@@ -19,12 +20,14 @@ import numpy as np
 
 from .. import watching
 from ..autograd import (
+    IDENTITY,
     RECORDED,
     ZERO,
     Assigned,
     AssignedTensor,
     Branch,
     Buffer,
+    GradientOf,
     Op,
     Tensor,
     TensorOp,
@@ -32,21 +35,31 @@ from ..autograd import (
     Versions,
     Wrapped,
     as_value,
+    branch_of,
+    compute_all_deferred,
     constant,
+    enable_grad,
     explain,
+    gradient_dtype,
     is_recorded,
+    is_recording,
     latest,
     names,
     no_grad,
+    original_of,
     twin_of,
+    unmasked,
     views,
+    views_lock,
     wanted,
 )
-from ..memory import handed_out
+from ..backend import as_array
+from ..memory import handed_out, owner_of
 from ..pool import owns_memory
 from .base import NUMBERS
+from .dtypes import Imag
 from .indexing import behind_batch, plain_index, repeats
-from .selection import masked
+from .selection import branch
 
 _new = object.__new__
 
@@ -65,10 +78,13 @@ class SetItem(TensorOp):
         self.passes_mask = False
         self._last: Any = None
 
+    @property
+    def _moves(self) -> tuple[Op, ...]:
+        """The path to whole elements: without a step to their real or imaginary part."""
+        return tuple([op for op in self.path if not op.elementwise])
+
     def _part(self, array: Any) -> Any:
-        for op in self.path:
-            array = op.compute(array)
-        return array
+        return _along(self.path, array)
 
     def _copy(self, array: Any) -> Any:
         if not self.path:
@@ -82,6 +98,8 @@ class SetItem(TensorOp):
 
     def hint(self, a: Any, v: Any) -> str:
         place = self._part(a)
+        if not place.flags.writeable:
+            return "the elements of a broadcast tensor or a diagonal cannot be assigned to, as in NumPy; copy it first"
         try:
             shape = place[self.index].shape
         except IndexError as error:
@@ -90,32 +108,42 @@ class SetItem(TensorOp):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, v = node.inputs
-        by_a = (
-            SetItem(self.index, self.path, self.axes)(out_grad, constant(np.zeros((), out_grad.dtype)))
-            if wanted(a)
-            else None
-        )
-        if by_a is not None and _passes_mask(a):
-            kept = SetItem(self.index, self.path, self.axes).compute(np.ones(a.shape, bool), np.zeros((), bool))
-            by_a = Branch(by_a, constant(kept))
-        return by_a, self._by_v(out_grad, a, v)
+        by_a = by_v = None
+        if wanted(a):
+            by_a = self._cleared(out_grad)
+            if _passes_mask(a) and self._replaces:
+                by_a = Branch(by_a, self._cleared(constant(np.ones(a.shape, bool))))
+        if wanted(v):
+            by_v = ZERO if _rounds(a, v) else self._adjoint_of_v(out_grad, a.shape)
+        return by_a, by_v
 
-    def _by_v(self, out_grad: Any, a: Any, v: Any) -> Any:
-        if not wanted(v):
-            return None
-        if _rounds(a, v):
-            return ZERO
+    def masks(self, mask: Any, node: Any) -> Any:
+        by_v = mask
+        for op in self._moves:
+            by_v = op(by_v)
+        return self._cleared(mask) if self._replaces else mask, by_v[self.index]
+
+    @property
+    def _replaces(self) -> bool:
+        """Whether whole elements are replaced, so that those before count for nothing; not a real or imaginary part."""
+        return len(self._moves) == len(self.path)
+
+    def _cleared(self, a: Any) -> Any:
+        """a with zeros where this assigns."""
+        return SetItem(self.index, self.path, self.axes)(a, constant(np.zeros((), a.dtype)))
+
+    def _adjoint_of_v(self, out_grad: Any, shape: tuple[int, ...]) -> Any:
         for op in self.path:
-            out_grad = op(out_grad)
+            out_grad = -op(out_grad) if isinstance(op, Imag) else op(out_grad)  # the transpose of i is i, not -i
         by_v = out_grad[self.index]
-        return by_v if self.last(a.shape) is None else masked(by_v, constant(self.last(a.shape)))
+        return by_v if self.last(shape) is None else branch(by_v, constant(self.last(shape)))
 
     def last(self, shape: tuple[int, ...]) -> Any:
         """Which of the assigned elements stay, where an index names some of them repeatedly; None if all do."""
         if not repeats(self.index):
             return None
         if self._last is None:
-            place = self._part(self._copy(np.zeros(shape, np.intp)))
+            place = _along(self._moves, self._copy(np.zeros(shape, np.intp)))
             order = np.arange(place[self.index].size).reshape(place[self.index].shape)
             place[self.index] = order
             self._last = place[self.index] == order
@@ -123,30 +151,43 @@ class SetItem(TensorOp):
 
     def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
         a, v = node.inputs
-        buffer = out_grad if type(out_grad) is Buffer else Buffer(self._copy(out_grad))
+        buffer = out_grad
+        if type(out_grad) is not Buffer:
+            mask = self._copy(out_grad.mask) if type(out_grad) is Branch else None
+            buffer = Buffer(self._copy(unmasked(out_grad)), mask)
         place = self._part(buffer.array)
         by_v: Any = None
-        if v in asked and _rounds(a, v):
-            by_v = ZERO
-        elif v in asked:
-            by_v = np.array(place[self.index])
-            if self.last(a.shape) is not None:
-                by_v = np.where(self.last(a.shape), by_v, by_v.dtype.type(0))
+        if v in asked:
+            by_v = ZERO if _rounds(a, v) else self._array_of_v(place, buffer.mask, node)
         if a not in asked:
             return None, by_v
         place[self.index] = 0
-        if _passes_mask(a):
+        if not _passes_mask(a):
+            buffer.mask = None
+        elif self._replaces:
             if buffer.mask is None:
                 buffer.mask = self._copy(np.ones(buffer.array.shape, bool))
             self._part(buffer.mask)[self.index] = False
         return buffer, by_v
 
+    def _array_of_v(self, place: Any, mask: Any, node: Any) -> Any:
+        a, v = node.inputs
+        by_v = np.array(place[self.index])
+        if any(isinstance(op, Imag) for op in self.path):
+            by_v = np.negative(by_v)
+        chosen = self.last(a.shape)
+        if mask is not None:
+            taken = as_array(_along(self._moves, mask)[self.index])
+            chosen = taken.copy() if chosen is None else taken & chosen
+        return by_v if chosen is None else branch_of(np.where(chosen, by_v, by_v.dtype.type(0)), chosen, v)
+
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         a, v = node.inputs
         s, t = tangents
+        dtype = gradient_dtype(a.dtype)
         if t is None or _rounds(a, v):
-            t = constant(np.zeros(()))
-        return self(constant(np.zeros(a.shape, t.dtype)) if s is None else s, t)
+            t = constant(np.zeros((), dtype))
+        return self(constant(np.zeros(a.shape, dtype)) if s is None else s, t)
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         (a, v), (m, n) = values, depths
@@ -160,6 +201,13 @@ class SetItem(TensorOp):
             place = np.empty(a.shape[1:], bool)[self.index]
             v = v.reshape((size, *(1,) * (place.ndim - n), *v.shape[1:]))
         return SetItem(index)(a, v)
+
+
+def _along(path: tuple[Op, ...], array: Any) -> Any:
+    """The view that these ops lead to."""
+    for op in path:
+        array = op.compute(array)
+    return array
 
 
 def _shown(index: Any) -> str:
@@ -188,13 +236,12 @@ class _Views:
         self._fresh: dict[int, tuple[Any, list[Any]]] = {}
 
     def _read(self) -> None:
-        noted = views[:]
-        views.clear()
-        for view_ref, base_ref, op in noted:
+        while views:
+            view_ref, base_ref, op = views.popleft()
             view, base = view_ref(), base_ref()
             if view is None or base is None:
                 continue
-            if type(base) is Tensor or self._is_view(base, op):
+            if self._is_view(base, op):
                 self._bases[id(view)] = self._until_gone(view, self._bases), base, op
                 self.add(view, base)
             else:  # of a version, which is a copy, but not of what has versions
@@ -221,15 +268,16 @@ class _Views:
     def add(self, view: Any, base: Any) -> None:
         """The view is up to date, and wants to know when its base changes."""
         key = id(base)
-        if key not in self._fresh:
-            self._fresh[key] = self._until_gone(base, self._fresh), []
-        self._fresh[key][1].append(weakref.ref(view))
+        with views_lock:
+            if key not in self._fresh:
+                self._fresh[key] = self._until_gone(base, self._fresh), []
+            self._fresh[key][1].append(weakref.ref(view))
 
     def base_of(self, view: Any) -> Any:
         """The base and the op by which this is a view of it; None if it is not."""
-        if views:
+        with views_lock:  # another thread may be about to learn of it
             self._read()
-        return self._link(view)
+            return self._link(view)
 
     def _link(self, view: Any) -> Any:
         if isinstance(view, Assigned):
@@ -240,9 +288,9 @@ class _Views:
 
     def of(self, base: Any) -> list[Any]:
         """The views of this base that are up to date; from now on they are not."""
-        if views:
+        with views_lock:
             self._read()
-        entry = self._fresh.pop(id(base), None)
+            entry = self._fresh.pop(id(base), None)
         return [view for ref in entry[1] if (view := ref()) is not None] if entry else []
 
 
@@ -261,7 +309,8 @@ class _Versions(Versions):
 
     def refreshed(self, name: Any) -> Any:
         base = latest(self.base)
-        value = base.detach() if self.by is None else self.by(base)
+        with enable_grad():  # it belongs to whoever reads it next, too
+            value = base.detach() if self.by is None else self.by(base)
         if type(value) is Tensor and self.by is not None:
             value._array = value._array.copy(order="K")  # else the next assignment could not write in place
         name.saved, name.needs = value, value.needs
@@ -306,13 +355,16 @@ def setitem(a: Any, index: Any, value: Any) -> None:
     one counts. Views of the same memory change, too. What was computed before goes on with the old elements."""
     index = tuple(map(plain_index, index)) if isinstance(index, tuple) else plain_index(index)
     value = as_value(value) if type(value) not in NUMBERS else constant(np.asarray(value))
+    if value.ndim > 1 and value.shape[0] == 1:  # NumPy lets go of leading ones
+        lead = next((i for i, n in enumerate(value.shape) if n != 1), value.ndim - 1)
+        value = value.reshape(value.shape[lead:])
+    compute_all_deferred()
     root, recorded = a, True
     path: list[Op] = []
     while link := VIEWS.base_of(root):
         root, by = link
         if by is None:
             recorded = False  # through t.data: the value changes, and nothing is recorded
-            path.clear()
         else:
             path.append(by)
     op = SetItem(index, tuple(reversed(path)), _memory_order(latest(root)) if path else ())
@@ -328,28 +380,55 @@ def _memory_order(a: Any) -> tuple[int, ...]:
     return tuple(sorted(range(len(strides)), key=lambda axis: -abs(strides[axis])))
 
 
-_ALONE = 3  # references to a tensor's array that nobody else holds: its slot, a variable, getrefcount's argument
+def _count_alone(slot: list[Any]) -> int:
+    array = slot[0]
+    return getrefcount(array)
+
+
+_ALONE = min(3, _count_alone([np.empty(0)]))
+"""References to a tensor's array that nobody else holds: its slot, a variable, and mostly getrefcount's argument."""
 
 
 def _assign(root: Any, op: SetItem, value: Any) -> None:
     before = latest(root)
     if isinstance(before, Wrapped) or isinstance(value, Wrapped) or is_recorded(before, value):
+        retains = before.op is not None and before._grad is not None
         after = _next_version(root, before, op, value)
         root.saved, root.needs = after, after.needs
         root.op.hidden = True
+        if retains:
+            after.retain_grad()
     else:
         _write(before, op, value)
+    gradient = _gradient_op(root)
+    if gradient is not None:
+        gradient.became(latest(root)._array)
     _changed(root)
+
+
+def _gradient_op(root: Any) -> Any:
+    """What made the tensor, if it is the gradient of another one; None for all others."""
+    value = original_of(root)
+    while value.op is IDENTITY:
+        value = value.inputs[0]
+    return value.op if type(value.op) is GradientOf else None
 
 
 def _write(before: Any, op: SetItem, value: Any) -> None:
     """Change the value without recording it."""
     array = before._array
-    in_place = getrefcount(array) <= _ALONE and _is_ours(array)
+    # What was handed out is to show the change; records have copies of it.
+    shared = array.flags.writeable and id(owner_of(array)) in handed_out
+    in_place = shared or (not _is_read(before) and getrefcount(array) <= _ALONE and _is_ours(array))
     out = array if in_place else array.copy(order="K")
     _put(op, out, value._array, array)
     if not in_place:
         before.data = constant(out)
+
+
+def _is_read(value: Any) -> bool:
+    """Whether the gradient rule of what made it reads its array."""
+    return value.op is not None and "output" in value.op.saves
 
 
 def _is_ours(array: Any) -> bool:
@@ -358,11 +437,8 @@ def _is_ours(array: Any) -> bool:
 
 def _put(op: SetItem, out: Any, v: Any, a: Any) -> None:
     """Write v into out, which holds the elements of a."""
-    place = op._part(out)
-    if v.ndim > 1 and v.shape[0] == 1:  # NumPy lets go of leading ones
-        v = v.reshape(v.shape[next((i for i, n in enumerate(v.shape) if n != 1), v.ndim) :])
     try:
-        place[op.index] = v
+        op._part(out)[op.index] = v
     except (ValueError, TypeError, IndexError, OverflowError) as error:
         explain(error, op, (a, v))
 
@@ -377,8 +453,7 @@ def _next_version(root: Any, before: Any, op: SetItem, value: Any) -> Any:
         return after
     array = before._array
     hidden = not isinstance(root, Assigned) or root.op.hidden
-    is_read = before.op is not None and "output" in before.op.saves
-    in_place = hidden and not is_read and getrefcount(array) <= _ALONE and _is_ours(array)
+    in_place = hidden and not _is_read(before) and getrefcount(array) <= _ALONE and _is_ours(array)
     out = array if in_place else array.copy(order="K")
     _put(op, out, value._array, array)
     if not isinstance(root, Assigned):
@@ -416,17 +491,18 @@ def _count_of(names: list[Any]) -> int:
     return names[0]
 
 
-_SINGLE = _count_of([])
+_SINGLE = _count_of([]) if sys.version_info < (3, 14) else 0  # from then on, a parameter may count for nothing
 
 
 def in_place(function: Any, name: str) -> Any:
     """The method behind an operator like +=. NumPy's numbers are immutable, and so are Needle's 0-d tensors: of these,
-    and of leaves that need a gradient, += makes a new tensor, as it does where nobody could see the difference."""
+    and of leaves that need a gradient while operations are recorded, += makes a new tensor, as it does where nobody
+    could see the difference."""
 
     def method(self: Any, other: Any) -> Any:
         before = latest(self)
         is_leaf = type(before) is Tensor and before.op is None and before.needs >= RECORDED
-        if before.ndim == 0 or (is_leaf and self is before):
+        if before.ndim == 0 or (is_leaf and self is before and is_recording() is not False):
             return NotImplemented
         result = function(before, other)
         if result is NotImplemented:
@@ -436,7 +512,7 @@ def in_place(function: Any, name: str) -> Any:
                 f"{name}=: the result of shape {result.shape} and dtype {result.dtype} does not go into this tensor of "
                 f"shape {before.shape} and dtype {before.dtype}; write x = x {name} y for a new one"
             )
-        if type(self) is Tensor and getrefcount(self) <= _SINGLE + 1:  # and `before`
+        if type(self) is Tensor and result.needs >= self.needs and getrefcount(self) <= _SINGLE + 1:  # and `before`
             array = self._array
             if getrefcount(array) <= _ALONE and _is_ours(array):
                 return result if result.dtype == before.dtype else result.astype(before.dtype)

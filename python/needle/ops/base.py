@@ -126,7 +126,9 @@ class View(Linear):
         if type(node) is not Tensor or type(inputs[0]) is not Tensor:
             if isinstance(node, Tensor) and isinstance(inputs[0], Tensor):
                 self._note_special(node, inputs[0])
-        elif not autograd.LAZY_MODE:
+        elif autograd.LAZY_MODE:
+            autograd.note_view(node, inputs[0], self)
+        else:
             a, memory = inputs[0], node._array.base
             array = a._array
             if memory is not None and (memory is array or memory is array.base):

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import ZERO, Tensor, TensorOp, gradient_dtype
-from .base import Elementwise, Linear
+from ..autograd import ZERO, Tensor, as_value, gradient_dtype
+from .base import Elementwise, Linear, View
 
 
 class Cast(Linear):
@@ -44,10 +44,10 @@ def astype(a: Any, dtype: Any) -> Tensor:
     return Cast(dtype)(a)
 
 
-class Real(TensorOp):
+class Real(View):
     """The real part: linear over the reals, not over the complex numbers."""
 
-    saves, view, elementwise = (), True, True
+    saves, elementwise = (), True
 
     def compute(self, a: Any) -> Any:
         return a.real
@@ -55,31 +55,26 @@ class Real(TensorOp):
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return out_grad
 
-    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
-        return self(tangents[0])
-
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return self(*values)
 
 
 def real(a: Any) -> Tensor:
-    """The real part."""
-    return REAL(a)
+    """The real part; of real numbers, these themselves."""
+    a = as_value(a, "real")
+    return REAL(a) if a.dtype.kind == "c" else a
 
 
-class Imag(TensorOp):
+class Imag(View):
     """The imaginary part: linear over the reals, not over the complex numbers."""
 
-    saves, view, elementwise = (), True, True
+    saves, elementwise = (), True
 
     def compute(self, a: Any) -> Any:
         return a.imag
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return out_grad * -1j if node.inputs[0].dtype.kind == "c" else ZERO
-
-    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
-        return self(tangents[0])
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return self(*values)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Tensor
-from .base import Linear
+from .base import View
 from .indexing import AddAt
 
 
-class Rearrange(Linear):
+class Rearrange(View):
     """A function of an array, with what it takes besides it, that makes a new one of its elements and of zeros.
 
     Applied to the numbers from 1 on, it says by itself which element goes where, and that is its adjoint.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Tensor
-from .base import Linear, View
+from .base import View
 
 
 class Transpose(View):
@@ -45,11 +45,11 @@ def transpose(a: Any, axes: tuple[int, int] | None = None) -> Tensor:
     return Transpose(None if axes is None else (axes[0], axes[1]))(a)
 
 
-class Permute(Linear):
+class Permute(View):
     """All axes in another order."""
 
     notation = "permute_dims({0}, {axes})"
-    saves, view, moves = (), True, True
+    saves, moves = (), True
     __slots__ = ("axes",)
 
     def __init__(self, axes: tuple[int, ...]):
@@ -107,9 +107,9 @@ def reshape(a: Any, shape: int | tuple[int, ...]) -> Tensor:
     return Reshape(shape)(a)
 
 
-class BroadcastTo(Linear):
+class BroadcastTo(View):
     notation = "broadcast_to({0}, {shape})"
-    saves, view, moves = (), True, True
+    saves, moves = (), True
     __slots__ = ("shape",)
 
     def __init__(self, shape: int | tuple[int, ...]):
