@@ -221,7 +221,6 @@ def test_printing_copying_and_pickling_at_the_end_of_a_long_chain():
     assert str(y) == "100001.0"
     assert f"{y:.1f}" == "100001.0"
     for made in [copy.copy(y), copy.deepcopy(y), pickle.loads(pickle.dumps(y))]:
-        assert made.is_leaf()
         assert made.requires_grad
         assert (made.item(), made.dtype, made.shape) == (100001.0, y.dtype, ())
     del x, y
@@ -1760,6 +1759,25 @@ def test_copies_and_pickles_keep_the_value_the_gradient_and_the_need():
     assert x.grad.tolist() == [2, 4]
     both = copy.deepcopy([x, x])
     assert both[0] is both[1]
+
+
+def test_a_deep_copy_of_what_was_computed_keeps_the_gradient():
+    x = Tensor([1.0, 2.0])
+    y = copy.deepcopy({"y": x * x})["y"]
+    y[0] = 5.0
+    y.sum().backward()
+    assert x.grad.tolist() == [0, 4]
+
+    def f(x):
+        a = copy.deepcopy(x)
+        a[0] = a[1] ** 2
+        return (a * x).sum()
+
+    assert needle.grad(f)(np.array([1.0, 3.0])).tolist() == [9, 12]
+    assert needle.jvp(f, (np.array([1.0, 3.0]),), (np.array([0.0, 1.0]),)) == (18, 12)
+    with needle.no_grad():
+        assert copy.deepcopy(x * x).is_leaf()
+    assert copy.deepcopy(x.grad).is_leaf()
 
 
 # ------------------------------------------------------------------------------------------------- lazy mode
