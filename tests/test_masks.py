@@ -115,3 +115,20 @@ def test_no_nan_leaks(name):
         assert_allclose(needle.grad(f)(x), expected, rtol=1e-12, atol=1e-12)
         again = needle.jacobian(lambda x: f(x).reshape(1))(x)
     assert_allclose(np.reshape(again, np.shape(expected)), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_no_nan_leaks_from_what_was_overwritten_into_second_derivatives():
+    def f(x):
+        u = x * np.nan
+        u[:] = x**3
+        return (u * u).sum()
+
+    x, v = np.array([1.0, 2.0]), np.array([1.0, 0.5])
+    for product in (
+        needle.jvp(needle.grad(f), (x,), (v,))[1],
+        needle.hvp(f, (x,), (v,)),
+        needle.grad(lambda x: (needle.grad(f)(x) * v).sum())(x),
+        needle.grad(lambda x: needle.jvp(f, (x,), (v,))[1])(x),
+        needle.hessian(f)(x) @ v,
+    ):
+        assert_allclose(product, 30 * x**4 * v)

@@ -111,7 +111,7 @@ class SetItem(TensorOp):
         by_a = by_v = None
         if wanted(a):
             by_a = self._cleared(out_grad)
-            if _passes_mask(a) and self._replaces:
+            if (self.passes_mask or _passes_mask(a)) and self._replaces:
                 by_a = Branch(by_a, self._cleared(constant(np.ones(a.shape, bool))))
         if wanted(v):
             by_v = ZERO if _rounds(a, v) else self._adjoint_of_v(out_grad, a.shape)
@@ -222,6 +222,10 @@ def _rounds(a: Any, v: Any) -> bool:
 def _passes_mask(a: Any) -> bool:
     """Whether what a was computed by can use the knowledge that an element was never looked at."""
     op = a.op
+    if isinstance(a, Wrapped):
+        op = getattr(a, "rule", None)  # where a transform has a tape of its own
+        if op is None:
+            return _passes_mask(a.value)
     return op is not None and (op.passes_mask if type(op) is SetItem else op.carries_mask)
 
 
