@@ -40,6 +40,7 @@ def call(name: str, *args: Any) -> Call:
 
 
 UNCHANGED = {
+    "advection.advect": (bump, rng.uniform(0.1, 0.9, (2, 5, 4)) + np.array([0, 1])[:, None, None], 3),
     "gaussian_process.log_marginal_likelihood": (x, y, [np.array(1.1), np.array(0.8), np.array(0.3)]),
     "gaussian_process.predict": (x, y, x[:3] + 0.1, np.array([1.1, 0.8, 0.3])),
     "gaussian_mixture.fit": (clouds, clouds[[0, -1]], 3),

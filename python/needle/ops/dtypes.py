@@ -8,6 +8,7 @@ import numpy as np
 
 from ..autograd import ZERO, Tensor, as_value, gradient_dtype
 from .base import Elementwise, Linear, View
+from .discrete import discrete
 
 
 class Cast(Linear):
@@ -40,7 +41,11 @@ class Cast(Linear):
 
 
 def astype(a: Any, dtype: Any) -> Tensor:
-    """a converted to another dtype; the gradient comes back in a's own."""
+    """a converted to another dtype; the gradient comes back in a's own. Integers made of floats are constants, which can
+    be used as indices and counts."""
+    a, dtype = as_value(a, "astype"), np.dtype(dtype)
+    if a.dtype.kind == "f" and dtype.kind not in "fc":
+        return discrete(np.ndarray.astype, a, dtype=dtype)
     return Cast(dtype)(a)
 
 
@@ -61,7 +66,8 @@ class Real(View):
 
 def real(a: Any) -> Tensor:
     """The real part; of real numbers, these themselves."""
-    a = as_value(a, "real")
+    if not isinstance(a, Tensor):
+        a = as_value(a, "real")
     return REAL(a) if a.dtype.kind == "c" else a
 
 
