@@ -330,6 +330,19 @@ def test_odeint_to_second_order():
     check_grads(f, np.array([0.5]), np.array(0.7), rtol=1e-5, atol=1e-6)
 
 
+def test_odeint_takes_nested_args():
+    def end(layers):
+        def field(y, t, layers, scale):
+            for layer in layers:
+                y = np.tanh(layer["W"] @ y + layer["b"]) * scale
+            return y
+
+        return integrate.odeint(field, [0.3, -0.2], TIMES[:2], (layers, 1.5), **EXACT)[-1].sum()
+
+    W, b = np.array([[0.2, 0.7], [-0.4, 0.5]]), np.array([0.1, -0.3])
+    check_grads(end, [{"W": W, "b": b}], order=1, rtol=1e-6, atol=1e-7)
+
+
 def test_odeint_takes_what_scipys_takes():
     assert integrate.odeint(lambda y, t: -y, 1.0, TIMES).shape == (4, 1)
     first = integrate.odeint(lambda t, y: -y * t, [1, 2], TIMES, tfirst=True)

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.integrate
 
 from ..autograd import Tensor, TensorOp, Wrapped, constant, is_recorded
+from ..nested import flatten
 from ..numpy.common import tensor
 from ..ops import summation
 from ..ops.indexing import getitem
@@ -100,9 +101,9 @@ class OdeInt(TensorOp):
 def odeint(func: Field, y0: Any, t: Any, args: tuple[Any, ...] = (), *, tfirst: bool = False, **options: Any) -> Tensor:
     """The y of dy/dt = func(y, t, *args) at the times t, of shape (times, n), from y = y0 at t[0] on.
 
-    Differentiable by y0, t, and the Tensors among the args, which may be of any shape: func must not reach for others
-    that need a gradient. It is given Tensors. `options` are SciPy's: rtol, atol, hmax, mxstep, ...; the adjoint's
-    equation is solved with them, too, so that gradients are as exact as they say.
+    Differentiable by y0, t, and the Tensors among the args, which may be of any shape and in nested containers: func
+    must not reach for others that need a gradient. It is given Tensors. `options` are SciPy's: rtol, atol, hmax,
+    mxstep, ...; the adjoint's equation is solved with them, too, so that gradients are as exact as they say.
     """
     unknown = options.keys() - {"rtol", "atol", "hmax", "hmin", "h0", "mxstep", "mxhnil", "mxordn", "mxords", "ixpr"}
     if unknown:
@@ -113,13 +114,14 @@ def odeint(func: Field, y0: Any, t: Any, args: tuple[Any, ...] = (), *, tfirst: 
             f"odeint: y0 must be a vector and t a vector of times, both real, got shapes {y0.shape} and {t.shape} and "
             f"dtypes {y0.dtype} and {t.dtype}; reshape y0 to one axis, and y back to its own in func"
         )
-    args = tuple(args) if isinstance(args, (tuple, list)) else (args,)
-    places = [i for i, a in enumerate(args) if isinstance(a, Tensor)]
+    leaves, rebuild = flatten(tuple(args) if isinstance(args, (tuple, list)) else (args,))
+    places = [i for i, a in enumerate(leaves) if isinstance(a, Tensor)]
 
     def field(y: Tensor, s: Tensor, *tensors: Any) -> Any:
-        every = list(args)
+        every = list(leaves)
         for i, a in zip(places, tensors, strict=True):
             every[i] = a
-        return func(s, y, *every) if tfirst else func(y, s, *every)
+        first = (s, y) if tfirst else (y, s)
+        return func(*first, *rebuild(iter(every)))
 
-    return OdeInt(field, options)(y0.reshape((-1,)) if y0.ndim == 0 else y0, t, *[args[i] for i in places])
+    return OdeInt(field, options)(y0.reshape((-1,)) if y0.ndim == 0 else y0, t, *[leaves[i] for i in places])
