@@ -306,6 +306,11 @@ def oscillator(y: Any, t: Any, k: Any, m: Any) -> Any:
     return -k * (m @ y) + needle.sin(t)
 
 
+def test_sqrtm_at_negative_eigenvalues():
+    a = np.array([[1.0, 0.7, 0.2], [0.7, -2.0, 0.4], [0.2, 0.4, 0.5]])
+    check_grads(lambda a: linalg.sqrtm(a + a.T), a)
+
+
 def test_odeint():
     m, y0, k = np.array([[1.0, 0.3], [-0.4, 0.8]]), np.array([1.0, -0.5]), np.array(0.7)
     expected = scipy.integrate.odeint(lambda y, t: -0.7 * (m @ y) + np.sin(t), y0, TIMES, **EXACT)

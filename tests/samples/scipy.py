@@ -37,8 +37,11 @@ SCIPY: dict[str, list[Sample]] = {
     "MatrixFunction": [
         sample(linalg.MatrixFunction(scipy.linalg.expm), scipy.linalg.expm, a)
         for a in [SQUARE, COMPLEX, np.stack([OTHER, OTHER.T]), SQUARE.astype("f"), np.zeros((0, 0)), np.array([[0.5]])]
-    ]
-    + [sample(linalg.MatrixFunction(scipy.linalg.sqrtm), scipy.linalg.sqrtm, SQUARE)],
+    ],
+    "SquareRoot": [
+        sample(linalg.SquareRoot(), scipy.linalg.sqrtm, a)
+        for a in [SQUARE, COMPLEX, np.stack([SQUARE @ SQUARE, SQUARE.T]), SQUARE.astype("f"), np.zeros((0, 0))]
+    ],
     "Convolve": [
         sample(signal.Convolve(full), reference, numbers((1, 1, 4), code), numbers((1, 1, 2), code))
         for code in "dfD"

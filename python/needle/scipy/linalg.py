@@ -273,9 +273,25 @@ def logm(A: Any) -> Tensor:
     return MatrixFunction(scipy.linalg.logm)(tensor(A))
 
 
+class SquareRoot(OfMatrices, TensorOp):
+    """The principal square root X. Its derivative is from X X = A: X dX + dX X = dA."""
+
+    __slots__ = ()
+    saves = ("output",)
+
+    def compute(self, a: Any) -> Any:
+        return scipy.linalg.sqrtm(a)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return solve_sylvester(node.mT, node.mT, out_grad)
+
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        return solve_sylvester(node, node, tangents[0])
+
+
 def sqrtm(A: Any) -> Tensor:
     """The principal square root of matrices; differentiable where they are not singular."""
-    return MatrixFunction(scipy.linalg.sqrtm)(tensor(A))
+    return SquareRoot()(tensor(A))
 
 
 def fractional_matrix_power(A: Any, t: float) -> Tensor:
