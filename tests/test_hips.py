@@ -7,7 +7,9 @@ from typing import Any
 
 import needle
 import numpy as np
-from needle import ops
+import pytest
+from needle import Tensor, hips, ops
+from needle.testing import check_grads
 from numpy.testing import assert_allclose
 
 X, T = np.array([0.3, -0.7, 1.1]), np.array([1.0, 0.5, -2.0])
@@ -72,3 +74,51 @@ def test_argnum_is_understood_everywhere():
     assert_allclose(both[1], needle.grad(loss, 1)(X, W))
     again = pickle.loads(pickle.dumps(needle.make_hvp(loss)))
     assert_allclose(again(X, W)[1], needle.grad(loss)(X, W))
+
+
+def test_a_tensor_of_the_outputs_first_axes_times_the_jacobian():
+    def rows(x: Any) -> Any:
+        return ops.sin(x).reshape(3, 1) * W.T
+
+    jacobian = needle.jacobian(rows)(X)
+    for v in (T, np.array(2.0), W.T):
+        assert_allclose(needle.tensor_jacobian_product(rows)(X, v), np.tensordot(v, jacobian, v.ndim))
+
+
+def test_an_argument_by_its_name():
+    assert hips.grad_named(lambda x, y: x * y**2, "y")(2.0, 3.0) == 12
+
+
+@hips.primitive
+def scaled_norm(x: Any, power: int, scale: Any, *, shift: float = 0.0) -> Any:
+    assert not isinstance(x, needle.Tensor)
+    x -= shift
+    return scale * np.sum(x**power) ** (1 / power)
+
+
+def by_x(ans: Any, x: Any, power: int, scale: Any, *, shift: float = 0.0) -> Any:
+    return lambda g: g * scale * ((x - shift) * scale / ans) ** (power - 1)
+
+
+hips.defvjp(scaled_norm, by_x, None, lambda ans, x, power, scale, shift=0.0: lambda g: g * ans / scale)
+
+
+def test_functions_with_rules_of_their_own():
+    x, scale = np.array([0.7, 1.2, 0.4]), np.array(1.5)
+    before = x.copy()
+    assert scaled_norm(Tensor(x), 3, scale, shift=0.1).item() == scaled_norm(x.copy(), 3, scale, shift=0.1)
+    check_grads(lambda x, s: ops.exp(scaled_norm(x * x, 3, s, shift=-0.1)), x, scale)
+    assert_allclose(x, before)
+    assert scaled_norm.__name__ == "scaled_norm"
+
+
+def test_forward_rules():
+    product = hips.primitive(lambda a, b, c: (a @ b) * c)
+    hips.defjvp(product, "same", lambda g, ans, a, b, c: a @ g * c, None)
+    assert_allclose(needle.jvp(product, (W, X, 2.0), (W, T, 1.0))[1], 2 * W @ X + 2 * W @ T)
+    with pytest.raises(NotImplementedError, match=r"derivative by argument 1 is not known; write\n    defvjp"):
+        needle.grad(lambda b: product(W, b, 2.0).sum())(X)
+    hips.defvjp(product, lambda ans, a, b, c: lambda g: a.T @ g * c, argnums=[1])
+    assert_allclose(needle.grad(lambda b: product(W, b, 2.0).sum())(X), 2 * W.sum(axis=0))
+    with pytest.raises(ValueError, match='a rule is a function, "same" or None, got'):
+        hips.defjvp(product, "other")

@@ -1,21 +1,24 @@
-"""The names under which programs for HIPS autograd look for transforms.
+"""The names under which programs for HIPS autograd look for transforms, and for rules of their own.
 
-They take a function and which of its arguments they are about (`argnum`: a position, a name, or several), and give a
-function of the same arguments.
+Transforms take a function and which of its arguments they are about (`argnum`: a position, a name, or several), and
+give a function of the same arguments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from functools import update_wrapper
+from itertools import count
 from typing import Any
 
 import numpy as np
 
-from .autograd import Tensor, gradient_dtype
+from .autograd import Tensor, TensorOp, as_value, gradient_dtype, wanted
 from .nested import map_leaves
 from .ops import summation
 from .tape import constant_like
-from .transforms import Argnums, SecondOrder, Transformed, jvp, linearize, value_and_grad, vjp
+from .transforms import Argnums, SecondOrder, Transformed, grad, jacobian, jvp, linearize, value_and_grad, vjp
 
 
 def _unary(f: Any, argnum: Argnums, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Callable[[Any], Any], Any]:
@@ -122,12 +125,112 @@ hessian_tensor_product = hessian_vector_product
 
 def _tensor_jacobian_product(f: Any, args: Any, kwargs: Any, argnum: Argnums) -> Any:
     of_x, x = _unary(f, argnum, args[:-1], kwargs)
-    return vjp(of_x, x)[1](args[-1])[0]
+    factor = args[-1]
+    value, pullback = vjp(of_x, x)
+    ndim = np.ndim(factor)
+    if not ndim < np.ndim(value) or np.shape(value)[:ndim] != np.shape(factor):
+        return pullback(factor)[0]
+    along = as_value(factor).reshape((*np.shape(factor), *(1,) * (np.ndim(value) - ndim)))
+    return jacobian(lambda x: summation(along * of_x(x), axes=tuple(range(ndim))), mode="reverse")(x)
 
 
 def tensor_jacobian_product(f: Callable[..., Any], argnum: Argnums = 0) -> Any:
-    """A tensor of the output's shape, which is given behind the arguments of f, times the Jacobian."""
+    """A tensor of the output's shape, or of its first axes, given behind the arguments of f, times the Jacobian."""
     return Transformed(_tensor_jacobian_product, f, argnum=argnum)
 
 
 vector_jacobian_product = tensor_jacobian_product
+
+
+def grad_named(f: Callable[..., Any], argname: str) -> Any:
+    """The gradient by the argument of this name, which may be given by position."""
+    return grad(f, list(inspect.signature(f).parameters).index(argname))
+
+
+# ------------------------------------------------------------------------------------------- functions of one's own
+
+
+class primitive:
+    """f as one operation on arrays, into which nobody looks: `defvjp` and `defjvp` say what its derivatives are.
+
+    It is given arrays for the Tensors among its positional arguments. The rules are given Tensors, and so have
+    derivatives themselves.
+    """
+
+    def __init__(self, f: Callable[..., Any]):
+        self.f = f
+        self.vjps: dict[int, Callable[..., Any] | None] = {}
+        self.jvps: dict[int, Callable[..., Any] | str | None] = {}
+        update_wrapper(self, f)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        places = [i for i, a in enumerate(args) if isinstance(a, Tensor)]
+        return _Primitive(self, args, kwargs, places)(*[args[i] for i in places]) if places else self.f(*args, **kwargs)
+
+
+class _Primitive(TensorOp):
+    """One call of a primitive."""
+
+    __slots__ = ("args", "kwargs", "of", "places")
+
+    def __init__(self, of: primitive, args: tuple[Any, ...], kwargs: dict[str, Any], places: list[int]):
+        self.of, self.args, self.kwargs, self.places = of, args, kwargs, places
+
+    def __repr__(self) -> str:
+        return str(getattr(self.of, "__name__", "primitive"))
+
+    def _with(self, values: Sequence[Any]) -> list[Any]:
+        """The positional arguments with these in the place of the Tensors."""
+        args = list(self.args)
+        for i, value in zip(self.places, values, strict=True):
+            args[i] = value
+        return args
+
+    def compute(self, *arrays: Any) -> Any:
+        return np.asarray(self.of.f(*self._with([a.copy() for a in arrays]), **self.kwargs))
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        args = self._with(node.inputs)
+        return tuple(
+            self._adjoint(i, out_grad, node, args) if wanted(a) else None
+            for i, a in zip(self.places, node.inputs, strict=True)
+        )
+
+    def _adjoint(self, i: int, out_grad: Any, node: Any, args: list[Any]) -> Any:
+        if i not in self.of.vjps:
+            raise NotImplementedError(
+                f"{self!r}: its derivative by argument {i} is not known; write\n"
+                f"    defvjp({self!r}, lambda ans, *args: lambda g: g * slope, argnums=[{i}])"
+            )
+        make = self.of.vjps[i]
+        return None if make is None else make(node, *args, **self.kwargs)(out_grad)
+
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        moving = [(i, t) for i, t in zip(self.places, tangents, strict=True) if t is not None]
+        if not all(i in self.of.jvps for i, _ in moving):
+            return NotImplemented
+        args, total = self._with(node.inputs), None
+        for i, t in moving:
+            rule = self.of.jvps[i]
+            if rule is None:
+                continue
+            if isinstance(rule, str):
+                along = self.of(*args[:i], t, *args[i + 1 :], **self.kwargs)
+            else:
+                along = rule(t, node, *args, **self.kwargs)
+            total = along if total is None else total + along
+        return total
+
+
+def defvjp(f: primitive, *makers: Callable[..., Any] | None, argnums: Iterable[int] | None = None) -> None:
+    """Set the gradients of a primitive by its arguments (the first ones, or those of `argnums`): maker(ans, *args)
+    gives a function of the adjoint g, None says that there is none."""
+    f.vjps.update(zip(count() if argnums is None else argnums, makers, strict=False))
+
+
+def defjvp(f: primitive, *rules: Callable[..., Any] | str | None, argnums: Iterable[int] | None = None) -> None:
+    """Set the derivatives of a primitive along its arguments: rule(g, ans, *args) for a tangent g; "same" says that f
+    is linear in that argument, None that it does not move. Without these, forward mode transposes the gradients."""
+    if unknown := {rule for rule in rules if isinstance(rule, str)} - {"same"}:
+        raise ValueError(f'defjvp: a rule is a function, "same" or None, got {unknown.pop()!r}')
+    f.jvps.update(zip(count() if argnums is None else argnums, rules, strict=False))
