@@ -1124,7 +1124,7 @@ class Wrapped(Tensor):
         raise NotImplementedError
 
     def twin(self) -> Any:
-        """Another object that is the same to the transform."""
+        """Another object with the same record."""
         raise NotImplementedError
 
     def laid_out(self) -> Any:
@@ -1275,8 +1275,10 @@ class Versions(Op):
     `original` is what the tensor was before the first assignment.
     """
 
-    __slots__ = ("original",)
+    __slots__ = ("hidden", "original")
     original: Any
+    hidden: bool
+    """Whether nobody but its name has the latest version, so that it may be written over."""
 
     def refreshed(self, name: Any) -> Any:
         """The latest version of a view whose base has changed since it was last looked at."""
@@ -1351,10 +1353,18 @@ names: weakref.WeakSet[Any] = weakref.WeakSet()
 
 def latest(value: Any) -> Any:
     """The value as it is now: itself, unless it was assigned to."""
-    if not isinstance(value, Assigned):
-        return value
-    name: Any = value
-    return name.op.refreshed(name) if name.saved is None else name.saved
+    while isinstance(value, Assigned):
+        name: Any = value
+        value = name.op.refreshed(name) if name.saved is None else name.saved
+    return value
+
+
+def shown(value: Any) -> Any:
+    """The value as it is now, for those who keep it: the next assignment does not write over it."""
+    if isinstance(value, Assigned):
+        name: Any = value
+        name.op.hidden = False
+    return latest(value)
 
 
 def original_of(value: Any) -> Any:
@@ -1896,6 +1906,12 @@ class Identity(TensorOp):
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return out_grad
 
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        return tangents[0]
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        return self(*values)
+
 
 IDENTITY = Identity()
 
@@ -1921,7 +1937,7 @@ def alias_of(value: Any, array: Any) -> Any:
 
 def renamed(value: Any) -> Any:
     """The same value as another object, for a function that might assign to it."""
-    return value.twin() if isinstance(value, Wrapped) else alias_of(value, value._array)
+    return IDENTITY(value) if isinstance(value, Wrapped) else alias_of(value, value._array)
 
 
 def as_seen(value: Any, array: Any) -> Any:

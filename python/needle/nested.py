@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .autograd import Tensor, TensorTuple, latest
+from .autograd import Tensor, TensorTuple, shown
 
 Rebuild = Callable[[Iterator[Any]], Any]
 
@@ -29,7 +29,7 @@ def flatten(tree: Any) -> tuple[list[Any], Rebuild]:
     None) stays where it is.
     """
     if isinstance(tree, (Tensor, np.ndarray)) and is_leaf(tree):  # by far the most frequent, and quickly done
-        return [latest(tree)], next
+        return [shown(tree)], next
     leaves: list[Any] = []
     rebuild = _take_apart(tree, leaves)
     return leaves, rebuild
@@ -37,7 +37,7 @@ def flatten(tree: Any) -> tuple[list[Any], Rebuild]:
 
 def _take_apart(tree: Any, leaves: list[Any]) -> Rebuild:
     if is_leaf(tree):
-        leaves.append(latest(tree))
+        leaves.append(shown(tree))
         return next
     keys, children, make = children_of(tree)
     if make is None:
@@ -82,7 +82,7 @@ def leaves_like(given: Any, like: Any, what: str) -> list[Any]:
     """The leaves of a structure, in the order of another one of the same keys; TypeError where it has others."""
     if is_leaf(like):
         if is_leaf(given):
-            return [latest(given)]
+            return [shown(given)]
         raise TypeError(f"{what} must have the structure of what they belong to: a number or array, got {given!r:.60}")
     keys, children, make = children_of(like)
     if make is None:
@@ -98,6 +98,6 @@ def leaves_like(given: Any, like: Any, what: str) -> list[Any]:
 def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:
     """The same containers around function(leaf)."""
     if isinstance(tree, Tensor):
-        return function(latest(tree))
+        return function(shown(tree))
     leaves, rebuild = flatten(tree)
     return rebuild(iter([function(leaf) for leaf in leaves]))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import autograd
-from .autograd import IDENTITY, Op, Tensor, TensorTuple, Value, Wrapped, WrappedTuple, applied
+from .autograd import Assigned, Op, Tensor, TensorTuple, Value, Wrapped, WrappedTuple, applied, original_of
 from .memory import private
 from .ops.tuples import MAKE_TENSOR_TUPLE, TupleGetItem
 
@@ -50,7 +50,9 @@ class Taped(Wrapped):
         )
 
     def twin(self) -> Taped:
-        return Taped(self.level, self.value, IDENTITY, (self.value,), (self,))
+        twin = Taped(self.level, self.value)
+        twin.rule, twin.values, twin.parents, twin.arrays = self.rule, self.values, self.parents, self.arrays
+        return twin
 
     def _parts(self, inputs: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """The inputs that are on this tape (None for the others), and the values of all."""
@@ -75,6 +77,7 @@ class Taped(Wrapped):
 
 def pull_back(outputs: Sequence[tuple[Taped, Any]], variables: Sequence[Taped]) -> list[Any]:
     """The adjoint of each variable (None where no path leads to it), from those of the outputs."""
+    variables = list(map(original_of, variables))  # f may have assigned to them
     order = autograd.find_topo_sort([output for output, _ in outputs], _parents_of)
     asked: set[Any] = set(variables)
     for node in order:
@@ -86,7 +89,7 @@ def pull_back(outputs: Sequence[tuple[Taped, Any]], variables: Sequence[Taped]) 
     for node in reversed(order):
         if node.rule is None or node not in adjoints:
             continue
-        adjoint, output = autograd.total_adjoint(adjoints.pop(node), node.value), autograd.original_of(node.value)
+        adjoint, output = autograd.total_adjoint(adjoints.pop(node), node.value), original_of(node.value)
         values = tuple([autograd.as_seen(a, array) for a, array in zip(node.values, node.arrays, strict=True)])
         inputs = zip(node.parents, values, strict=True)
         wanted = {value for parent, value in inputs if parent in asked}
@@ -104,6 +107,9 @@ def pull_back(outputs: Sequence[tuple[Taped, Any]], variables: Sequence[Taped]) 
 
 
 def _parents_of(node: Taped) -> list[Taped]:
+    """A node's inputs on the tape: what they were when it was computed, if they were assigned to since."""
+    if any(isinstance(p, Assigned) for p in node.parents):
+        node.parents = tuple(map(original_of, node.parents))
     return [p for p in node.parents if p is not None]
 
 

@@ -29,6 +29,12 @@ def tensors(*many: Any) -> tuple[Tensor, ...]:
     return tuple([a if isinstance(a, Tensor) else as_value(np.asarray(a, np.result_type(*dtypes, a))) for a in values])
 
 
+def filled_out(a: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The tensor broadcast to this shape, in memory of its own, so that each element can be assigned to."""
+    whole = a.broadcast_to(shape)
+    return astype(whole, whole.dtype)
+
+
 def holds_tensor(a: Any) -> bool:
     """Whether a Tensor is among the items of nested lists and tuples."""
     return isinstance(a, Value) or (isinstance(a, (list, tuple)) and any(map(holds_tensor, a)))

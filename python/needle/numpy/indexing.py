@@ -10,7 +10,7 @@ from ..autograd import Tensor, Value
 from ..ops import selection
 from ..ops.discrete import discrete, discrete_tuple
 from ..ops.rearranging import rearranged
-from .common import array_of, index_of, into, normal_axis, tensor, tensors
+from .common import array_of, filled_out, index_of, into, normal_axis, tensor, tensors
 from .manipulation import ravel
 
 # ----------------------------------------------------------------------------------------------------- by index
@@ -67,7 +67,7 @@ def choose(a: Any, choices: Any, out: Any = None, mode: str = "raise") -> Tensor
     number = in_range("choose", number, len(options), mode)
     dtype = np.result_type(*[option.dtype for option in options])
     shape = np.broadcast_shapes(number.shape, *[option.shape for option in options])
-    return into(out, _first_of([number == i for i in range(len(options) - 1)], options, dtype).broadcast_to(shape))
+    return into(out, _first_of([number == i for i in range(len(options) - 1)], options, dtype, shape))
 
 
 def select(condlist: Any, choicelist: Any, default: Any = 0) -> Tensor:
@@ -83,15 +83,15 @@ def select(condlist: Any, choicelist: Any, default: Any = 0) -> Tensor:
             raise TypeError(f"select: conditions must be booleans, got dtype {condition.dtype} for condition {i}")
     options = tensors(*choicelist, default)
     shape = np.broadcast_shapes(*[a.shape for a in (*conditions, *options)])
-    return _first_of(conditions, options, np.result_type(*[a.dtype for a in options])).broadcast_to(shape)
+    return _first_of(conditions, options, np.result_type(*[a.dtype for a in options]), shape)
 
 
-def _first_of(conditions: Any, options: Any, dtype: Any) -> Tensor:
+def _first_of(conditions: Any, options: Any, dtype: Any, shape: tuple[int, ...]) -> Tensor:
     """The first option whose condition holds; the last option, which has none, where none does."""
     *chosen, result = [tensor(option, dtype) for option in options]
     for condition, option in reversed(list(zip(conditions, chosen, strict=True))):
         result = selection.where(condition, option, result)
-    return result
+    return result if chosen and result.shape == shape else filled_out(result, shape)
 
 
 def compress(condition: Any, a: Any, axis: int | None = None, out: Any = None) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..autograd import Tensor
 from ..ops import joining
+from ..ops.dtypes import astype
 from .common import array_of, index_of, into, normal_axis, tensor
 from .manipulation import atleast_1d, atleast_2d, atleast_3d, moveaxis, ravel
 
@@ -82,7 +83,8 @@ def block(arrays: Any) -> Tensor:
     """Nested lists of blocks: the innermost side by side along the last axis, the lists around them along the second
     last, and so on."""
     depth = _depth(arrays)
-    return _joined(arrays, depth, max(depth, _most_dimensions(arrays)))
+    joined = _joined(arrays, depth, max(depth, _most_dimensions(arrays)))
+    return joined if depth else astype(joined, joined.dtype)
 
 
 def _depth(blocks: Any) -> int:

@@ -219,7 +219,9 @@ def tile(A: Any, reps: Any) -> Tensor:
         return dtypes.astype(a.reshape(lengths), a.dtype)
     apart = [k for n in lengths for k in (1, n)]
     spread = [k for pair in zip(times, lengths, strict=True) for k in pair]
-    return a.reshape(apart).broadcast_to(tuple(spread)).reshape([k * n for k, n in zip(times, lengths, strict=True)])
+    pairs = list(zip(times, lengths, strict=True))
+    tiled = a.reshape(apart).broadcast_to(tuple(spread)).reshape([k * n for k, n in pairs])
+    return dtypes.astype(tiled, a.dtype) if all(1 in pair for pair in pairs) else tiled  # still a's memory, or its own
 
 
 def repeat(a: Any, repeats: Any, axis: int | None = None) -> Tensor:
@@ -237,7 +239,8 @@ def repeat(a: Any, repeats: Any, axis: int | None = None) -> Tensor:
     if count == 1:
         return dtypes.astype(a, a.dtype)
     spread = a.reshape((*before, n, 1, *after)).broadcast_to((*before, n, count, *after))
-    return spread.reshape((*before, n * count, *after))
+    repeated = spread.reshape((*before, n * count, *after))
+    return dtypes.astype(repeated, a.dtype) if n == 1 else repeated  # still a's memory, or its own
 
 
 def resize(a: Any, new_shape: Any) -> Tensor:

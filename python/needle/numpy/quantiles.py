@@ -20,7 +20,7 @@ from ..ops.discrete import discrete
 from ..ops.selection import masked
 from ..ops.selection import where as choose
 from ..ops.shape import permute_dims
-from .common import array_of, into, tensor
+from .common import array_of, filled_out, into, tensor
 from .statistics import reduced_axes, weights_like
 
 # Each method says at which place among n sorted elements, counted from 0, the quantile q lies. They are those of
@@ -176,7 +176,7 @@ class _Rows:
 
     def none(self, of: tuple[int, ...] = ()) -> Tensor:
         """What there is of rows without elements: NaN, with NumPy's warning."""
-        return self.shaped(ops.mean(self.rows, -1).broadcast_to((*of, *self.others)), of)
+        return self.shaped(filled_out(ops.mean(self.rows, -1), (*of, *self.others)), of)
 
 
 def _median(rows: _Rows) -> Tensor:

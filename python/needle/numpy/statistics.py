@@ -19,7 +19,7 @@ from ..ops.reduction import count_along
 from ..ops.selection import masked
 from ..ops.selection import where as choose
 from ..ops.shape import permute_dims
-from .common import array_of, into, normal_axis, tensor
+from .common import array_of, filled_out, into, normal_axis, tensor
 
 # ------------------------------------------------------------------------------------------------- sums and extrema
 
@@ -102,7 +102,7 @@ def extremum(
     initial, kept = _initial(initial, a.dtype), _kept(name, a, where, _never_chosen(op, a.dtype))
     if count_along(a.shape, axes) == 0:
         shape = kept_shape(a.shape, axes) if keepdims else _shape_without(a.shape, axes)
-        return initial.broadcast_to(shape)
+        return filled_out(initial, shape)
     return of_two(op(axes, keepdims)(kept), initial)
 
 
@@ -282,7 +282,7 @@ def average(a: Any, axis: Axes = None, weights: Any = None, returned: bool = Fal
         if array_of(total == 0).any():
             raise ZeroDivisionError("average: the weights add up to 0, so there is nothing to divide by")
         average = ops.summation(a * weights, axes, keepdims) / total
-    return (average, total.broadcast_to(average.shape)) if returned else average
+    return (average, filled_out(total, average.shape)) if returned else average
 
 
 def weights_like(name: str, a: Tensor, axis: Axes, weights: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from ..autograd import Tensor
 from ..ops.base import NUMBERS, OPERANDS, normalize_axes
 from ..ops.discrete import discrete
 from ..ops.selection import where as choose
-from .common import into, stacked, tensor
+from .common import filled_out, into, stacked, tensor
 
 REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {}
 """Functions with the parameters of `reduce`, for ufuncs that have an operation for it; others go element by element."""
@@ -217,7 +217,7 @@ class ufunc:
             raise TypeError(f"{self.__name__}.at: an array cannot carry gradients; make it a Tensor first")
         positions = np.arange(a.size).reshape(a.shape)[_plain(indices)]
         flat = positions.ravel()
-        more = () if b is None else (tensor(b).broadcast_to(positions.shape).reshape(-1),)
+        more = () if b is None else (filled_out(tensor(b), positions.shape).reshape(-1),)  # b may share a's memory
         order = np.argsort(flat, kind="stable")
         ranks = np.empty(flat.size, np.intp)  # the how manieth time that a position occurs
         ordered = flat[order]

@@ -47,6 +47,7 @@ from ..autograd import (
     names,
     no_grad,
     original_of,
+    settle_node,
     twin_of,
     unmasked,
     views,
@@ -130,7 +131,7 @@ class SetItem(TensorOp):
 
     def _cleared(self, a: Any) -> Any:
         """a with zeros where this assigns."""
-        return SetItem(self.index, self.path, self.axes)(a, constant(np.zeros((), a.dtype)))
+        return SetItem(self.index, self.path, self.axes)(a, constant(np.zeros((), bool)))
 
     def _adjoint_of_v(self, out_grad: Any, shape: tuple[int, ...]) -> Any:
         for op in self.path:
@@ -302,14 +303,13 @@ VIEWS = _Views()
 
 
 class _Versions(Versions):
-    __slots__ = ("base", "by", "hidden")
+    __slots__ = ("base", "by")
 
     def __init__(self, original: Any, base: Any, by: Any):
         self.original = original
         self.base = base
         self.by = by
         self.hidden = False
-        """Whether nobody but its name has the latest version, so that it may be written over."""
 
     def refreshed(self, name: Any) -> Any:
         base = latest(self.base)
@@ -326,13 +326,18 @@ class _Versions(Versions):
 _classes: dict[type[Any], type[Any]] = {Tensor: AssignedTensor}
 
 
-def _make_name(a: Any, link: tuple[Any, Any] | None) -> None:
-    """Turn a tensor into a name for versions, of which it has none yet."""
+def _original(a: Any) -> Any:
+    """What a tensor is before its first assignment, as an object of its own."""
     if isinstance(a, Wrapped):
-        original = a.twin()
-    else:
-        original = twin_of(a, a._array)
-        original._grad = a._grad
+        return a.twin()
+    original = twin_of(a, a._array)
+    original._grad = a._grad
+    return original
+
+
+def _make_name(a: Any, link: tuple[Any, Any] | None, original: Any) -> None:
+    """Turn a tensor into a name for versions, of which it has none yet."""
+    if not isinstance(a, Wrapped):
         del a._array
         names.add(a)
     cls = type(a)
@@ -346,7 +351,7 @@ def _changed(base: Any) -> None:
     """All views of this base are to look at it again."""
     for view in VIEWS.of(base):
         if not isinstance(view, Assigned):
-            _make_name(view, VIEWS.base_of(view))
+            _make_name(view, VIEWS.base_of(view), _original(view))
         view.saved = None
         _changed(view)
 
@@ -450,10 +455,18 @@ def _put(op: SetItem, out: Any, v: Any, a: Any) -> None:
 def _next_version(root: Any, before: Any, op: SetItem, value: Any) -> Any:
     """The version after this assignment, recorded."""
     op.passes_mask = _passes_mask(before)
-    if isinstance(before, Wrapped) or isinstance(value, Wrapped) or watching.active:
-        after = op(before, value)
+    if isinstance(before, Wrapped) or isinstance(value, Wrapped):
+        if isinstance(root, Assigned):
+            return op(before, value)
+        original = _original(before)
+        after = op(original, value)
+        _make_name(root, None, original)
+        return after
+    if watching.active:
+        after = op(before, value)  # by this object, those who watch know it
         if not isinstance(root, Assigned):
-            _make_name(root, None)
+            _make_name(root, None, _original(root))
+            settle_node(after)
         return after
     array = before._array
     hidden = not isinstance(root, Assigned) or root.op.hidden
@@ -461,8 +474,8 @@ def _next_version(root: Any, before: Any, op: SetItem, value: Any) -> Any:
     out = array if in_place else array.copy(order="K")
     _put(op, out, value._array, array)
     if not isinstance(root, Assigned):
-        _make_name(root, None)
-        before = root.op.original
+        before = _original(root)
+        _make_name(root, None, before)
     if in_place:
         before._array = _stand_in(array)
     after = _new(Tensor)
