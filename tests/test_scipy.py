@@ -72,6 +72,7 @@ SPECIAL = [
     ("factorial", (np.array([0.5, 3.0]),), {}),
     ("lambertw", (np.array([0.5, 3.0]),), {}),
     ("lambertw", (np.array([0.5, 3.0 - 1j]), -1), {}),
+    ("jn", (2, np.array([0.5, 3.0])), {}),
     ("spherical_jn", (2, np.array([0.5, 3.0])), {"derivative": True}),
     ("expit", (B,), {}),
     ("airy", (V,), {}),
