@@ -15,7 +15,7 @@ from ..ops.discrete import discrete
 from ..ops.matrices import as_column, as_factor, as_row, conjugate, dagger
 from ..ops.selection import where
 from . import manipulation, products
-from .common import normal_axis, tensor
+from .common import array_of, normal_axis, tensor
 from .indexing import take_along_axis
 from .products import matmul as matmul
 from .products import multi_dot as multi_dot
@@ -452,6 +452,7 @@ def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any =
 
     By default, above the rounding error of max(M, N) terms. A constant.
     """
+    tol, rtol = [t if t is None else array_of(t) for t in (tol, rtol)]
     return discrete(np.linalg.matrix_rank, tensor(A), tol=tol, hermitian=hermitian, rtol=rtol)
 
 

@@ -43,11 +43,12 @@ def argsort(
     stable: bool | None = None,
     descending: bool = False,
 ) -> Tensor:
-    """The indices that sort the elements along an axis; with `stable`, equal elements keep their order."""
+    """The indices that sort the elements along an axis; equal ones keep their order, unless stable=False or another
+    kind says that they need not."""
     a, axis = _along("argsort", a, axis, order)
     if stable is not None and kind is not None:
         raise ValueError("argsort: give kind= or stable=, not both")
-    return _order(a, axis, "stable" if stable or descending else kind, descending)
+    return _order(a, axis, kind or (None if stable is False else "stable"), descending)
 
 
 def _along(name: str, a: Any, axis: int | None, order: Any) -> tuple[Tensor, int]:

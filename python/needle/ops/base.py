@@ -250,7 +250,9 @@ def normalize_axes(op: object, axes: Axes, ndim: int) -> tuple[int, ...]:
             raise TypeError(f"{op}: axes must be None, an int or a tuple of ints, got {axes!r}")
         i = int(axis.__index__())
         if not -ndim <= i < ndim:
-            raise ValueError(f"{op}: axis {i} does not exist; a {ndim}-d input has axes from {-ndim} to {ndim - 1}")
+            raise np.exceptions.AxisError(  # a ValueError and an IndexError
+                f"{op}: axis {i} does not exist; a {ndim}-d input has axes from {-ndim} to {ndim - 1}"
+            )
         normal.append(i % ndim)
     if len(set(normal)) != len(normal):
         raise ValueError(f"{op}: axes {axes!r} name an axis of the {ndim}-d input twice; name each once")
@@ -275,6 +277,22 @@ def kept_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]
 
 
 OPERANDS = (Tensor, np.ndarray, np.generic, int, float, complex, list, tuple)
+_ARRAYS = np.ndarray.__array_ufunc__
+
+
+def decides_itself(a: Any) -> bool:
+    """Whether it is a container of another library, and what a ufunc makes of it is its own matter."""
+    return getattr(type(a), "__array_ufunc__", _ARRAYS) is not _ARRAYS and not isinstance(a, Tensor)
+
+
+def is_operand(a: Any) -> bool:
+    """Whether a Tensor's operators know what to do with it, and it does not come first, as matrices and masked arrays
+    do beside NumPy's own arrays."""
+    if type(a) in NUMBERS or type(a) is ndarray:
+        return True
+    if not isinstance(a, OPERANDS) or decides_itself(a):
+        return False
+    return not isinstance(a, ndarray) or a.__array_priority__ <= 0
 
 
 def operator(function: Callable[[Any, Any], Any], op: Any = None, scalar_op: Any = None) -> Callable[[Any, Any], Any]:
@@ -286,7 +304,7 @@ def operator(function: Callable[[Any, Any], Any], op: Any = None, scalar_op: Any
     """
 
     def method(self: Any, other: Any) -> Any:
-        if type(other) in NUMBERS or isinstance(other, OPERANDS):
+        if is_operand(other):
             return function(self, other)
         return NotImplemented
 
@@ -354,7 +372,7 @@ def reflected(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     """The method behind a binary operator whose left operand is not a Tensor."""
 
     def method(self: Any, other: Any) -> Any:
-        if type(other) in NUMBERS or isinstance(other, OPERANDS):
+        if is_operand(other):
             return function(other, self)
         return NotImplemented
 
