@@ -17,7 +17,7 @@ from contextvars import ContextVar, Token
 from functools import partial
 from math import prod
 from operator import is_
-from sys import getrefcount
+from sys import getrefcount, modules
 from time import perf_counter
 from types import NoneType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
@@ -799,6 +799,7 @@ class Tensor(Value):
                 f"{what}: this Tensor needs a gradient, and {what} would drop it in silence; write {instead} where "
                 "only the value is meant. np.stack([t, u]) makes one Tensor of several, needle.numpy.zeros(shape) one "
                 "that others can be assigned to"
+                + ("; needle.scipy has SciPy's functions that are no ufuncs" if "scipy" in modules else "")
             )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
@@ -1086,6 +1087,10 @@ def as_value(value: Any, op: object = "as_value") -> Any:
     if isinstance(value, Value):
         return latest(value)
     array = np.array(value)
+    if type(value) is not ndarray and isinstance(value, ndarray) and hasattr(value, "mask"):
+        raise TypeError(
+            f"{op!r}: a masked array's mask would be lost; fill the gaps with a.filled(0), or choose with np.where"
+        )
     if array.dtype.kind not in "biufc":
         raise TypeError(
             f"{op!r}: needs a Tensor, an array or a number, got {type(value).__name__}; convert it with np.asarray"
