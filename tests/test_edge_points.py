@@ -554,6 +554,28 @@ def test_the_root_is_named():
         by_backward(lambda x: nnp.sqrt(x) ** 2, np.array(0.0))
 
 
+def test_the_modulus_of_zero_has_the_second_derivative_zero():
+    z, v = np.array([0j, 3 + 4j]), np.array([1 + 2j, 1 + 2j])
+    for f in [lambda z: abs(z).sum(), lambda z: nnp.linalg.norm(z, 3), lambda z: nnp.linalg.norm(z, INF)]:
+        products = [needle.hvp(f, (z,), (v,)), needle.grad(lambda z, f=f: (needle.grad(f)(z) * v).sum().real)(z)]
+        for product in products:
+            assert product[0] == 0
+            assert np.isfinite(product[1])
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_determinants_beside_one_of_a_matrix_that_is_not_finite():
+    a = np.array([[[1.0, 2.0], [3.0, 4.0]], [[NAN, 1.0], [1.0, 2.0]], [[INF, 1.0], [1.0, 2.0]]])
+    gradient = needle.grad(lambda a: nnp.linalg.det(a).sum())(a)
+    assert_allclose(gradient[0], [[4, -3], [-2, 1]])
+    assert np.isnan(gradient[1:]).all()
+
+
+def test_remainders_of_infinity():
+    assert needle.grad(nnp.remainder, (0, 1))(-1.0, INF) == (1, 1)
+    assert needle.grad(nnp.remainder, (0, 1))(1.0, INF) == (1, 0)
+
+
 @pytest.mark.parametrize("f", [nnp.max, nnp.min, nnp.nanmax, nnp.mean, lambda x: nnp.linalg.norm(x, INF)])
 def test_many_equal_numbers_in_half_precision(f):
     x = np.ones(70_000, np.float16)

@@ -279,7 +279,8 @@ class Mod(Elementwise):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, b = node.inputs
-        return out_grad, -out_grad * (a // b) if wanted(b) else None  # a % b = a - b * floor(a / b)
+        # a % b = a - b * floor(a / b), by NumPy's floor, which is -1 of -1 / inf: -1 % inf is inf itself.
+        return out_grad, -out_grad * discrete(np.floor_divide, a, b) if wanted(b) else None
 
 
 def mod(a: Any, b: Any) -> Tensor:

@@ -121,8 +121,11 @@ def _transposed_inverse(a: Any) -> tuple[Any, Any]:
 
 
 def _singular_basis(a: Any) -> tuple[Any, Any, Any, Any]:
-    """conj(U), s, conj(V^H) of a = U diag(s) V^H, and the determinant of U V^H: cofactors of products are products."""
-    u, s, v = np.linalg.svd(a)
+    """conj(U), s, conj(V^H) of a = U diag(s) V^H, and the determinant of U V^H: cofactors of products are products.
+    Singular values of matrices that are not finite, for which LAPACK's search may not end, are NaN."""
+    finite = np.isfinite(a).all((-2, -1), keepdims=True)
+    u, s, v = np.linalg.svd(np.where(finite, a, 0))
+    s = np.where(finite[..., 0], s, np.nan)
     return u.conj(), s, v.conj(), (np.linalg.det(u) * np.linalg.det(v))[..., None, None]
 
 

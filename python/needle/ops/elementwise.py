@@ -9,7 +9,7 @@ import numpy as np
 
 from ..autograd import ZERO, Tensor, Value, as_value, branch_of
 from .base import Elementwise, by_output
-from .selection import MASKED, branch, where
+from .selection import MASKED, branch, masked, where
 
 
 class Sqrt(Elementwise):
@@ -74,7 +74,8 @@ class Abs(Elementwise):
         a = node.inputs[0]
         if a.dtype.kind != "c":
             return out_grad * sign(a)
-        return out_grad * a.conj() / where(node == 0, 1, node)
+        zero = node == 0
+        return masked(out_grad, ~zero) * a.conj() / where(zero, 1, node)
 
 
 def absolute(a: Any) -> Tensor:
