@@ -11,6 +11,7 @@ import needle
 import numpy as np
 import pytest
 from needle import Tensor, TensorOp, TensorTupleOp, autograd, ops
+from needle.ops.matrices import hermitian_part
 from needle.testing import GradientError, check_grads
 from samples import SAMPLES, Sample
 from test_laws import DIFFERENTIABLE, is_recorded, members, over, weights_like
@@ -32,17 +33,31 @@ def report_of(f: Callable[..., Any], *inputs: Any, **options: Any) -> str:
 
 
 def can_be_checked(op: str, sample: Sample) -> bool:
-    if op == "SoftmaxLoss" or (op == "FloorDivide" and all(a.dtype.kind == "i" for a in sample.arrays)):
-        return False  # see below; quotients of integers that are integers, where floor jumps
-    return sample.smooth and is_recorded(sample)
+    integers = all(a.dtype.kind in "iu" for a in sample.arrays)
+    if integers and op in ("FloorDivide", "Steps", "Maximum", "Minimum", "FMax", "FMin"):
+        return False  # jumps and ties are at integers
+    if op == "CofactorsAlong" and sample.arrays[0].shape == (1, 1):
+        return False  # 0 wherever it is, and without a magnitude that the rounding of its derivative could be held to
+    return op != "SoftmaxLoss" and sample.smooth and is_recorded(sample)  # see below
+
+
+def some(table: list[Sample], count: int) -> list[Sample]:
+    """At most this many samples from all over a table, the shapes and dtypes of which vary along it."""
+    return table[:: -(-len(table) // count) or 1]
 
 
 TABLES = {op: [s for s in table if can_be_checked(op, s)] for op, table in DIFFERENTIABLE.items()}
 
 
-@over(TABLES)
+def of_any_matrix(op: Any, f: Callable[..., Any]) -> Callable[..., Any]:
+    """f; if its op takes a matrix to be Hermitian, the function of any matrix that makes it so."""
+    return (lambda a: f(hermitian_part(a))) if getattr(op, "hermitian", False) else f
+
+
+@over({op: some(table, 8) for op, table in TABLES.items()})
 def test_every_op_passes(op, sample):
-    check_grads(sample.function, *sample.arrays)
+    node = sample.function(*[Tensor(a) for a in sample.arrays])
+    check_grads(of_any_matrix(node.op, sample.function), *sample.arrays)
 
 
 @over({"SoftmaxLoss": SAMPLES["SoftmaxLoss"]})
@@ -120,6 +135,8 @@ def mutant(op: Any, change: Callable[[Any, Any], Any]) -> Any:
     makes_tuple = isinstance(op, TensorTupleOp)
 
     class Mutant(TensorTupleOp if makes_tuple else TensorOp):
+        hermitian = getattr(op, "hermitian", False)
+
         def compute(self, *arrays: Any) -> Any:
             return op.compute(*arrays)
 
@@ -133,7 +150,7 @@ def mutant(op: Any, change: Callable[[Any, Any], Any]) -> Any:
 
 def one_element_off(adjoint: Any, total: Any) -> Any:
     at = np.zeros(adjoint.shape)
-    at.flat[-1] = 0.7 if adjoint.dtype == np.float16 else 0.02
+    at.flat[-1] = 0.02 if np.finfo(adjoint.dtype).eps < 1e-10 else 0.7
     total = total.real if total.dtype.kind == "c" else total
     return adjoint + (total * Tensor(at, requires_grad=False)).astype(adjoint.dtype)
 
@@ -149,13 +166,25 @@ CHANGES: dict[str, Callable[[Any, Any], Any]] = {
 
 def has_slopes(op: str, sample: Sample) -> bool:
     """Whether its adjoints are of anything: not so of floor(a / b), of 1**a, or of what has no elements."""
-    if op == "TupleGetItem" or sample.exact is not None:
+    if op in ("Cast", "LdExp", "TupleGetItem"):
         return False
     out, pullback = needle.vjp(lambda *a: members(sample.function(*a)), *sample.arrays)
     return any(np.any(np.abs(g) > 1e-6) for g in pullback(tuple(weights_like(tuple(map(np.asarray, out))))))
 
 
-MUTATED = {op: [s for s in table if has_slopes(op, s)] for op, table in TABLES.items()}
+MUTATED = {op: [s for s in some(table, 9) if has_slopes(op, s)] for op, table in TABLES.items()}
+
+
+def test_no_op_is_missing_from_the_tables():
+    without_slopes = {"FloorDivide", "Heaviside", "Sign", "Steps"}
+    assert {op for op, table in TABLES.items() if not table} == {"SoftmaxLoss"}
+    assert {op for op, table in MUTATED.items() if not table} == {
+        "Cast",
+        "LdExp",
+        "SoftmaxLoss",
+        "TupleGetItem",
+        *without_slopes,
+    }
 
 
 NAMES = {
@@ -166,13 +195,13 @@ NAMES = {
 }
 
 
-@over({op: table[:: max(1, len(table) // 3)] for op, table in MUTATED.items()})
+@over({op: some(table, 2) for op, table in MUTATED.items()})
 def test_no_wrong_rule_passes(op, sample):
     """Whatever it is called. What it is called is true."""
     node = sample.function(*[Tensor(a) for a in sample.arrays])
     for name, change in CHANGES.items():
         with pytest.raises(GradientError) as caught:
-            check_grads(mutant(node.op, change), *[a.numpy() for a in node.inputs])
+            check_grads(of_any_matrix(node.op, mutant(node.op, change)), *[a.numpy() for a in node.inputs])
             pytest.fail(f"{name}: not noticed")
         text = " ".join(str(caught.value).split())
         assert NAMES.get(name, "") in text

@@ -103,7 +103,10 @@ ELEMENTWISE: dict[str, list[Sample]] = {
     ],
     "Sign": [*unary(ops.sign, np.sign, "efgl"), specials(ops.sign, np.sign, [-INF, -2.5, -0.0, 0.0, 3.0, INF])],
     "Conj": unary(ops.conj, np.conj, "fDF"),
-    "Real": unary(ops.real, np.real, "fDF"),
+    "Real": [
+        *[sample(ops.real, np.real, numbers(shape, "D")) for shape in [(), (0,), (0, 3), (3, 0), (4,), (2, 3)]],
+        sample(ops.real, np.real, numbers((2, 3), "F")),
+    ],
     "Cast": [
         *unary(lambda a: ops.astype(a, np.float64), lambda a: a.astype(np.float64), "efl", name="to d"),
         *[

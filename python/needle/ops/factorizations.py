@@ -25,10 +25,8 @@ from .systems import solve
 
 
 class Cholesky(OfMatrices, TensorOp):
-    """NumPy reads one triangle. The gradient is that by both, as a change that keeps the matrix Hermitian has it."""
-
     notation = "cholesky({0})"
-    saves = ("output",)
+    saves, hermitian = ("output",), True
     __slots__ = ("upper",)
 
     def __init__(self, upper: bool = False):

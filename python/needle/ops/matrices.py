@@ -18,6 +18,8 @@ class OfMatrices(Op):
     __slots__ = ()
     square = True
     """Whether the matrices must be."""
+    hermitian = False
+    """Whether they are taken to be: one triangle is read, and the gradient is that by both, which change together."""
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return self(values[0])

@@ -61,10 +61,8 @@ def _turning(values: Tensor) -> Tensor:
 
 
 class Eigh(OfMatrices, TensorTupleOp):
-    """NumPy reads one triangle. The gradient is that by both, as a change that keeps the matrix Hermitian has it."""
-
     notation = "eigh({0})"
-    saves = ("output",)
+    saves, hermitian = ("output",), True
     __slots__ = ("uplo",)
 
     def __init__(self, uplo: str = "L"):
@@ -93,7 +91,7 @@ def eigh(a: Any, UPLO: str = "L") -> TensorTuple:
 
 class EigvalsH(OfMatrices, TensorOp):
     notation = "eigvalsh({0})"
-    saves = ("inputs",)
+    saves, hermitian = ("inputs",), True
     __slots__ = ("uplo",)
 
     def __init__(self, uplo: str = "L"):

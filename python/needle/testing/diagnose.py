@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import autograd, checkpoint
+from .. import autograd
 from ..autograd import Op, Tensor, TensorTuple, Value, constant, find_topo_sort
+from ..checkpoint import Checkpoint
 from ..custom import CustomGradient, CustomJvp
+from ..ops.matrices import hermitian_part
 from ..ops.tuples import make_tuple
 from .compare import Mismatch, Settings, by_element, judge, mismatches, probe_of
 from .functions import Arrays, Function, derivative, upcast
@@ -24,6 +26,7 @@ from .mistakes import (
     influential_leaks,
     inside_a_transform,
     kept_in_the_op,
+    of_one_triangle,
     simple,
     written_on_arrays,
 )
@@ -59,8 +62,11 @@ def diagnose(mismatch: Mismatch, settings: Settings) -> Finding:
         return Finding()
     suspect = Suspect(mismatch, settings)
     try:
-        mistake = detached(mismatch, suspect, settings) or kept_in_the_op(
-            mismatch, suspect, [node.op for node in _dependent_nodes(mismatch.function)[0]]
+        ops = [node.op for node in _dependent_nodes(mismatch.function)[0]]
+        mistake = (
+            detached(mismatch, suspect, settings)
+            or kept_in_the_op(mismatch, suspect, ops)
+            or of_one_triangle(suspect, ops)
         )
     except Exception:  # f wants plain tensors
         mistake = None
@@ -119,7 +125,8 @@ def _operations(function: Function) -> Iterator[Operation]:
     for node in sorted(nodes, key=lambda node: type(node.op).__module__.startswith("needle.")):
         kind = type(node.op), *[_shape(a._array) for a in node.inputs]
         met[kind] = met.get(kind, 0) + 1
-        if met[kind] <= 8 and type(node.op).__module__ not in (autograd.__name__, checkpoint.__name__):
+        inside = type(node.op).__module__ == autograd.__name__ or isinstance(node.op, Checkpoint)
+        if met[kind] <= 8 and not inside:
             operation = _alone(node, [a in dependent for a in node.inputs])
             if operation is not None:
                 yield operation
@@ -132,6 +139,7 @@ def _shape(array: Any) -> Any:
 def _alone(node: Any, depends: list[bool]) -> Operation | None:
     """The op of a node as a function of its inputs there; None if it cannot be run again."""
     op, whole = node.op, [_copy(a._array) for a in node.inputs]
+    hermitian = getattr(op, "hermitian", False)
     places: list[tuple[int, int | None]] = []
     for p, array in enumerate(whole):
         if depends[p]:
@@ -141,7 +149,7 @@ def _alone(node: Any, depends: list[bool]) -> Operation | None:
         full: list[Any] = [list(map(constant, a)) if isinstance(a, tuple) else constant(a) for a in whole]
         for (p, k), t in zip(places, tensors, strict=True):
             if k is None:
-                full[p] = t
+                full[p] = hermitian_part(t) if hermitian else t
             else:
                 full[p][k] = t
         out = op(*[make_tuple(*a) if isinstance(a, list) else a for a in full])

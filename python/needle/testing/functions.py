@@ -50,10 +50,11 @@ class Function:
         return [as_value(y)._array for y in self.call(*[Tensor(a, requires_grad=not self.mode) for a in arrays])]
 
     def wide_at(self, arrays: Arrays) -> Arrays:
-        """The outputs there in double precision; NaN outside of where the function is defined."""
+        """The outputs there in double precision; NaN outside of where the function is defined, with outputs of the same
+        dtypes: an eigenvalue may be complex here, and real there."""
         try:
             return [upcast(y) for y in self.at(arrays)]
-        except (ValueError, ArithmeticError):
+        except (ValueError, ArithmeticError, TypeError):
             return [np.full_like(y, np.nan) for y in self.values]
 
     def moved(self, i: int, direction: Any) -> Callable[[float], Arrays]:

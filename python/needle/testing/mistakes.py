@@ -208,6 +208,8 @@ class Rule:
         return None
 
     def output_for_input(self) -> Mistake | None:
+        if self.suspect.is_analytic(-self.suspect.numeric):
+            return None  # a wrong sign says as much, and is simpler
         like_a_ufunc = len(self.base.wide) == len(self.base.values) == 1 and self.x.shape == self.out.shape
         if like_a_ufunc and self.suspect.is_given_by(self._at_the_output):
             return _output_for_input(self.i)
@@ -483,6 +485,21 @@ def kept_in_the_op(mismatch: Mismatch, suspect: Suspect, ops: Sequence[Op]) -> M
         "gradient of every use reads what the last one left there.",
         f"op = {name}(); y = op(x) * op(z)",
         f"y = {name}()(x) * {name}()(z)    # or a rule that reads node.inputs and node only",
+    )
+
+
+def of_one_triangle(suspect: Suspect, ops: Sequence[Op]) -> Mistake | None:
+    """Whether it is no mistake of a rule: one triangle of a Hermitian matrix was moved, and not the other."""
+    op = next((op for op in ops if getattr(op, "hermitian", False)), None)
+    if op is None or suspect.x.ndim < 2 or suspect.x.shape[-1] != suspect.x.shape[-2]:
+        return None
+    if not suspect.is_given_by(lambda d: suspect.probe.difference((d + d.conj().swapaxes(-1, -2)) / 2)):
+        return None
+    return Mistake(
+        f"{op!r} reads one triangle of a matrix that it takes to be Hermitian, and its gradient is that by both, which "
+        "change together: it is right, and differences by single elements are not what it is.",
+        "check_grads(f, a)",
+        "check_grads(lambda a: f((a + a.mT.conj()) / 2), a)",
     )
 
 

@@ -148,7 +148,7 @@ def _program_line() -> tuple[str, str, str]:
 def watch(call: Callable[..., Any], arrays: list[Any], held: dict[int, Any] | None = None) -> tuple[list[Any], Run]:
     """The outputs of a function as arrays, and its leaks."""
     level, run = next_level(), Run(held=held or {})
-    outputs = call(*[Watched(level, constant(a.copy()), run) for a in arrays])
+    outputs = call(*[Watched(level, constant(np.array(a)), run) for a in arrays])
     inner = [y.value if isinstance(y, Watched) else y for y in outputs]
     return [y.numpy() if isinstance(y, Tensor) else np.asarray(y) for y in inner], run
 
