@@ -19,7 +19,7 @@ BOUND = {**binding.OPERATORS, **binding.METHODS, **methods.METHODS}
 
 
 def declared(cls: str) -> dict[str, ast.FunctionDef]:
-    """What a class declares under `if TYPE_CHECKING:`."""
+    """What a class declares under `if TYPE_CHECKING:`, but for the setters of properties."""
     tree = ast.parse(Path(autograd.__file__).read_text())
     (found,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cls]
     blocks = [
@@ -30,6 +30,7 @@ def declared(cls: str) -> dict[str, ast.FunctionDef]:
     functions = [node for block in blocks for node in block.body]
     assert functions
     assert all(isinstance(node, ast.FunctionDef) for node in functions)
+    functions = [node for node in functions if not any(isinstance(d, ast.Attribute) for d in node.decorator_list)]
     assert len({node.name for node in functions}) == len(functions)
     return {node.name: node for node in functions}
 

@@ -10,6 +10,7 @@ import numpy as np
 from ..autograd import Axes, Tensor
 from ..ops import dtypes, reduction
 from ..ops import shape as ops_shape
+from ..ops.assignment import set_imag
 from ..ops.base import given_axes
 from . import assignment, creation, elementwise, indexing, logic, manipulation, products, sorting, statistics
 from .common import check_device
@@ -136,7 +137,7 @@ METHODS: dict[str, Any] = {
     "dot": products.dot,
     "fill": fill,
     "flatten": flatten,
-    "imag": property(elementwise.imag),
+    "imag": property(elementwise.imag, set_imag),
     "max": max,
     "mean": mean,
     "min": statistics.min,

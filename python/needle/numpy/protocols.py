@@ -16,9 +16,9 @@ from .. import autograd, special, watching
 from ..autograd import CONSTANT, DETACHED, RECORDED, Tensor, Value, Wrapped, is_recorded, is_recording
 from ..backend import as_array
 from ..memory import handed_out
-from ..ops.base import Elementwise
+from ..ops.base import Elementwise, decides_itself
 from ..pool import SMALLEST
-from .ufuncs import decides_itself, ufunc
+from .ufuncs import ACCUMULATIONS, REDUCTIONS, ufunc
 
 _new = object.__new__
 
@@ -31,6 +31,9 @@ _QUICK: dict[Any, tuple[Any, bool]] = {}
 
 def bind(namespace: dict[str, Any]) -> None:
     """Let NumPy find the functions of `needle.numpy`."""
+    reduced = {np.add: "sum", np.multiply: "prod", np.maximum: "max", np.minimum: "min"}
+    REDUCTIONS.update({of: namespace[name] for of, name in reduced.items()})
+    ACCUMULATIONS.update({np.add: namespace["cumsum"], np.multiply: namespace["cumprod"]})
     own = (np, namespace), (np.linalg, vars(namespace["linalg"])), (np.fft, vars(namespace["fft"]))
     for module, names in (*own, (np.lib.stride_tricks, namespace)):
         for name, function in names.items():
@@ -71,7 +74,7 @@ def array_ufunc(self: Any, of: Any, method: str, a: Any, *more: Any, **options: 
                     node.needs = CONSTANT
                 return node
         return op(a)
-    if any(map(decides_itself, (a, *more))):
+    if any(map(decides_itself, (a, *more, *options.get("out", ())))):
         return NotImplemented
     function: Any = UFUNCS.get(of) or special.find(of)
     if function is None:

@@ -10,9 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..autograd import Tensor
-from ..ops.base import NUMBERS, OPERANDS, normalize_axes
+from ..ops.base import NUMBERS, decides_itself, kept_shape, normalize_axes
 from ..ops.discrete import discrete
+from ..ops.reduction import count_along
 from ..ops.selection import where as choose
+from ..ops.shape import permute_dims
 from .common import filled_out, into, stacked, tensor
 
 REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {}
@@ -22,11 +24,6 @@ ACCUMULATIONS: dict[np.ufunc, Callable[..., Any]] = {}
 
 
 _SIMPLE = frozenset({Tensor, np.ndarray, *NUMBERS})
-
-
-def decides_itself(a: Any) -> bool:
-    """Whether it is a container of another library around an array, and what a ufunc makes of it is its own matter."""
-    return not isinstance(a, OPERANDS) and hasattr(type(a), "__array_ufunc__")
 
 
 class ufunc:
@@ -39,10 +36,11 @@ class ufunc:
 
     OPTIONS: ClassVar[dict[str, Any]] = {"out": None, "where": True, "dtype": None}
 
-    def __init__(self, of: np.ufunc, function: Callable[..., Any]):
+    def __init__(self, of: np.ufunc, function: Callable[..., Any], module: str = __package__):
         self.of = of
         self.function = function
         self.__name__ = self.__qualname__ = of.__name__
+        self.__module__ = module  # where pickle finds it
         self.__doc__ = function.__doc__ or of.__doc__
         self._is_discrete = not any(set("efdgFDG") & set(loop.split("->")[1]) for loop in of.types)
 
@@ -144,45 +142,50 @@ class ufunc:
             given["where"] = where
         function = REDUCTIONS.get(self.of)
         if function is not None:
-            result = function(
-                array, axis=axis, keepdims=keepdims, **given, **({} if dtype is None else {"dtype": dtype})
-            )
+            result = function(tensor(array, dtype), axis=axis, keepdims=keepdims, **given)
         elif self._is_discrete:
             result = discrete(self.of.reduce, array, axis=axis, keepdims=keepdims, dtype=dtype, **given)
         else:
-            result = self._folded(tensor(array, dtype), axis, keepdims, initial, where)
+            result = self._folded(self._in_loop(tensor(array, dtype)), axis, keepdims, initial, where)
         return into(out, result)
 
+    def _in_loop(self, a: Tensor) -> Tensor:
+        """The elements in the dtype in which NumPy would reduce them."""
+        return tensor(a, self.of.resolve_dtypes((None, a.dtype, None), reduction=True)[1])
+
     def _folded(self, a: Tensor, axis: Any, keepdims: bool, initial: Any, where: Any) -> Tensor:
+        """One element after the other: function(function(first, second), third), and so on."""
         axes = normalize_axes(self.__name__, axis, a.ndim)
-        if where is not True:
-            if self.of.identity is None and initial is None:
-                raise ValueError(f"{self.__name__}.reduce: where= needs initial=, because the function has no identity")
-            a = choose(where, a, self.of.identity if initial is None else initial)
-        start = self.of.identity if initial is None else initial
-        shape = tuple(1 if i in axes else n for i, n in enumerate(a.shape))
-        for i in reversed(axes):
-            items = [a[(slice(None),) * i + (k,)] for k in range(a.shape[i])]
-            if not items:
-                if start is None:
-                    raise ValueError(f"{self.__name__}.reduce: axis {i} is empty, and the function has no identity")
-                items = [tensor(np.full(shape[:i] + a.shape[i + 1 :], start, a.dtype))]
-            a = items[0]
-            for item in items[1:]:
-                a = self.function(a, item)
-        if initial is not None:
-            a = self.function(initial, a)
-        return a.reshape(shape) if keepdims else a
+        if len(axes) > 1:
+            self.of.reduce(np.ones((1,) * a.ndim, a.dtype), axis=axes)  # which says so if the order would matter
+        start = self.of.identity if initial is None and (where is not True or 0 in a.shape) else initial
+        if start is None and where is not True:
+            raise ValueError(f"{self.__name__}.reduce: where= needs initial=, because the function has no identity")
+        others = tuple([i for i in range(a.ndim) if i not in axes])
+        shape = tuple([a.shape[i] for i in others])
+        count = count_along(a.shape, axes)
+
+        def items(of: Any) -> Any:
+            return permute_dims(of, (*axes, *others)).reshape((count, *shape)) if of.ndim else of.reshape((1,))
+
+        if start is None and not count:
+            raise ValueError(f"{self.__name__}.reduce: there are no elements, and the function has no identity")
+        total: Any = None if start is None else filled_out(tensor(start, a.dtype), shape)
+        chosen = None if where is True else items(tensor(where, np.bool_).broadcast_to(a.shape))
+        for k, item in enumerate(items(a)):
+            reduced = item if total is None else self.function(total, item)
+            total = reduced if chosen is None else choose(chosen[k], reduced, total)
+        return total.reshape(kept_shape(a.shape, axes)) if keepdims else total
 
     def accumulate(self, array: Any, axis: int = 0, dtype: Any = None, out: Any = None) -> Tensor:
         """The results of `reduce` for the first element, the first two, ... along an axis."""
         self._binary("accumulate")
         function = ACCUMULATIONS.get(self.of)
         if function is not None:
-            return into(out, function(array, axis=axis, **({} if dtype is None else {"dtype": dtype})))
+            return into(out, function(tensor(array, dtype), axis=axis))
         if self._is_discrete:
             return into(out, discrete(self.of.accumulate, array, axis=axis, dtype=dtype))
-        a = tensor(array, dtype)
+        a = self._in_loop(tensor(array, dtype))
         (axis,) = normalize_axes(self.__name__, axis, a.ndim)
         items = [a[(slice(None),) * axis + (k,)] for k in range(a.shape[axis])]
         for k in range(1, len(items)):
@@ -200,7 +203,7 @@ class ufunc:
             raise IndexError(f"{self.__name__}.reduceat: index {bad[0]} is outside of axis {axis} of shape {a.shape}")
         before = (slice(None),) * axis
         parts = [
-            self.reduce(a[(*before, slice(i, j))], axis=axis, dtype=dtype) if i < j else a[(*before, i)]
+            self.reduce(a[(*before, slice(i, j if i < j else i + 1))], axis=axis, dtype=dtype)
             for i, j in pairwise([*starts, a.shape[axis]])
         ]
         return into(out, _along(parts, axis))

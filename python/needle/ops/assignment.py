@@ -57,8 +57,8 @@ from ..autograd import (
 from ..backend import as_array
 from ..memory import handed_out, owner_of
 from ..pool import owns_memory
-from .base import NUMBERS
-from .dtypes import Imag
+from .base import NUMBERS, is_operand
+from .dtypes import Imag, imag, real
 from .indexing import behind_batch, plain_index, repeats
 from .selection import branch
 
@@ -100,7 +100,10 @@ class SetItem(TensorOp):
     def hint(self, a: Any, v: Any) -> str:
         place = self._part(a)
         if not place.flags.writeable:
-            return "the elements of a broadcast tensor or a diagonal cannot be assigned to, as in NumPy; copy it first"
+            return (
+                "the elements of a broadcast tensor, of a diagonal and of a real number's imaginary part cannot be "
+                "assigned to, as in NumPy; copy it first"
+            )
         try:
             shape = place[self.index].shape
         except IndexError as error:
@@ -384,6 +387,16 @@ def setitem(a: Any, index: Any, value: Any) -> None:
             _assign(root, op, value)
 
 
+def set_real(a: Any, value: Any) -> None:
+    """a.real = value."""
+    setitem(real(a), ..., value)
+
+
+def set_imag(a: Any, value: Any) -> None:
+    """a.imag = value, for complex numbers."""
+    setitem(imag(a), ..., value)
+
+
 def _memory_order(a: Any) -> tuple[int, ...]:
     strides = (a.laid_out() if isinstance(a, Wrapped) else a._array).strides
     return tuple(sorted(range(len(strides)), key=lambda axis: -abs(strides[axis])))
@@ -519,7 +532,7 @@ def in_place(function: Any, name: str) -> Any:
     def method(self: Any, other: Any) -> Any:
         before = latest(self)
         is_leaf = type(before) is Tensor and before.op is None and before.needs >= RECORDED
-        if before.ndim == 0 or (is_leaf and self is before and is_recording() is not False):
+        if not is_operand(other) or before.ndim == 0 or (is_leaf and self is before and is_recording() is not False):
             return NotImplemented
         result = function(before, other)
         if result is NotImplemented:

@@ -105,7 +105,7 @@ METHODS: dict[str, Any] = {
     "conj": dtypes.conj,
     "masked": selection.masked,
     "astype": dtypes.astype,
-    "real": property(dtypes.real),
+    "real": property(dtypes.real, assignment.set_real),
     "T": property(shape.full_transpose),
     "mT": property(shape.matrix_transpose),
 }

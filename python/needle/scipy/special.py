@@ -37,7 +37,7 @@ def __getattr__(name: str) -> Any:
     """Each function that has a rule, and each ufunc."""
     of = scipys(name) if hasattr(scipy.special, name) else None
     if isinstance(of, np.ufunc):
-        return ufunc(of, _function(of.__name__))  # jn is an alias, of jv
+        return ufunc(of, _function(of.__name__), __name__)  # jn is an alias, of jv
     if of is not None and name in SLOPES:
         return _function(name)
     raise AttributeError(f"module {__name__!r} has no differentiable function {name!r}")
