@@ -193,6 +193,7 @@ LENGTHS = [
     Edge(lambda np, x: np.arctan2(x[0], x[1]), [0.0, 0.0], 0),
     Edge(lambda np, x: np.arctan2(x[0], x[1]), [0.0, 1.0], [1, 0], symmetric(2, (0, 1, -1)), dtypes="dfe"),
     Edge(lambda np, x: np.angle(x), 0j, 0, None),
+    Edge(lambda np, x: np.angle(x).sum(), [0.0, -2.0, 1e-30, NAN], 0, 0),
     Edge(lambda np, x: np.abs(x).sum(), [0j, 3 + 4j], [0, 0.6 - 0.8j], None),
     Edge(lambda np, x: np.abs(x).sum(), [0.0, -0.0, 2.0, -3.0], [0, 0, 1, -1], 0, dtypes="dfe"),
     Edge(lambda np, x: (abs(x) + np.fabs(x) + np.sign(x)).sum(), [0.0, -1.0], [0, -2], 0),

@@ -199,9 +199,12 @@ def imag(val: Any) -> Tensor:
 
 
 def angle(z: Any, deg: bool = False) -> Tensor:
-    """The angle of complex numbers, in radians from -pi to pi, or in degrees; its gradient at 0 is 0."""
+    """The angle of complex numbers, in radians from -pi to pi, or in degrees; its gradient at 0 is 0, as that of real
+    numbers is everywhere."""
     z = tensor(z)
-    turned = angles.arctan2(imag(z) if z.dtype.kind == "c" else 0, real(z))
+    if z.dtype.kind != "c":
+        return rounding.Steps(np.angle, deg=deg)(z)
+    turned = angles.arctan2(imag(z), real(z))
     return turned * (180 / pi) if deg else turned
 
 
