@@ -91,6 +91,7 @@ POWERS = [
     *[Call("linalg.matrix_power", a, n) for a in [A, STACK, Z] for n in [-2, -1, 0, 1, 2, 3, 5, 6]],
     Call("linalg.matrix_power", INTEGER, 3),
     Call("linalg.matrix_power", INTEGER, 0),
+    Call("linalg.matrix_power", np.eye(2, dtype=bool), 0),
     Call("linalg.matrix_power", NONE, 2),
 ]
 FACTORIZATIONS = [

@@ -181,7 +181,7 @@ def matrix_power(a: Any, n: int) -> Tensor:
         raise TypeError(f"matrix_power: the exponent must be an integer, got {n!r}")
     n = n.__index__()
     if n == 0:
-        return a**0 * _identity(a.shape[-1], a.dtype)
+        return tensor(a**0 * _identity(a.shape[-1], a.dtype), a.dtype)
     if n < 0:
         a, n = systems.inv(a), -n
     if n == 3:
