@@ -155,6 +155,9 @@ class Op:
     """Whether the output is a constant, because nobody differentiates it: comparisons, operations on bits."""
     carries_mask: bool = False
     """Whether the mask of a Branch goes on through the op: it is element-wise, moves elements, or has `masks`."""
+    mixes: bool = False
+    """Whether an input's adjoint is a sum over the others' elements, of which those are to be left out that do not
+    count: they may be NaN."""
     takes_branches: bool = False
     """Whether `gradient` of an op with several outputs takes adjoints of them that are a Branch."""
     _facts: tuple[Any, bool, type[Any], bool]
@@ -287,9 +290,7 @@ class Op:
         finally:
             _asked.reset(was_asked)
         fitted = [None if g is None else _fit(g, a, self, node) for a, g in zip(node.inputs, adjoints, strict=True)]
-        pairs = zip(node.inputs, fitted, strict=True)
-        whole = [total_adjoint(g, a) for a, g in pairs]
-        return tuple(unmasked(g) for g in whole)
+        return tuple([None if g is None else whole_adjoint(g, a) for a, g in zip(node.inputs, fitted, strict=True)])
 
     def __repr__(self) -> str:
         return type(self).__name__
@@ -1624,7 +1625,7 @@ class _Sum:
         if self.is_buffer:
             return Buffer(self.dense, self.mask)
         if self.dense is None:
-            self.dense = Part.total([], value)
+            return ZERO
         return self.dense if self.mask is None else Branch(self.dense, self.mask)
 
 
@@ -1657,10 +1658,17 @@ def add_adjoint(adjoints: dict[Value, Any], value: Value, adjoint: Any) -> None:
 
 
 def total_adjoint(adjoint: Any, value: Value) -> Any:
-    """A complete adjoint as what a rule takes: all parts put together."""
+    """A complete adjoint as what a rule takes: all parts put together. ZERO stays what it is, for no rule is needed to
+    know what becomes of it."""
     if type(adjoint) is _Sum:
         return adjoint.total(value)
-    return adjoint.total([adjoint], value) if isinstance(adjoint, Part) else adjoint
+    return adjoint.total([adjoint], value) if isinstance(adjoint, Part) and adjoint is not ZERO else adjoint
+
+
+def whole_adjoint(adjoint: Any, value: Value) -> Any:
+    """A complete adjoint as nothing but its elements."""
+    total = total_adjoint(adjoint, value)
+    return ZERO.total([], value) if total is ZERO else unmasked(total)
 
 
 def as_arrays(adjoint: Any) -> Any:
@@ -1718,18 +1726,42 @@ def watched_rule(ends: str, op: Op, node: Any, given: Any, rule: Callable[[], An
 
 def _apply_rule(op: Op, adjoint: Any, node: Any) -> tuple[Any, ...]:
     inputs = node.inputs
-    if type(adjoint) is not Branch or not op.carries_mask:
-        if type(adjoint) is tuple and not op.takes_branches:
-            adjoint = tuple(map(unmasked, adjoint))
-        returned = op.gradient(unmasked(adjoint), node)
+    mask = _mask_of(adjoint) if op.carries_mask else None
+    if type(adjoint) is not tuple:
+        adjoint = unmasked(adjoint)
+    elif not op.takes_branches:
+        adjoint = tuple(map(unmasked, adjoint))
+    if mask is None:
+        returned = op.gradient(adjoint, node)
         if type(returned) is not tuple or len(returned) != len(inputs):
             returned = _one_each(op, returned, inputs)
     else:
         with np.errstate(all="ignore"):  # about elements that are not used
-            returned = _one_each(op, op.gradient(adjoint.adjoint, node), inputs)
-        masks = _one_each(op, op.masks(adjoint.mask, node), inputs)
-        returned = tuple([_masked_again(g, m, op.moves) for g, m in zip(returned, masks, strict=True)])
+            masks = _one_each(op, op.masks(mask, node), inputs)
+            seen = _without_the_rest(op, node, masks) if op.mixes else node
+            returned = _one_each(op, op.gradient(adjoint, seen), inputs)
+            returned = tuple([_masked_again(g, m, op.moves) for g, m in zip(returned, masks, strict=True)])
     return tuple([None if g is None else _fit(g, a, op, node) for a, g in zip(inputs, returned, strict=True)])
+
+
+def _mask_of(adjoint: Any) -> Any:
+    """Where an adjoint may differ from 0, None if that is not known; of a tuple, of those members that there are."""
+    if type(adjoint) is not tuple:
+        return adjoint.mask if type(adjoint) is Branch else None
+    members = [g for g in adjoint if g is not None]
+    return tuple([g.mask for g in members]) if members and all(type(g) is Branch for g in members) else None
+
+
+def _without_the_rest(op: Op, node: Any, masks: tuple[Any, ...]) -> Any:
+    """The node with zeros for what does not count of its inputs."""
+    asked = _asked.get()
+    inputs = []
+    for a, mask in zip(node.inputs, masks, strict=True):
+        chosen = a.masked(_unbroadcast(mask.astype(np.float32), a.shape) > 0)
+        inputs.append(chosen)
+        if asked is not None and a in asked:
+            asked.add(chosen)
+    return applied(op, tuple(inputs), node)
 
 
 def _masked_again(adjoint: Any, mask: Any, is_zero: bool) -> Any:
@@ -1744,12 +1776,21 @@ def _masked_again(adjoint: Any, mask: Any, is_zero: bool) -> Any:
     return Branch(adjoint if is_zero else adjoint.masked(mask), mask)
 
 
+def pass_zero(adjoints: dict[Any, Any], inputs: Iterable[Any], asked: set[Any]) -> None:
+    """What ZERO becomes, whatever the rule: zero, and nothing that it is multiplied with matters."""
+    for a in inputs:
+        if a in asked:
+            adjoints.setdefault(a, ZERO)
+
+
 def sweep_recorded(
-    adjoints: dict[Value, Any], variables: Sequence[Tensor], record: bool | None = True, stop: bool = False
-) -> list[tuple[Tensor, Tensor]]:
+    adjoints: dict[Value, Any], variables: Sequence[Tensor], record: bool | None = True, inner: bool = False
+) -> list[tuple[Tensor, Any]]:
     """The adjoints of these variables as Tensors that can be differentiated again; see `sweep`. The outputs' may be
-    wrapped; `record=None` then leaves it to what is around them to follow the computation. `stop`: not beyond them."""
-    order, _ = sort_inner(list(adjoints), variables if stop else ())
+    wrapped; `record=None` then leaves it to what is around them to follow the computation. `inner`: it is a part of
+    another sweep, and goes not beyond the variables, whose adjoints it leaves as they are (a Branch, ZERO)."""
+    complete = total_adjoint if inner else whole_adjoint
+    order, _ = sort_inner(list(adjoints), variables if inner else ())
     kept: set[Value] = set(variables)
     asked = on_paths_to(kept, order)
     found = []
@@ -1762,17 +1803,20 @@ def sweep_recorded(
             if adjoint is None:
                 continue
             if watching.active:
-                watching.tell("reached", node, unmasked(adjoint))
+                watching.tell("reached", node, whole_adjoint(adjoint, node))
             if node in kept:
-                found.append((node, unmasked(adjoint)))
+                found.append((node, complete(adjoint, node)))
+            if adjoint is ZERO:
+                pass_zero(adjoints, node.inputs, asked)
+                continue
             seen = node_as_recorded(node, asked)
             for a, g in zip(node.inputs, apply_rule(seen.op, adjoint, seen, asked), strict=True):
                 if g is not None and a in asked:
                     add_adjoint(adjoints, a, g)
-        leaves = [(a, unmasked(total_adjoint(adjoint, a))) for a, adjoint in adjoints.items() if a in kept]
+        leaves = [(a, complete(adjoint, a)) for a, adjoint in adjoints.items() if a in kept]
         if watching.active:
             for a, adjoint in leaves:
-                watching.tell("reached", a, adjoint)
+                watching.tell("reached", a, whole_adjoint(adjoint, a))
             watching.tell("sweep_ends")
     finally:
         _recording.reset(was_recording)
@@ -1812,6 +1856,11 @@ def sweep(adjoints: dict[Value, Any], variables: set[Value] | None = None) -> li
             if adjoint is None:
                 continue
             adjoint = as_arrays(total_adjoint(adjoint, node))
+            if adjoint is ZERO:
+                if node._grad is not None if variables is None else node in variables:
+                    found.append((node, as_arrays(whole_adjoint(ZERO, node))))
+                pass_zero(adjoints, node.inputs, asked)
+                continue
             if node.op.takes_buffer:
                 array = adjoint
             else:
@@ -1859,9 +1908,7 @@ def sweep(adjoints: dict[Value, Any], variables: set[Value] | None = None) -> li
     while adjoints:
         leaf, adjoint = adjoints.popitem()
         if leaf in asked if variables is None else leaf in variables:
-            found.append(
-                (leaf, adjoint if type(adjoint) is ndarray else unmasked(as_arrays(total_adjoint(adjoint, leaf))))
-            )
+            found.append((leaf, adjoint if type(adjoint) is ndarray else as_arrays(whole_adjoint(adjoint, leaf))))
     return found
 
 
@@ -2201,7 +2248,7 @@ class GradientOf(TensorOp):
         inputs = {}
         with enable_grad():
             for view, variable in zip(nodes, variables, strict=True):
-                adjoint = total_adjoint(totals[variable], variable)
+                adjoint = whole_adjoint(totals[variable], variable)
                 if adjoint.dtype.kind == "c":
                     adjoint = adjoint.conj()
                 inputs[id(view.op)] = view.inputs = (adjoint, *leaves)

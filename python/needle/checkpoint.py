@@ -112,7 +112,7 @@ class Checkpoint(TensorTupleOp):
             if g is not None and y.needs > DETACHED:
                 autograd.add_adjoint(adjoints, y, g)
         wanted = [a for a in node.inputs if autograd.wanted(a)]
-        found = dict(autograd.sweep_recorded(adjoints, wanted, record, stop=True))
+        found = dict(autograd.sweep_recorded(adjoints, wanted, record, inner=True))
         return tuple([found.pop(a, None) for a in node.inputs])  # an input that is there twice has one adjoint in all
 
     def _compare(self, outputs: Sequence[Any], node: Any) -> None:

@@ -89,8 +89,8 @@ def _transposed_gradient(op: Op, tangents: tuple[Any, ...], node: Any) -> Any:
     adjoints = autograd.apply_rule(op, out_grad, node, asked)
     total: Any = None
     for a, adjoint, t in zip(node.inputs, adjoints, tangents, strict=True):
-        if t is not None and adjoint is not None:
-            adjoint = autograd.unmasked(autograd.total_adjoint(adjoint, a))
+        if t is not None and adjoint is not None and adjoint is not autograd.ZERO:
+            adjoint = autograd.whole_adjoint(adjoint, a)
             for g, s in zip(adjoint, t, strict=True) if isinstance(t, tuple) else [(adjoint, t)]:
                 if g is not None and s is not None:
                     product = (g * s).sum()

@@ -75,7 +75,7 @@ class HessianProduct:
         while order:
             node = order.pop()
             adjoint = autograd.total_adjoint(adjoints.pop(node, None), node)
-            if adjoint is None:
+            if adjoint is None or adjoint is autograd.ZERO:
                 continue
             seen = autograd.node_as_recorded(node, self._asked)
             tangents = tuple([pushed.get(a) for a in node.inputs])
@@ -127,7 +127,7 @@ class HessianProduct:
             return None
         joined: list[Any] = []
         for i, a in enumerate(node.inputs):
-            if i and a is node.inputs[0]:  # a * a
+            if i and a is node.inputs[0] and bilinear and op.commutes:  # a * a
                 joined.append(joined[0])
                 continue
             parts = [autograd.fitted(g, a, op, node) for g in (values[i], *[c[i] for c in changes]) if g is not None]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import autograd
-from .autograd import Assigned, Op, Tensor, TensorTuple, Value, Wrapped, WrappedTuple, applied, original_of
+from .autograd import ZERO, Assigned, Op, Tensor, TensorTuple, Value, Wrapped, WrappedTuple, applied, original_of
 from .memory import private
 from .ops.tuples import MAKE_TENSOR_TUPLE, TupleGetItem
 
@@ -90,6 +90,9 @@ def pull_back(outputs: Sequence[tuple[Taped, Any]], variables: Sequence[Taped]) 
         if node.rule is None or node not in adjoints:
             continue
         adjoint, output = autograd.total_adjoint(adjoints.pop(node), node.value), original_of(node.value)
+        if adjoint is ZERO:
+            autograd.pass_zero(adjoints, node.parents, asked)
+            continue
         values = tuple([autograd.as_seen(a, array) for a, array in zip(node.values, node.arrays, strict=True)])
         inputs = zip(node.parents, values, strict=True)
         wanted = {value for parent, value in inputs if parent in asked}
@@ -100,10 +103,7 @@ def pull_back(outputs: Sequence[tuple[Taped, Any]], variables: Sequence[Taped]) 
             if g is not None and parent is not None and parent in asked:
                 autograd.add_adjoint(adjoints, parent, g)
     found = [adjoints.get(v) for v in variables]
-    return [
-        None if g is None else autograd.unmasked(autograd.total_adjoint(g, v.value))
-        for g, v in zip(found, variables, strict=True)
-    ]
+    return [None if g is None else autograd.whole_adjoint(g, v.value) for g, v in zip(found, variables, strict=True)]
 
 
 def _parents_of(node: Taped) -> list[Taped]:

@@ -175,6 +175,14 @@ def _sum_in_place(a: Tensor, b: Tensor) -> Tensor:
     return a
 
 
+def masks_by_ones(self: Any, mask: Any, node: Any) -> tuple[Any, ...]:
+    """`masks` of an op whose elements are sums of products: what is reached where nothing cancels, as between ones."""
+    ones = constant(np.ones(node.shape, np.float32))
+    ones.op, ones.inputs = self, tuple([constant(np.ones(a.shape, np.float32)) for a in node.inputs])
+    reached = mask.astype(np.float32)
+    return tuple([adjoint_of(self, i, reached, ones) > 0 for i in range(len(node.inputs))])
+
+
 def spread(a: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The tensor broadcast to this shape, itself if it has it."""
     return a if a.shape == shape else a.broadcast_to(shape)

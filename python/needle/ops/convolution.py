@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Tensor, as_value, wanted
-from .base import Bilinear
+from .base import Bilinear, masks_by_ones
 
 
 class Convolve(Bilinear):
@@ -17,7 +17,7 @@ class Convolve(Bilinear):
     """
 
     notation = "convolve({0}, {1})"
-    saves, commutes = ("inputs",), True
+    saves, commutes, mixes = ("inputs",), True, True
     __slots__ = ("valid",)
 
     def __init__(self, valid: bool = False):
@@ -39,6 +39,8 @@ class Convolve(Bilinear):
             return by_a, CONVOLVE_VALID(out_grad, a[::-1]) if wanted(b) else None
         by_a, by_b = (_to_inner(out_grad, other, x.size) if wanted(x) else None for x, other in ((a, b), (b, a)))
         return by_a, by_b
+
+    masks = masks_by_ones
 
 
 def _to_inner(out_grad: Tensor, other: Tensor, size: int) -> Tensor:

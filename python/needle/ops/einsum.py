@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Tensor, TensorOp, as_value, wanted
+from .base import masks_by_ones
 
 SMALL = 1 << 12
 """Up to so many products, looking for a faster order takes longer than it saves."""
@@ -23,7 +24,7 @@ class Einsum(TensorOp):
     """
 
     notation = "einsum('{subscripts}', {inputs})"
-    saves, view, batches = ("inputs",), True, True
+    saves, view, batches, mixes = ("inputs",), True, True, True
     __slots__ = ("optimize", "output", "terms")
 
     def __init__(self, terms: tuple[str, ...], output: str, optimize: Any = False):
@@ -65,6 +66,8 @@ class Einsum(TensorOp):
         return tuple(
             [self._adjoint(i, out_grad, node.inputs) if wanted(a) else None for i, a in enumerate(node.inputs)]
         )
+
+    masks = masks_by_ones
 
     def _adjoint(self, i: int, out_grad: Any, inputs: tuple[Any, ...]) -> Any:
         mine, shape = self.terms[i], inputs[i].shape

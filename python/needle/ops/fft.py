@@ -14,6 +14,7 @@ from ..autograd import Tensor, constant
 from .base import Linear
 from .indexing import AddAt
 from .matrices import conjugate, real_dtype
+from .reduction import Summation
 
 _TRANSPOSED_NORM = {"backward": "forward", "ortho": "ortho", "forward": "backward"}
 """How the transpose of a transform is scaled, if it is one in the other direction."""
@@ -29,6 +30,10 @@ class _Transform(Linear):
         self.n = n
         self.axis = axis
         self.norm = norm
+
+    def masks(self, mask: Any, node: Any) -> Any:
+        reached = Summation(self.axis, keepdims=True)(mask.astype(np.float32)) > 0
+        return reached.broadcast_to(node.inputs[0].shape)
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return type(self)(self.n, self.axis + (self.axis >= 0), self.norm)(values[0])

@@ -17,7 +17,7 @@ _BLAS = "fdFD"
 class MatMul(Bilinear):
     notation = "{0} @ {1}"
     __slots__ = ()
-    saves, batches = ("inputs",), True
+    saves, batches, mixes = ("inputs",), True, True
 
     def compute(self, a: Any, b: Any) -> Any:
         if a.ndim == b.ndim == 2:

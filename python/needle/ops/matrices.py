@@ -5,6 +5,7 @@ Rules here use the plain transpose, so an adjoint of a complex input is the conj
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,19 @@ class OfMatrices(Op):
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return self(values[0])
 
+    def masks(self, mask: Any, node: Any) -> Any:
+        shape = node.inputs[0].shape
+        members = mask if isinstance(mask, tuple) else (mask,)
+        return as_factor(any_of_each(shape[:-2], *members)).broadcast_to(shape)
+
     def hint(self, *arrays: Any) -> str:
         return shape_hint(arrays[0], self.square)
+
+
+def any_of_each(batch: tuple[int, ...], *masks: Tensor) -> Tensor:
+    """For each entry of a batch, whether any element of these masks holds."""
+    counts = [m.astype(np.float32).reshape((*batch, prod(m.shape[len(batch) :]))).sum(len(batch)) for m in masks]
+    return sum(counts[1:], counts[0]) > 0
 
 
 def shape_hint(a: Any, square: bool = True) -> str:

@@ -35,6 +35,9 @@ class Modf(TensorTupleOp):
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return ZERO if out_grad[0] is None else out_grad[0]
 
+    def masks(self, mask: Any, node: Any) -> Any:
+        return mask[0]  # that of the fraction, if it has an adjoint: the other one's does not matter
+
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         return tangents[0], None
 

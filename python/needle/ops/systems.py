@@ -8,7 +8,7 @@ import numpy as np
 
 from ..autograd import Tensor, TensorOp, as_value, wanted
 from .base import aligned
-from .matrices import OfMatrices, conjugate, dagger, hermitian_part, shape_hint
+from .matrices import OfMatrices, any_of_each, as_factor, conjugate, dagger, hermitian_part, shape_hint
 
 _SINGULAR = "a matrix is singular; pinv or lstsq give an answer for such matrices, too"
 
@@ -59,6 +59,11 @@ class Solve(TensorOp):
         except ValueError:
             return f"the batch axes {a.shape[:-2]} and {b.shape[:-2]} must broadcast"
         return _SINGULAR
+
+    def masks(self, mask: Any, node: Any) -> Any:
+        batch, rows = node.shape[:-2], node.shape[-2]
+        reached = as_factor(any_of_each(batch, mask))
+        return reached.broadcast_to((*batch, rows, rows)), reached.broadcast_to(node.shape)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, b = node.inputs
