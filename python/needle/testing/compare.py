@@ -287,7 +287,8 @@ def judge(probe: Probe, direction: Any, quick: bool = False) -> Judgement:
             return Judgement(analytic, numeric.value[0], numeric.error[0], "right" if right else "wrong")
     rough = roughness(path)
     rounding = max(probe.rounding, 4 * rough)
-    numeric = close_slope(path, rounding, step)
+    if rounding > probe.rounding:
+        numeric = close_slope(path, rounding, step)
     value, error, bend = numeric.value[0], numeric.error[0], corner(path, rounding)
     if bend is not None:
         verdict = "corner"
