@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
+import sys
+import threading
 from typing import Any
 
 import needle
@@ -92,6 +94,88 @@ def test_random_programs_in_second_order(seed):
     assert_allclose(expected, differences, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
     hessian = needle.hessian(f)(x)
     assert_allclose(np.tensordot(hessian, v, 2), expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
+
+
+# --------------------------------------------------------------------------------------------------- whose memory
+
+VIEWS = {
+    "permuted axes": (lambda a: np.moveaxis(a, 0, 2), (2, 3, 4), float),
+    "the real part": (lambda a: a.real, (2, 3), complex),
+    "the imaginary part": (lambda a: a.imag, (2, 3), complex),
+    "the real part of real numbers": (lambda a: a.real, (2, 3), float),
+    "columns in reverse": (lambda a: np.flip(a, 1), (2, 3), float),
+    "a new axis": (lambda a: np.expand_dims(a, 1), (3,), float),
+    "a part": (lambda a: np.array_split(a, 2, axis=1)[1], (2, 5), float),
+    "a diagonal": (np.diagonal, (3, 3), float),
+    "a broadcast": (lambda a: np.broadcast_to(a, (2, 3)), (3,), float),
+    "a sum of nothing else": (lambda a: +a, (3,), float),
+    "copies": (lambda a: np.tile(a, (2, 1)), (3,), float),
+    "a block": (np.block, (3,), float),
+    "the first that holds": (lambda a: np.select([np.ones((2, 3), bool)], [a]), (3,), float),
+}
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("name", VIEWS)
+def test_views_and_copies_are_those_of_numpy(name, recorded):
+    view, shape, dtype = VIEWS[name]
+    start = np.arange(1.0, np.prod(shape) + 1).reshape(shape) * (1 + 2j if dtype is complex else 1)
+
+    def found(a: Any) -> list[Any]:
+        v = view(a)
+        a[(0,) * a.ndim] = 100.0
+        seen = [np.array(v.tolist())]
+        try:
+            v[(-1,) * v.ndim] = 7.0
+        except ValueError as error:
+            assert "assign" in str(error)  # NumPy's or Needle's words
+        return [*seen, np.array(v.tolist()), np.array(a.tolist())]
+
+    expected = found(start.copy())
+    a = Tensor(start)
+    for got, wanted in zip(found(a * 1 if recorded else a), expected, strict=True):
+        assert_array_equal(got, wanted)
+
+
+def test_parts_of_complex_numbers_can_be_assigned_to():
+    def f(x: Any) -> Any:
+        z = x[:2] * (2 + 1j)
+        z.imag[0] = x[0] ** 2
+        z.real = x[2]
+        z.imag += 1
+        return (z.real**3 + z.imag**2).sum()
+
+    x = np.array([1.5, 0.5, 2.0])
+    assert_allclose(needle.grad(f)(x), numeric.gradient(lambda x: f(Tensor(x)).item(), x), atol=1e-7)
+    assert_allclose(needle.jvp(f, (x,), (np.ones(3),))[1], needle.grad(f)(x).sum())
+    hessian = needle.hessian(f)(x)
+    assert_allclose(hessian, [needle.jvp(needle.grad(f), (x,), (row,))[1] for row in np.eye(3)], atol=1e-12)
+    with pytest.raises(TypeError, match="of dtype float64 has no imaginary part to assign to"):
+        Tensor([1.0]).imag = 2.0
+
+
+def test_views_of_detached_tensors():
+    W = Tensor([1.0, 2.0, 3.0])
+    W.data[1:][0] = 5.0
+    W[1:].data[1:][0] = 6.0
+    assert_array_equal(W.numpy(), [1, 5, 6])
+    B = zeros(3)
+    B[0] = W[0]
+    D = B.detach()
+    B[1] = 7.0
+    D[2] = 9.0
+    assert_array_equal(B.numpy(), [1, 7, 9])
+    assert_array_equal(D.numpy(), [1, 7, 9])
+
+
+def test_memory_that_was_handed_out_stays_live():
+    given = np.zeros(2)
+    t = Tensor.make_const(given)
+    live = t.realize_cached_data()
+    t[0] = 5.0
+    live[1] = 7.0
+    assert_array_equal(given, [5, 7])
+    assert_array_equal(t.numpy(), [5, 7])
 
 
 # --------------------------------------------------------------------------------------------------- what is recorded
@@ -324,6 +408,179 @@ def test_a_wrong_assignment_changes_nothing(assign, kind, message, recorded):
         assert_array_equal(x.grad.numpy(), 2 * x.numpy())
 
 
+@pytest.mark.parametrize("write", [lambda y: y.__setitem__(0, 100.0), lambda y: y.data.__setitem__(0, 100.0)])
+def test_what_a_rule_reads_is_not_written_over(write):
+    x = Tensor([1.0, 2.0])
+    y = needle.exp(x)
+    with needle.no_grad():
+        write(y)
+    assert_array_equal(y.numpy()[0], 100)
+    y.sum().backward()
+    assert_allclose(x.grad.numpy(), np.exp([1.0, 2.0]))
+
+
+def test_a_view_that_is_first_read_without_recording():
+    x = Tensor([1.0, 2.0, 3.0])
+    B = x * 1
+    first, second = B[1:], B[:2]
+    B[0] = 5.0
+    with needle.no_grad():
+        str(first)
+    needle.jvp(lambda t: (t * second).sum(), (np.ones(2),), (np.ones(2),))
+    ((first * first).sum() + second.sum()).backward()
+    assert_array_equal(x.grad.numpy(), [0, 5, 6])
+
+
+def test_leading_ones_of_a_value():
+    x = Tensor([[1.0, 2.0, 3.0]])
+    B = zeros(3)
+    B[:] = x
+    B[[2, 1, 0]] = x * 2
+    (B * B).sum().backward()
+    assert_array_equal(x.grad.numpy(), [[8, 16, 24]])
+
+    def f(x: Any) -> Any:
+        B = zeros(3)
+        B[:] = x
+        return B * B
+
+    assert_array_equal(needle.jacobian(f)(np.ones((1, 3))), 2 * np.eye(3).reshape(3, 1, 3))
+
+
+def test_in_place_operators_without_recording():
+    W = Tensor([1.0, 2.0])
+    alias = W
+    loss = (W * W).sum()
+    with needle.no_grad():
+        W -= 0.5
+    assert W is alias
+    assert W.requires_grad
+    loss.backward()
+    assert_array_equal(W.grad.numpy(), [2, 4])
+    h = W * 2
+    with needle.no_grad():
+        h *= 3
+    h.sum().backward()
+    assert_array_equal(W.grad.numpy(), [2, 2])
+
+
+def test_assigning_to_a_gradient():
+    x = Tensor([1.0, 2.0, 3.0])
+    y = (x**3).sum()
+    y.backward()
+    x.grad[0] = 0.0
+    held = x.grad
+    held[1] = held[2] * 2
+    assert_array_equal(x.grad.numpy(), [0, 54, 27])
+    y.backward()
+    held[2] = 100.0  # it is the gradient of then
+    assert_array_equal(x.grad.numpy(), [3, 12, 27])
+    x[0] = 5.0
+    x.grad.sum().backward()
+    assert_array_equal(x.grad.numpy(), [6, 12, 18])
+
+
+def test_pullbacks_outlive_assignments():
+    kept, factor = [], Tensor([3.0, 4.0])
+
+    def f(x: Any) -> Any:
+        kept.append(x)
+        return x * x * factor
+
+    y, pull = needle.vjp(f, np.array([1.0, 2.0]))
+    _, push = needle.linearize(f, np.array([1.0, 2.0]))
+    for x in kept:
+        x[0] = 50.0
+    factor[1] = 70.0
+    y[0] = 9.0
+    assert_array_equal(pull(np.ones(2))[0], [6, 16])
+    assert_array_equal(push(np.ones(2)), [6, 16])
+
+
+def test_what_holds_a_version_keeps_its_value():
+    B = zeros(3)
+    x = Tensor([1.0, 2.0, 3.0])
+    B[:] = x
+    outputs = needle.nested.flatten([B])[0]
+    B[0] = x[1] * 2
+    assert_array_equal(outputs[0].numpy(), [1, 2, 3])
+    outputs[0][1] = 8.0
+    assert_array_equal(B.numpy(), [4, 2, 3])
+
+
+def test_functions_whose_derivative_is_computed_again():
+    def changing(x: Any) -> Any:
+        x[0] = x[1] ** 2
+        return x * x
+
+    x = Tensor([1.0, 2.0])
+    z = x * 1
+    with pytest.raises(ValueError, match="checkpoint: changing assigns to its argument of shape"):
+        needle.checkpoint(changing)(z)
+    assert_array_equal(z.numpy(), [1, 2])
+    rule = needle.custom_gradient(lambda x: (changing(x), lambda out_grad: out_grad * 3.0))
+    assert_array_equal(needle.grad(lambda x: needle.grad(lambda x: (rule(x) * x).sum())(x).sum())(x.numpy()), [6, 6])
+    rule(z).sum().backward()
+    assert_array_equal(z.numpy(), [1, 2])
+    assert_array_equal(x.grad.numpy(), [3, 3])
+
+
+def test_a_retained_gradient_is_that_of_the_tensor_as_it_is():
+    x = Tensor([1.0, 2.0])
+    y = x * 2
+    y.retain_grad()
+    y[0] = x[1]
+    (y * y).sum().backward()
+    assert_array_equal(y.grad.numpy(), [4, 8])
+    z = x * 1
+    z[0] = x[0]
+    with pytest.raises(AttributeError, match="is not a leaf but the output of SetItem"):
+        _ = z.grad
+    with pytest.raises(AttributeError, match="'Tensor' object has no attribute 'colour'"):
+        _ = y.colour
+
+
+def test_deferred_operations_see_what_was_there_before(monkeypatch):
+    monkeypatch.setattr(autograd, "LAZY_MODE", True)
+    for recorded in (False, True):
+        x = Tensor([1.0, 2.0, 3.0], requires_grad=recorded)
+        y = x * 2
+        before, view = y + 1, y[1:]
+        y[0] = 5.0
+        view[0] = 7.0
+        assert_array_equal(before.numpy(), [3, 5, 7])
+        assert_array_equal(y.numpy(), [5, 7, 6])
+
+
+def test_threads():
+    wrong = []
+
+    def work(k: float) -> None:
+        for _ in range(100):
+            x = Tensor([1.0, 2.0, 3.0, 4.0])
+            B = x * 1
+            v = B[1:]
+            w = v[::-1]
+            several = [B[i:] for i in range(4)] * 5
+            w[0] = x[0] * k
+            v[0] = 7.0
+            (B * B).sum().backward()
+            if [*B.tolist(), *x.grad.tolist(), several[3].tolist()] != [1, 7, 3, k, 2 + 2 * k * k, 0, 6, 0, [k]]:
+                wrong.append(k)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=work, args=(k,)) for k in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not wrong
+
+
 # --------------------------------------------------------------------------------------------------------- its cost
 
 
@@ -356,8 +613,18 @@ def test_nothing_is_left_behind():
         for i in range(4):
             B[i] = x[i] * 2
         view[0] = x[0]
-        (B * B).sum().backward()
+        c = Tensor(np.zeros(4, complex), requires_grad=False)
+        c.imag[1:] = view
+        (B * B + c.imag).sum().backward()
         assert x.grad is not None
+
+        def f(x: Any) -> Any:
+            y = x * 1
+            y[0] = x[1]
+            return (y * x).sum()
+
+        needle.hessian(f)(np.ones(4))
+        needle.grad(lambda x: needle.grad(f)(x).sum())(np.ones(4))
 
     gc.collect()
     gc.disable()

@@ -528,6 +528,12 @@ def note_view(view: Any, base: Any, op: Op | None) -> None:
             _most_views = max(64, 2 * len(views))
 
 
+def _is_part_of_leaf(value: Any) -> bool:
+    while value.op is not None and value.op.view:
+        value = value.inputs[0]
+    return value.op is None
+
+
 class Value:
     """A value in the graph, with the op and the inputs that made it (`op` is None for a leaf)."""
 
@@ -672,6 +678,8 @@ class Tensor(Value):
         tensor.inputs = ()
         tensor.needs = CONSTANT if self._array.dtype.kind == "b" else DETACHED
         note_view(tensor, self, None)
+        if self._array.base is not None and _is_part_of_leaf(self):
+            tensor.saved = self  # so that who writes to it finds the leaf
         return tensor
 
     @property

@@ -100,10 +100,7 @@ class SetItem(TensorOp):
     def hint(self, a: Any, v: Any) -> str:
         place = self._part(a)
         if not place.flags.writeable:
-            return (
-                "the elements of a broadcast tensor, of a diagonal and of a real number's imaginary part cannot be "
-                "assigned to, as in NumPy; copy it first"
-            )
+            return "the elements of a broadcast tensor or a diagonal cannot be assigned to, as in NumPy; copy it first"
         try:
             shape = place[self.index].shape
         except IndexError as error:
@@ -188,10 +185,9 @@ class SetItem(TensorOp):
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         a, v = node.inputs
         s, t = tangents
-        dtype = gradient_dtype(a.dtype)
         if t is None or _rounds(a, v):
-            t = constant(np.zeros((), dtype))
-        return self(constant(np.zeros(a.shape, dtype)) if s is None else s, t)
+            t = constant(np.zeros((), bool))
+        return self(constant(np.zeros(a.shape, gradient_dtype(a.dtype))) if s is None else s, t)
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         (a, v), (m, n) = values, depths
@@ -394,6 +390,10 @@ def set_real(a: Any, value: Any) -> None:
 
 def set_imag(a: Any, value: Any) -> None:
     """a.imag = value, for complex numbers."""
+    if a.dtype.kind != "c":
+        raise TypeError(
+            f"imag: a Tensor of dtype {a.dtype} has no imaginary part to assign to; write a.astype(complex)"
+        )
     setitem(imag(a), ..., value)
 
 
