@@ -83,6 +83,15 @@ def test_what_needs_a_gradient_becomes_no_number(function):
     assert function(Tensor(1.5, requires_grad=False)) == function(1.5)
 
 
+def test_rounding_as_of_numbers():
+    constant = Tensor(2.567, requires_grad=False)
+    assert round(constant) == 3
+    assert type(round(constant)) is int
+    assert round(Tensor(2.567), 1).numpy() == 2.6
+    with pytest.raises(TypeError, match=r"round\(t\): this Tensor needs a gradient"):
+        round(Tensor(2.567))
+
+
 # ------------------------------------------------------------------------------------------------ methods of ufuncs
 
 REDUCTIONS: dict[str, Any] = {

@@ -569,3 +569,18 @@ def test_nothing_is_left_behind_by_transforms():
         assert before == autograd.TENSOR_COUNTER
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda a: (needle.ops.concatenate([a, np.ones((2, 2)), a], 1) ** 2 * np.arange(12.0).reshape(2, 6)).sum(),
+        lambda a: (needle.ops.stack([a, a]) ** 3 * np.arange(8.0).reshape(2, 2, 2)).sum(),
+        lambda a: ((a @ a) * a * np.arange(4.0).reshape(2, 2)).sum(),
+        lambda a: (a * a * a).sum(),
+    ],
+)
+def test_hvp_where_an_op_takes_a_tensor_twice(f):
+    x, v = np.array([[0.5, 1.5], [2.0, -1.0]]), np.array([[1.0, 2.0], [-0.5, 0.25]])
+    assert_allclose(needle.hvp(f, (x,), (v,)), needle.jvp(needle.grad(f), (x,), (v,))[1], rtol=1e-12)
+    assert_allclose(needle.hvp(lambda x: f(x * 1.5), (x,), (v,)), needle.hvp(f, (1.5 * x,), (2.25 * v,)), rtol=1e-12)

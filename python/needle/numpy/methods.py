@@ -80,6 +80,14 @@ def contains(a: Tensor, value: Any) -> bool:
     return bool((a == value).any())
 
 
+def rounded(a: Tensor, ndigits: int | None = None) -> Any:
+    """round(t) is an int, as of a number; round(t, n) rounds to n digits."""
+    if ndigits is not None:
+        return elementwise.round(a, ndigits)
+    a._leaves_the_record("round(t)", "np.round(t), or round(t.item())")
+    return round(a.item())
+
+
 def array_namespace(a: Tensor, /, *, api_version: str | None = None) -> Any:
     """The module with the functions of the Array API standard."""
     if api_version not in {None, "2021.12", "2022.12", "2023.12", "2024.12", "2025.12"}:
@@ -118,6 +126,7 @@ METHODS: dict[str, Any] = {
     "__array_function__": array_function,
     "__array_namespace__": array_namespace,
     "__contains__": contains,
+    "__round__": rounded,
     "__dlpack__": dlpack,
     "__dlpack_device__": dlpack_device,
     "to_device": to_device,
