@@ -22,7 +22,7 @@ train: $(VENV)/apps.stamp
 	$(BIN)/python apps/train_mnist.py $(ARGS)
 
 test: $(VENV)/apps-test.stamp
-	$(BIN)/python -m pytest -q $(ARGS)
+	$(BIN)/python -m pytest -q -n auto $(ARGS)
 
 lint: $(VENV)/apps-test-lint.stamp
 	$(BIN)/ruff check .

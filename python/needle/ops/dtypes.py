@@ -41,8 +41,8 @@ class Cast(Linear):
 
 
 def astype(a: Any, dtype: Any) -> Tensor:
-    """a converted to another dtype; the gradient comes back in a's own. Integers made of floats are constants, which can
-    be used as indices and counts."""
+    """a converted to another dtype; the gradient comes back in a's own. Integers made of floats are constants, which
+    can be used as indices and counts."""
     a, dtype = as_value(a, "astype"), np.dtype(dtype)
     if a.dtype.kind == "f" and dtype.kind not in "fc":
         return discrete(np.ndarray.astype, a, dtype=dtype)
