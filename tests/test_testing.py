@@ -53,7 +53,7 @@ def of_any_matrix(op: Any, f: Callable[..., Any]) -> Callable[..., Any]:
     return (lambda a: f(hermitian_part(a))) if getattr(op, "hermitian", False) else f
 
 
-@over({op: some(table, 6) for op, table in TABLES.items()})
+@over({op: some(table, 5) for op, table in TABLES.items()})
 def test_every_op_passes(op, sample):
     node = sample.function(*[Tensor(a) for a in sample.arrays])
     check_grads(of_any_matrix(node.op, sample.function), *sample.arrays)
@@ -113,7 +113,7 @@ def random_program(seed: int, last: Callable[[Any], Any]) -> Callable[..., Any]:
     return f
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_random_programs(seed):
     """Right as they are; with one wrong rule somewhere inside they are wrong, and that rule is named."""
     inputs = {"a": [numbers(2, 3, seed=seed)]}, numbers(3, seed=seed)
@@ -163,12 +163,17 @@ CHANGES: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
+def slopes(sample: Sample) -> list[int]:
+    """How many elements of the adjoint of each input are not zero."""
+    out, pullback = needle.vjp(lambda *a: members(sample.function(*a)), *sample.arrays)
+    adjoints = pullback(tuple(weights_like(tuple(map(np.asarray, out)))))
+    pairs = zip(adjoints, sample.arrays, strict=True)
+    return [np.count_nonzero(np.abs(g) > 1e-6) for g, a in pairs if a.dtype.kind != "b"]
+
+
 def has_slopes(op: str, sample: Sample) -> bool:
     """Whether its adjoints are of anything: not so of floor(a / b), of 1**a, or of what has no elements."""
-    if op in ("Cast", "LdExp", "TupleGetItem"):
-        return False
-    out, pullback = needle.vjp(lambda *a: members(sample.function(*a)), *sample.arrays)
-    return any(np.any(np.abs(g) > 1e-6) for g in pullback(tuple(weights_like(tuple(map(np.asarray, out))))))
+    return op not in ("Cast", "LdExp", "TupleGetItem") and any(slopes(sample))
 
 
 MUTATED = {op: [s for s in some(table, 9) if has_slopes(op, s)] for op, table in TABLES.items()}
@@ -204,8 +209,7 @@ def test_no_wrong_rule_passes(op):
             pytest.fail(f"{name}, in the sample {sample.name}: not noticed")
         text = " ".join(str(caught.value).split())
         assert NAMES.get(name, "") in text, f"in the sample {sample.name}"
-        one_slope = op == "Max" or "at zero" in sample.name or any(a.size == 1 for a in sample.arrays)
-        if name == "one element off" and not one_slope:  # of which it is a factor
+        if name == "one element off" and min(slopes(sample)) > 1:  # else it is a factor
             assert "looks like" not in text, f"in the sample {sample.name}"
 
 
@@ -951,7 +955,7 @@ def test_deep_graphs():
     off = op(np.sin, lambda g, node: -g * needle.cos(node.inputs[0]))
 
     def f(x: Any, last: Any = needle.sin) -> Any:
-        for _ in range(1500):
+        for _ in range(1100):
             x = x + 1e-4
         return last(x)
 
