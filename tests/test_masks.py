@@ -290,3 +290,29 @@ def test_no_gradient_is_masked_that_counts(seed):
     twice = needle.jvp(lambda x: needle.jvp(f, (x,), (v,))[1], (x,), (v,))[1]
     for product in (needle.hvp(f, (x,), (v,)), needle.grad(lambda x: (needle.grad(f)(x) * v).sum())(x)):
         assert_allclose(np.sum(product * v), twice, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("poisoned", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("seed", range(6))
+def test_products_of_which_rows_and_columns_do_not_count(seed, bias, poisoned):
+    rng = np.random.default_rng(seed)
+    X, W, b, c = rng.normal(size=(4, 3)), rng.normal(size=(3, 5)), rng.normal(size=5), rng.normal(size=(4, 5))
+    mask = rng.random((4, 5)) < 0.6
+    if seed % 2:
+        mask[rng.integers(4)] = False
+    if seed % 3:
+        mask[:, rng.integers(5)] = False
+    rows, columns = mask.any(1), mask.any(0)
+    by_product = np.where(mask, c, 0)
+    roots = np.where(rows[:, None], np.abs(X), 0 if poisoned else np.abs(X))  # whose slopes are infinite at 0
+    expected = by_product @ W.T / (2 * np.where(roots == 0, 1, roots) ** 0.5), (roots**0.5).T @ by_product
+    given = np.where(columns, W, np.nan if poisoned else W)
+    leaves = Tensor(roots), Tensor(given), Tensor(b)
+    with np.errstate(all="ignore"):
+        product = sqrt(leaves[0]) @ leaves[1]
+        (where(mask, product + leaves[2] if bias else product, 0.0) * c).sum().backward()
+    assert_allclose(leaves[0].grad.numpy(), expected[0], atol=1e-14)
+    assert_allclose(leaves[1].grad.numpy(), expected[1], atol=1e-14)
+    if bias:
+        assert_allclose(leaves[2].grad.numpy(), by_product.sum(0), atol=1e-14)

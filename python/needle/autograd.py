@@ -150,7 +150,9 @@ class Op:
     same_inputs: bool = False
     """Whether `gradient` must be given the very inputs that it had, because it also reaches tensors in other ways."""
     takes_buffer: bool = False
-    """Whether `array_gradient` may be given a Buffer, and write into it."""
+    """Whether `array_gradient` may be given a Branch, or a Buffer, and write into it."""
+    takes_branch: bool = False
+    """Whether `array_gradient` may be given a Branch."""
     discrete: bool = False
     """Whether the output is a constant, because nobody differentiates it: comparisons, operations on bits."""
     carries_mask: bool = False
@@ -1749,7 +1751,9 @@ def _apply_rule(op: Op, adjoint: Any, node: Any) -> tuple[Any, ...]:
             masks = _one_each(op, op.masks(mask, node), inputs)
             seen = _without_the_rest(op, node, masks) if op.mixes else node
             returned = _one_each(op, op.gradient(adjoint, seen), inputs)
-            returned = tuple([_masked_again(g, m, op.moves) for g, m in zip(returned, masks, strict=True)])
+            keeps = op.elementwise or op.moves  # a mask, which is no less of one then
+            pairs = zip(returned, masks, strict=True)
+            returned = tuple([_masked_again(g, m, op.moves) if keeps or not _holds(m) else g for g, m in pairs])
     return tuple([None if g is None else _fit(g, a, op, node) for a, g in zip(inputs, returned, strict=True)])
 
 
@@ -1761,12 +1765,17 @@ def _mask_of(adjoint: Any) -> Any:
     return tuple([g.mask for g in members]) if members and all(type(g) is Branch for g in members) else None
 
 
+def _holds(mask: Any) -> bool:
+    """Whether a mask is known to hold everywhere."""
+    return type(mask) is Tensor and bool(mask._array.all())
+
+
 def _without_the_rest(op: Op, node: Any, masks: tuple[Any, ...]) -> Any:
     """The node with zeros for what does not count of its inputs."""
     asked = _asked.get()
     inputs = []
     for a, mask in zip(node.inputs, masks, strict=True):
-        chosen = a.masked(_unbroadcast(mask.astype(np.float32), a.shape) > 0)
+        chosen = a if _holds(mask) else a.masked(_unbroadcast(mask.astype(np.float32), a.shape) > 0)
         inputs.append(chosen)
         if asked is not None and a in asked:
             asked.add(chosen)
@@ -1875,7 +1884,7 @@ def sweep(adjoints: dict[Value, Any], variables: set[Value] | None = None) -> li
             else:
                 if type(adjoint) is Buffer:
                     adjoint = adjoint.released()
-                array = adjoint.adjoint if type(adjoint) is Branch else adjoint
+                array = adjoint.adjoint if type(adjoint) is Branch and not node.op.takes_branch else adjoint
         if node._grad is not None if variables is None else node in variables:
             whole = unmasked(adjoint)
             found.append((node, whole.copy() if type(adjoint) is Buffer else whole))

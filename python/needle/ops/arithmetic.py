@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import ZERO, Tensor, Value, as_value, is_recorded, wanted
+from ..autograd import ZERO, Branch, Tensor, Value, as_value, branch_of, is_recorded, wanted
 from ..pool import SMALLEST, result_of
 from .base import NUMBERS, Bilinear, Elementwise, Linear, ScalarOp, aligned, by_itself, operands, spread
 from .discrete import discrete
@@ -17,13 +17,16 @@ from .selection import where
 
 class EWiseAdd(Elementwise, Linear):
     notation = "{0} + {1}"
-    ufunc, saves = "add", ()
+    ufunc, saves, takes_branch = "add", (), True
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return out_grad, out_grad
 
     def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
         a, b = node.inputs
+        if type(out_grad) is Branch:
+            g, mask = out_grad.adjoint, out_grad.mask
+            return tuple([branch_of(g, mask, x) if x in asked else None for x in (a, b)])
         return out_grad if a in asked else None, out_grad if b in asked else None
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor, Value, constant, wanted
+from ..autograd import Branch, Tensor, Value, branch_of, constant, wanted
 from ..pool import SMALLEST, empty
 from .base import Bilinear, aligned
 from .reduction import Summation, summation
@@ -17,7 +17,7 @@ _BLAS = "fdFD"
 class MatMul(Bilinear):
     notation = "{0} @ {1}"
     __slots__ = ()
-    saves, batches, mixes = ("inputs",), True, True
+    saves, batches, mixes, takes_branch = ("inputs",), True, True, True
 
     def compute(self, a: Any, b: Any) -> Any:
         if a.ndim == b.ndim == 2:
@@ -49,7 +49,26 @@ class MatMul(Bilinear):
 
     def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
         (a, b), (x, y) = node.inputs, node.saved
+        if type(out_grad) is Branch:
+            return self._array_gradient_of_branch(out_grad, node, asked)
         return _adjoints(self.compute, _sum_of_array, out_grad, x, y, a in asked, b in asked)
+
+    def _array_gradient_of_branch(self, out_grad: Branch, node: Any, asked: set[Value]) -> Any:
+        """That of an adjoint of which some rows or columns may not count, nor what they are products of."""
+        (a, b), (x, y), g, mask = node.inputs, node.saved, out_grad.adjoint, out_grad.mask
+        if g.ndim < 2:
+            return None
+        rows, columns = mask.any(-1), mask.any(-2)
+        if rows.all() and columns.all():
+            return _adjoints(self.compute, _sum_of_array, g, x, y, a in asked, b in asked)
+        if not x.ndim == y.ndim == 2 or not (np.isfinite(x[~rows]).all() and np.isfinite(y[:, ~columns]).all()):
+            return None
+        by_a, by_b = _adjoints(self.compute, _sum_of_array, g, x, y, a in asked, b in asked)
+        if by_a is not None and not rows.all():
+            by_a = branch_of(by_a, np.broadcast_to(rows[:, None], x.shape), a)
+        if by_b is not None and not columns.all():
+            by_b = branch_of(by_b, np.broadcast_to(columns, y.shape), b)
+        return by_a, by_b
 
     def masks(self, mask: Any, node: Any) -> Any:
         a, b = [constant(np.ones(x.shape, np.float32)) for x in node.inputs]
