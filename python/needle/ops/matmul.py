@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any
 
 import numpy as np
 
-from ..autograd import Branch, Tensor, Value, branch_of, constant, wanted
+from ..autograd import Branch, Tensor, Value, constant, wanted
 from ..pool import SMALLEST, empty
 from .base import Bilinear, aligned
 from .reduction import Summation, summation
@@ -56,19 +57,13 @@ class MatMul(Bilinear):
     def _array_gradient_of_branch(self, out_grad: Branch, node: Any, asked: set[Value]) -> Any:
         """That of an adjoint of which some rows or columns may not count, nor what they are products of."""
         (a, b), (x, y), g, mask = node.inputs, node.saved, out_grad.adjoint, out_grad.mask
-        if g.ndim < 2:
+        if not g.ndim == x.ndim == y.ndim == 2:
             return None
-        rows, columns = mask.any(-1), mask.any(-2)
-        if rows.all() and columns.all():
-            return _adjoints(self.compute, _sum_of_array, g, x, y, a in asked, b in asked)
-        if not x.ndim == y.ndim == 2 or not (np.isfinite(x[~rows]).all() and np.isfinite(y[:, ~columns]).all()):
-            return None
-        by_a, by_b = _adjoints(self.compute, _sum_of_array, g, x, y, a in asked, b in asked)
-        if by_a is not None and not rows.all():
-            by_a = branch_of(by_a, np.broadcast_to(rows[:, None], x.shape), a)
-        if by_b is not None and not columns.all():
-            by_b = branch_of(by_b, np.broadcast_to(columns, y.shape), b)
-        return by_a, by_b
+        with np.errstate(all="ignore"):
+            by_a, by_b = _adjoints(self.compute, _sum_of_array, g, x, y, a in asked, b in asked)
+        if not all(by is None or _is_finite(by) for by in (by_a, by_b)):
+            return None  # maybe for the sake of something that does not count: the masks say
+        return _chosen(by_a, mask, 1, a), _chosen(by_b, mask, 0, b)
 
     def masks(self, mask: Any, node: Any) -> Any:
         a, b = [constant(np.ones(x.shape, np.float32)) for x in node.inputs]
@@ -90,6 +85,20 @@ class MatMul(Bilinear):
         if row:
             out = out.reshape((*out.shape[:-2], out.shape[-1]))
         return out.reshape(out.shape[:-1]) if column else out
+
+
+def _is_finite(a: Any) -> bool:
+    """Whether all elements are; the sum of their squares tells in a fraction of the time, mostly."""
+    flat = a.reshape(-1)
+    return isfinite(abs(flat.dot(flat))) or bool(np.isfinite(flat).all())
+
+
+def _chosen(adjoint: Any, mask: Any, axis: int, value: Value) -> Any:
+    """The adjoint with a mask of the rows (columns) that anything counted for, if what made the value looks at it."""
+    if adjoint is None or value.op is None or not value.op.carries_mask:
+        return adjoint
+    counts = mask.any(axis, keepdims=True)
+    return adjoint if counts.all() else Branch(adjoint, np.broadcast_to(counts, adjoint.shape))
 
 
 def _with_axis(a: Any, axis: int) -> Any:
