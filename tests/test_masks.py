@@ -241,10 +241,11 @@ def test_a_factor_that_all_rows_share(product):
 
     W, expected = np.ones((2, 2)), [[1, 1], [2, 2]]
     leaf = Tensor(W)
-    f(leaf).backward()
-    assert_array_equal(leaf.grad.numpy(), expected)
-    assert_array_equal(needle.grad(f)(W), expected)
-    assert_array_equal(needle.hvp(lambda W: f(W) ** 2, (W,), (W,)), 2 * 6 * np.array(expected))
+    with np.errstate(invalid="ignore"):  # some processors' matrix products warn of NaN
+        f(leaf).backward()
+        assert_array_equal(leaf.grad.numpy(), expected)
+        assert_array_equal(needle.grad(f)(W), expected)
+        assert_array_equal(needle.hvp(lambda W: f(W) ** 2, (W,), (W,)), 2 * 6 * np.array(expected))
 
 
 def test_what_is_constant_between_jumps_passes_no_nan():

@@ -55,14 +55,12 @@ class MatMul(Bilinear):
         return _adjoints(self.compute, _sum_of_array, out_grad, x, y, a in asked, b in asked)
 
     def _array_gradient_of_branch(self, out_grad: Branch, node: Any, asked: set[Value]) -> Any:
-        """That of an adjoint of which some rows or columns may not count, nor what they are products of."""
+        """That of an adjoint of which some rows or columns may not count, nor what they are products of. That matters
+        where an operand is not finite, and then neither is the output; else the zeros of the adjoint are enough."""
         (a, b), (x, y), g, mask = node.inputs, node.saved, out_grad.adjoint, out_grad.mask
-        if not g.ndim == x.ndim == y.ndim == 2:
+        if not g.ndim == x.ndim == y.ndim == 2 or not _is_finite(node._array):
             return None
-        with np.errstate(all="ignore"):
-            by_a, by_b = _adjoints(self.compute, _sum_of_array, g, x, y, a in asked, b in asked)
-        if not all(by is None or _is_finite(by) for by in (by_a, by_b)):
-            return None  # maybe for the sake of something that does not count: the masks say
+        by_a, by_b = _adjoints(self.compute, _sum_of_array, g, x, y, a in asked, b in asked)
         return _chosen(by_a, mask, 1, a), _chosen(by_b, mask, 0, b)
 
     def masks(self, mask: Any, node: Any) -> Any:
