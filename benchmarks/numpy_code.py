@@ -6,6 +6,7 @@ The loops read or assign elements one by one, and are to take time in proportion
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +18,7 @@ from harness import COLUMNS, NEEDLE, Budget, Contender, Report, Work, fresh, mai
 
 SIZES = (10, 1_000, 100_000)
 STEPS = (4_000, 8_000)
-TIMES = 3
+TIMES = 7
 
 
 def tanh(where: str, size: int) -> Work:
@@ -129,6 +130,7 @@ def loop(name: str, n: int) -> tuple[float, float]:
     LOOPS[name](xp, needle.Tensor(np.ones(10)), 10).sum().backward()  # what is done once
     times = []
     for _ in range(TIMES):
+        gc.collect()  # what an earlier time left behind
         x = needle.Tensor(np.linspace(0, 1, n))
         clocks = [time.perf_counter()]
         y = (LOOPS[name](xp, x, n) ** 2).sum()

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Branch, Part, Tensor, as_arrays, constant, gradient_dtype, unmasked
+from ..autograd import Branch, Part, Tensor, Value, as_arrays, constant, gradient_dtype, unmasked
 from .base import Linear, View
 
 
@@ -23,6 +23,9 @@ class GetItem(View):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return IndexPart(self.index, out_grad)
+
+    def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
+        return (IndexPart(self.index, constant(out_grad)),)
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         index = behind_batch(self.index)
