@@ -159,6 +159,17 @@ class Norms(needle.TensorOp):
 
 
 def test_ops_of_tuples_in_every_mixture():
+    ops_of_tuples_in_every_mixture()
+
+
+def test_ops_of_tuples_while_an_array_is_handed_out():
+    elsewhere = needle.Tensor([1.0, 2.0])
+    live = elsewhere.cached_data
+    ops_of_tuples_in_every_mixture()
+    assert live is elsewhere.cached_data
+
+
+def ops_of_tuples_in_every_mixture():
     def f(v: Any) -> Any:
         return Norms()(ops.make_tuple(ops.sin(v), Pair()(v, v)[0])) + Norms()(ops.make_tuple(v, np.ones(2)))
 

@@ -1978,7 +1978,7 @@ class Identity(TensorOp):
         return a
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad
+        return (out_grad,)  # which may be a tuple itself
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         return tangents[0]

@@ -13,6 +13,7 @@ handed out, the whole matter costs an operation one look at an empty dictionary.
 from __future__ import annotations
 
 import weakref
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,8 @@ def private(array: Any) -> Any:
 def as_recorded(array: Any) -> Any:
     """What an operation that kept `array` saw: the array itself, or the same window onto its snapshot."""
     if type(array) is tuple:
-        return tuple(as_recorded(member) for member in array)
+        members = tuple(as_recorded(member) for member in array)
+        return array if all(map(is_, members, array)) else members
     owner = owner_of(array)
     entry = handed_out.get(id(owner))
     if entry is None or array.size == 0:
