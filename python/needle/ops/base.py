@@ -140,8 +140,11 @@ class View(Linear):
     def _note_special(self, node: Any, a: Any) -> None:
         """Note what may be a view of something that is wrapped, or was assigned to: it is found out when it counts."""
         base = autograd.latest(a)
-        if type(node) is Tensor and type(base) is Tensor and np.may_share_memory(node._array, base._array):
-            node._array = node._array.copy(order="K")  # else the next assignment could not write in place
+        if type(node) is Tensor and type(base) is Tensor:
+            if np.may_share_memory(node._array, base._array):
+                node._array = node._array.copy(order="K")  # else the next assignment could not write in place
+            elif node._array.ndim == 0:
+                return  # a number
         if node.op is None:
             node.saved = a
         else:
