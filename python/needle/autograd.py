@@ -149,10 +149,10 @@ class Op:
     """Whether an adjoint may have leading axes of its own, to be summed over: those along which inputs broadcast."""
     same_inputs: bool = False
     """Whether `gradient` must be given the very inputs that it had, because it also reaches tensors in other ways."""
-    takes_buffer: bool = False
-    """Whether `array_gradient` may be given a Branch, or a Buffer, and write into it."""
     takes_branch: bool = False
     """Whether `array_gradient` may be given a Branch."""
+    takes_buffer: bool = False
+    """Whether `array_gradient` may be given a Buffer, and write into it."""
     discrete: bool = False
     """Whether the output is a constant, because nobody differentiates it: comparisons, operations on bits."""
     carries_mask: bool = False
@@ -693,7 +693,8 @@ class Tensor(Value):
     @data.setter
     def data(self, value: Any) -> None:
         array = latest(value)._array if isinstance(value, Tensor) else np.array(value)
-        compute_all_deferred()
+        if _deferred:
+            compute_all_deferred()
         old = self._array
         if array.shape != old.shape or array.dtype != old.dtype:
             raise ValueError(
@@ -1554,10 +1555,12 @@ class Part:
             raise TypeError("Part: an adjoint of a part needs a subclass whose `total` says where it goes (IndexPart)")
         return constant(np.zeros(value.shape, gradient_dtype(value.dtype)))
 
-    @staticmethod
-    def add_to(buffer: Any, mask: Any, parts: list[Any]) -> Any:
-        """Add the parts to an adjoint, in place. Returns the mask of the elements that were reached, or None."""
-        raise NotImplementedError
+    @classmethod
+    def add_to(cls, buffer: Any, mask: Any, parts: list[Any], value: Any) -> Any:
+        """Add the parts to an adjoint of `value`, in place. Returns the mask of what was reached, None for all."""
+        total = as_arrays(cls.total(parts, value))
+        buffer += unmasked(total)
+        return None if mask is None or type(total) is not Branch else mask | total.mask
 
 
 ZERO = Part(None, None)
@@ -1629,7 +1632,7 @@ class _Sum:
         for kind in kinds:
             parts = [part for part in self.parts if type(part) is kind]
             if self.is_buffer:
-                self.mask = kind.add_to(self.dense, self.mask, parts)
+                self.mask = kind.add_to(self.dense, self.mask, parts, value)
                 continue
             total = kind.total(parts, value)
             self.add(as_arrays(total) if type(self.dense) is ndarray else total)
@@ -1879,12 +1882,9 @@ def sweep(adjoints: dict[Value, Any], variables: set[Value] | None = None) -> li
                     found.append((node, as_arrays(whole_adjoint(ZERO, node))))
                 pass_zero(adjoints, node.inputs, asked)
                 continue
-            if node.op.takes_buffer:
-                array = adjoint
-            else:
-                if type(adjoint) is Buffer:
-                    adjoint = adjoint.released()
-                array = adjoint.adjoint if type(adjoint) is Branch and not node.op.takes_branch else adjoint
+            if type(adjoint) is Buffer and not node.op.takes_buffer:
+                adjoint = adjoint.released()
+            array = adjoint.adjoint if type(adjoint) is Branch and not node.op.takes_branch else adjoint
         if node._grad is not None if variables is None else node in variables:
             whole = unmasked(adjoint)
             found.append((node, whole.copy() if type(adjoint) is Buffer else whole))
@@ -2246,9 +2246,9 @@ class GradientOf(TensorOp):
     def replay(self) -> tuple[Value, ...]:
         """The inputs of this gradient's node; those of gradients from the same sweep are found on the way."""
         pasts = self._gradient.pasts
-        nodes = pasts[-1].views()
+        nodes: list[Any] = pasts[-1].views()
         nodes = [v for v in nodes if type(v.op) is GradientOf and not v.inputs and v.op._gradient.pasts == pasts]
-        variables = [original_of(v.op.variable) for v in nodes]  # type: ignore[union-attr]
+        variables = [original_of(v.op.variable) for v in nodes]
         totals: dict[Value, Any] = {}
         leaves: dict[Value, None] = {}
         for source in (*self._sources, *((None,) if self._gradient.incomplete else ())):

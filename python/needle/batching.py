@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from .autograd import Op, Tensor, TensorTuple, Wrapped, WrappedTuple, constant
-from .ops.indexing import AddAt, GetItem
+from .ops.indexing import GetItem
+from .ops.joining import stack
 from .ops.tuples import make_tuple
 
 
@@ -82,9 +83,3 @@ def _zeros_like_member(a: Any) -> Any:
     if isinstance(a, TensorTuple):
         return make_tuple(*map(_zeros_like_member, a))
     return constant(np.zeros(a.shape[1:], a.dtype))
-
-
-def stack(tensors: list[Tensor]) -> Tensor:
-    """Tensors of one shape along a new first axis."""
-    first = tensors[0]
-    return AddAt((len(tensors), *first.shape), first.dtype, list(range(len(tensors))))(*tensors)

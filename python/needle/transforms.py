@@ -60,24 +60,24 @@ class _Arguments:
     """A call's arguments, those to differentiate by taken apart into leaves."""
 
     def __init__(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], argnums: Argnums):
-        self.args, self.kwargs = args, kwargs
+        self.name, self.args, self.kwargs = name, args, kwargs
         self.single = isinstance(argnums, (int, str))
         self.keys: list[Any] = [argnums] if isinstance(argnums, (int, str)) else list(argnums)
         if not self.single and _repeats(self.keys, len(args)):
             raise ValueError(f"{name}: argnums {argnums!r} names an argument twice; name each once")
-        self.chosen = [self._of(name, key) for key in self.keys]
+        self.chosen = [self._of(key) for key in self.keys]
         self.leaves, self.rebuild = flatten(self.chosen[0] if self.single else self.chosen)
         if not self.leaves:
             raise TypeError(f"{name}: nothing to differentiate by in argument {argnums!r}: it holds no number or array")
 
-    def _of(self, name: str, key: Any) -> Any:
+    def _of(self, key: Any) -> Any:
         where: Any = self.kwargs if isinstance(key, str) else self.args
         try:
             return where[key]
         except LookupError:
             given = f"{len(self.args)} by position" + (f", {', '.join(self.kwargs)} by name" if self.kwargs else "")
             raise TypeError(
-                f"{name}: argnums names argument {key!r}, but the function was called with {given}; an argument that "
+                f"{self.name}: argnums names argument {key!r}, but the function was called with {given}; an argument that "
                 "is named in argnums is given by that name"
             ) from None
 
@@ -290,23 +290,24 @@ def _one_number(name: str, run: _Reversed, complex_too: bool = False) -> Any:
     return y
 
 
-def _value_and_grad(
-    f: Any, args: Any, kwargs: Any, *, argnums: Argnums, has_aux: bool, name: str = "value_and_grad", **more: Any
-) -> Any:
-    arguments = _Arguments(name, args, kwargs, argnums)
+def _differentiated(f: Any, arguments: _Arguments, has_aux: bool = False, **more: Any) -> tuple[_Reversed, Any, Any]:
+    """The run of f, the number that it gave, and its gradient."""
     run = _Reversed(f, arguments, has_aux)
-    y = _one_number(name, run, **more)
+    y = _one_number(arguments.name, run, **more)
     adjoints = run.pull([constant_like(y, 1.0)])
-    gradient = arguments.like(_gradient_leaves(arguments.leaves, adjoints))
-    if name == "grad" and not has_aux:
-        return None, gradient
+    return run, y, arguments.like(_gradient_leaves(arguments.leaves, adjoints))
+
+
+def _value_and_grad(f: Any, args: Any, kwargs: Any, *, argnums: Argnums, has_aux: bool) -> Any:
+    arguments = _Arguments("value_and_grad", args, kwargs, argnums)
+    run, y, gradient = _differentiated(f, arguments, has_aux)
     value = _outputs_returned(run.rebuild(iter([run.inner(y)])), arguments.leaves)
     return ((value, run.aux), gradient) if has_aux else (value, gradient)
 
 
 def _grad_by_array(f: Any, args: tuple[Any, ...], i: int) -> Any:
     """The gradient by one array, where no other transform is running: what `grad` is mostly used for, in few steps,
-    because those of `_value_and_grad` take longer than a small function."""
+    because those of `_differentiated` take longer than a small function."""
     x = args[i]
     variable = constant(x.copy())
     variable.needs = VARIABLE
@@ -322,7 +323,7 @@ def _grad_by_array(f: Any, args: tuple[Any, ...], i: int) -> Any:
             return autograd.own(found.pop()[1]) if found else np.zeros(x.shape, x.dtype)
     run = _Reversed.done(y, variable, x)
     if any(isinstance(output, Wrapped) for output in run.outputs):
-        return _value_and_grad(f, args, {}, argnums=i, has_aux=False, name="grad")[1]
+        return _differentiated(f, _Arguments("grad", args, {}, i))[-1]
     return _gradient_leaves([x], run.pull([constant_like(_one_number("grad", run), 1.0)]))[0]
 
 
@@ -331,8 +332,8 @@ def _grad(f: Any, args: Any, kwargs: Any, argnums: Argnums, has_aux: bool) -> An
         x = args[argnums]
         if type(x) is np.ndarray and x.dtype.kind in "fc":
             return _grad_by_array(f, args, argnums % len(args))
-    value, gradient = _value_and_grad(f, args, kwargs, argnums=argnums, has_aux=has_aux, name="grad")
-    return (gradient, value[1]) if has_aux else gradient
+    run, _, gradient = _differentiated(f, _Arguments("grad", args, kwargs, argnums), has_aux)
+    return (gradient, run.aux) if has_aux else gradient
 
 
 def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False, *, argnum: Argnums | None = None) -> Any:
@@ -353,8 +354,7 @@ def value_and_grad(
 
 
 def _holomorphic_grad(f: Any, args: Any, kwargs: Any, argnums: Argnums) -> Any:
-    name = "holomorphic_grad"
-    return _value_and_grad(f, args, kwargs, argnums=argnums, has_aux=False, name=name, complex_too=True)[1]
+    return _differentiated(f, _Arguments("holomorphic_grad", args, kwargs, argnums), complex_too=True)[-1]
 
 
 def holomorphic_grad(f: Callable[..., Any], argnums: Argnums = 0, *, argnum: Argnums | None = None) -> Any:

@@ -388,7 +388,7 @@ def _vector_norm(x: Tensor, ord: Any, axes: tuple[int, ...], keepdims: bool) -> 
     if ord == -np.inf:
         return reduction.min(moduli, axes, keepdims)
     if ord == 0:
-        return elementwise.sign(where(x == x, moduli, 1)).sum(axes, keepdims)  # noqa: PLR0124 - a NaN is not 0
+        return elementwise.sign(where(discrete(np.isnan, x), 1, moduli)).sum(axes, keepdims)  # NaN is not 0
     # At zeros, and where all are, |x|**ord has a corner: these are left out, so that the gradient is 0.
     of_zero = 0.0 if ord > 0 else np.inf
     zero = moduli == 0
@@ -435,7 +435,7 @@ def cond(x: Any, p: Any = None) -> Tensor:
             singular = discrete(_is_singular, x)
             inverse = systems.inv(where(as_factor(singular), _identity(x.shape[-1], x.dtype), x))
             ratio = where(singular, np.inf, matrix_norm(x, ord=p) * matrix_norm(inverse, ord=p))
-        undefined = (ratio != ratio) & ~discrete(_has_nan, x)  # noqa: PLR0124 - NaN
+        undefined = discrete(np.isnan, ratio) & ~discrete(_has_nan, x)
         return where(undefined, np.inf, ratio)
 
 

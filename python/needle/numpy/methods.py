@@ -17,27 +17,16 @@ from .common import check_device
 from .protocols import array_function, array_ufunc
 
 
-def sum(a: Tensor, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None, **more: Any) -> Tensor:
-    """The sum over axes; also takes NumPy's dtype=, out=, initial= and where=."""
-    if more:
-        return statistics.sum(a, given_axes("Tensor.sum", axes, axis), keepdims=keepdims, **more)
-    if axes is axis is None and not keepdims:
-        return reduction.SUM(a)
-    return reduction.sum_method(a, axes, keepdims, axis=axis)
+def _reduction(own: Any, numpys: Any) -> Any:
+    """Needle's method, which also takes what else NumPy's takes: dtype=, out=, initial=, where=."""
 
+    def method(a: Tensor, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None, **more: Any) -> Tensor:
+        if more:
+            return numpys(a, given_axes(f"Tensor.{numpys.__name__}", axes, axis), keepdims=keepdims, **more)
+        return own(a, axes, keepdims, axis=axis)
 
-def max(a: Tensor, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None, **more: Any) -> Tensor:
-    """The largest element over axes; also takes NumPy's out=, initial= and where=."""
-    if more:
-        return statistics.max(a, given_axes("Tensor.max", axes, axis), keepdims=keepdims, **more)
-    return reduction.max_method(a, axes, keepdims, axis=axis)
-
-
-def mean(a: Tensor, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None, **more: Any) -> Tensor:
-    """The arithmetic mean over axes; also takes NumPy's dtype=, out= and where=."""
-    if more:
-        return statistics.mean(a, given_axes("Tensor.mean", axes, axis), keepdims=keepdims, **more)
-    return reduction.mean_method(a, axes, keepdims, axis=axis)
+    method.__name__, method.__doc__ = numpys.__name__, numpys.__doc__
+    return method
 
 
 def reshape(a: Tensor, *shape: Any, order: str = "C", copy: bool | None = None) -> Tensor:
@@ -147,8 +136,8 @@ METHODS: dict[str, Any] = {
     "fill": fill,
     "flatten": flatten,
     "imag": property(elementwise.imag, set_imag),
-    "max": max,
-    "mean": mean,
+    "max": _reduction(reduction.max_method, statistics.max),
+    "mean": _reduction(reduction.mean_method, statistics.mean),
     "min": statistics.min,
     "nonzero": indexing.nonzero,
     "partition": partition,
@@ -162,7 +151,7 @@ METHODS: dict[str, Any] = {
     "sort": sort,
     "squeeze": manipulation.squeeze,
     "std": statistics.std,
-    "sum": sum,
+    "sum": _reduction(reduction.sum_method, statistics.sum),
     "swapaxes": manipulation.swapaxes,
     "take": indexing.take,
     "trace": products.trace,

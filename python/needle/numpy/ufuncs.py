@@ -12,10 +12,11 @@ import numpy as np
 from ..autograd import Tensor
 from ..ops.base import NUMBERS, decides_itself, kept_shape, normalize_axes
 from ..ops.discrete import discrete
+from ..ops.joining import stack
 from ..ops.reduction import count_along
 from ..ops.selection import where as choose
 from ..ops.shape import permute_dims
-from .common import filled_out, into, stacked, tensor
+from .common import filled_out, into, tensor
 
 REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {}
 """Functions with the parameters of `reduce`, for ufuncs that have an operation for it; others go element by element."""
@@ -104,13 +105,13 @@ class ufunc:
         outputs = signature.split("->")[-1] if isinstance(signature, str) else signature[-1]
         return outputs[-1] if isinstance(outputs, str) else outputs
 
-    def _converted(self, inputs: tuple[Any, ...], dtype: Any, casting: str) -> tuple[Any, ...]:
+    def _converted(self, inputs: tuple[Any, ...], dtype: Any, casting: Any) -> tuple[Any, ...]:
         """The inputs in the dtypes from which NumPy would compute a result of this dtype."""
         values = [a if type(a) in NUMBERS else tensor(a) for a in inputs]
         given = tuple([type(a) if type(a) in NUMBERS and type(a) is not bool else tensor(a).dtype for a in values])
         free: tuple[Any, ...] = (None,)
-        asked = free * self.of.nin + (np.dtype(dtype),) * self.of.nout
-        loop = self.of.resolve_dtypes(given + free * self.of.nout, signature=asked, casting=casting)  # type: ignore[arg-type]
+        asked: Any = free * self.of.nin + (np.dtype(dtype),) * self.of.nout
+        loop = self.of.resolve_dtypes(given + free * self.of.nout, signature=asked, casting=casting)
         return tuple([tensor(a, d) for a, d in zip(values, loop, strict=False)])
 
     def _outs(self, out: Any) -> tuple[Any, ...]:
@@ -190,7 +191,7 @@ class ufunc:
         items = [a[(slice(None),) * axis + (k,)] for k in range(a.shape[axis])]
         for k in range(1, len(items)):
             items[k] = self.function(items[k - 1], items[k])
-        return into(out, _along(items, axis) if items else a)
+        return into(out, stack(items, axis) if items else a)
 
     def reduceat(self, array: Any, indices: Any, axis: int = 0, dtype: Any = None, out: Any = None) -> Tensor:
         """`reduce` over slices: from each index up to the next one; of the element itself where that is not larger."""
@@ -206,7 +207,7 @@ class ufunc:
             self.reduce(a[(*before, slice(i, j if i < j else i + 1))], axis=axis, dtype=dtype)
             for i, j in pairwise([*starts, a.shape[axis]])
         ]
-        return into(out, _along(parts, axis))
+        return into(out, stack(parts, axis))
 
     def outer(self, a: Any, b: Any, **options: Any) -> Any:
         """The function of every element of a with every element of b: shape a.shape + b.shape."""
@@ -242,11 +243,3 @@ def _written(result: Any, out: Any, where: Any, casting: str) -> Any:
         rest = 0 if out is None else tensor(out)
         result = choose(tensor(where, np.bool_), result, rest)
     return into(out, result, casting)
-
-
-def _along(items: list[Tensor], axis: int) -> Tensor:
-    """Equal shapes, stacked along a new axis at this place."""
-    whole = stacked(items)
-    for i in range(axis):
-        whole = whole.transpose((i, i + 1))
-    return whole

@@ -68,7 +68,7 @@ _new = object.__new__
 class SetItem(TensorOp):
     """a with the elements at an index replaced by v; with a `path`, the elements at that index of a view of a."""
 
-    saves, batches, takes_buffer = (), True, True
+    saves, batches, takes_branch, takes_buffer = (), True, True, True
     __slots__ = ("_last", "axes", "index", "passes_mask", "path")
 
     def __init__(self, index: Any, path: tuple[Op, ...] = (), axes: tuple[int, ...] = ()):

@@ -306,23 +306,9 @@ def is_operand(a: Any) -> bool:
     return not isinstance(a, ndarray) or a.__array_priority__ <= 0
 
 
-def operator(function: Callable[[Any, Any], Any], op: Any = None, scalar_op: Any = None) -> Callable[[Any, Any], Any]:
-    """The method behind a binary operator; unknown types may answer for themselves.
-
-    With an `op`, whose `compute` needs no `out=`, two small Tensors are computed and recorded right here: as `op(a, b)`
-    does, without the calls that would take longer than the sum or product of a few numbers. So are a small Tensor and a
-    Python number, with the class of ops for these.
-    """
-
-    def method(self: Any, other: Any) -> Any:
-        if is_operand(other):
-            return function(self, other)
-        return NotImplemented
-
-    if op is None:
-        return method
-    saves = "inputs" in op.saves
-    ufunc: Any = getattr(np, scalar_op.ufunc) if scalar_op else None
+def _with_number(function: Callable[[Any, Any], Any], scalar_op: Any) -> Callable[[Any, Any], Any]:
+    """What an operator does with a small Tensor and a Python number, whose class of ops this is; see `operator`."""
+    ufunc = getattr(np, scalar_op.ufunc)
 
     def with_number(self: Any, number: Any) -> Any:
         if autograd.LAZY_MODE or handed_out or watching.active:
@@ -347,9 +333,30 @@ def operator(function: Callable[[Any, Any], Any], op: Any = None, scalar_op: Any
             node.needs = CONSTANT
         return node
 
+    return with_number
+
+
+def operator(function: Callable[[Any, Any], Any], op: Any = None, scalar_op: Any = None) -> Callable[[Any, Any], Any]:
+    """The method behind a binary operator; unknown types may answer for themselves.
+
+    With an `op`, whose `compute` needs no `out=`, two small Tensors are computed and recorded right here: as `op(a, b)`
+    does, without the calls that would take longer than the sum or product of a few numbers. So are a small Tensor and a
+    Python number, with the class of ops for these.
+    """
+
+    def method(self: Any, other: Any) -> Any:
+        if is_operand(other):
+            return function(self, other)
+        return NotImplemented
+
+    if op is None:
+        return method
+    saves = "inputs" in op.saves
+    with_number = _with_number(function, scalar_op) if scalar_op else function
+
     def quick_method(self: Any, other: Any) -> Any:
         if type(other) is not Tensor:
-            if ufunc is not None and (type(other) is float or type(other) is int):
+            if type(other) is float or type(other) is int:
                 return with_number(self, other)
             return method(self, other)
         if autograd.LAZY_MODE or handed_out or watching.active:

@@ -12,7 +12,7 @@ from ..autograd import Op, Tensor, TensorOp, TensorTupleOp, as_value, constant, 
 from ..backend import as_array
 from .base import NUMBERS, aligned, broadcast_hint, operands
 
-_SYMBOLS = {
+_SYMBOLS: dict[Any, str] = {
     np.equal: "==",
     np.not_equal: "!=",
     np.less: "<",
@@ -86,7 +86,7 @@ class Discrete(_Constant, TensorOp):
 
     @property
     def notation(self) -> str:
-        symbol = _SYMBOLS.get(self.function)  # type: ignore[call-overload]
+        symbol = _SYMBOLS.get(self.function)
         if symbol is None:
             return ""
         if self.function is np.invert:
@@ -122,6 +122,11 @@ def compared(ufunc: np.ufunc, a: Any, b: Any) -> Tensor:
 def equal(a: Any, b: Any) -> Tensor:
     """a == b, element by element."""
     return compared(np.equal, a, b)
+
+
+def is_same(a: Any, b: Any) -> Tensor:
+    """a == b, and NaN is NaN."""
+    return (a == b) | (discrete(np.isnan, a) & discrete(np.isnan, b))
 
 
 def not_equal(a: Any, b: Any) -> Tensor:

@@ -8,24 +8,23 @@ import numpy as np
 
 from ..autograd import CONSTANT, Tensor, Value, as_value, wanted
 from .base import NUMBERS, Elementwise, aligned, broadcast_hint, operands, spread
+from .discrete import is_same
 from .selection import branch, where
 
 
-def _to_the_chosen(self: Any, out_grad: Any, node: Any) -> Any:
-    """The gradient of an extremum of two: for the one that was chosen; equal ones share it evenly, NaN with NaN."""
-    chosen = [_is(a, node) for a in node.inputs]
-    shared = where(chosen[0] & chosen[1], 0.5 * out_grad, out_grad)
-    return tuple([branch(shared, c) if wanted(a) else None for a, c in zip(node.inputs, chosen, strict=True)])
+class _ExtremumOfTwo(Elementwise):
+    """The adjoint goes to the element that was chosen; equal ones share it evenly, NaN with NaN."""
+
+    saves, piecewise_linear = ("inputs", "output"), True
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        chosen = [is_same(a, node) for a in node.inputs]
+        shared = where(chosen[0] & chosen[1], 0.5 * out_grad, out_grad)
+        return tuple([branch(shared, c) if wanted(a) else None for a, c in zip(node.inputs, chosen, strict=True)])
 
 
-def _is(a: Tensor, chosen: Tensor) -> Tensor:
-    """Where the operand is the chosen element; NaN is NaN here."""
-    return (a == chosen) | ((a != a) & (chosen != chosen))  # noqa: PLR0124
-
-
-class Maximum(Elementwise):
-    ufunc, saves, piecewise_linear = "maximum", ("inputs", "output"), True
-    gradient = _to_the_chosen
+class Maximum(_ExtremumOfTwo):
+    ufunc = "maximum"
 
 
 def maximum(a: Any, b: Any) -> Tensor:
@@ -33,9 +32,8 @@ def maximum(a: Any, b: Any) -> Tensor:
     return MAXIMUM(*operands(a, b))
 
 
-class Minimum(Elementwise):
-    ufunc, saves, piecewise_linear = "minimum", ("inputs", "output"), True
-    gradient = _to_the_chosen
+class Minimum(_ExtremumOfTwo):
+    ufunc = "minimum"
 
 
 def minimum(a: Any, b: Any) -> Tensor:
@@ -43,9 +41,8 @@ def minimum(a: Any, b: Any) -> Tensor:
     return MINIMUM(*operands(a, b))
 
 
-class FMax(Elementwise):
-    ufunc, saves, piecewise_linear = "fmax", ("inputs", "output"), True
-    gradient = _to_the_chosen
+class FMax(_ExtremumOfTwo):
+    ufunc = "fmax"
 
 
 def fmax(a: Any, b: Any) -> Tensor:
@@ -53,9 +50,8 @@ def fmax(a: Any, b: Any) -> Tensor:
     return FMAX(*operands(a, b))
 
 
-class FMin(Elementwise):
-    ufunc, saves, piecewise_linear = "fmin", ("inputs", "output"), True
-    gradient = _to_the_chosen
+class FMin(_ExtremumOfTwo):
+    ufunc = "fmin"
 
 
 def fmin(a: Any, b: Any) -> Tensor:

@@ -29,7 +29,7 @@ class _Transform(Linear):
     def __init__(self, n: int, axis: int = -1, norm: str = "backward"):
         self.n = n
         self.axis = axis
-        self.norm = norm
+        self.norm: Any = norm
 
     def masks(self, mask: Any, node: Any) -> Any:
         reached = Summation(self.axis, keepdims=True)(mask.astype(np.float32)) > 0
@@ -44,7 +44,7 @@ class FFT(_Transform):
     __slots__ = ()
 
     def compute(self, a: Any) -> Any:
-        return np.fft.fft(a, self.n, self.axis, self.norm)  # type: ignore[arg-type]
+        return np.fft.fft(a, self.n, self.axis, self.norm)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         whole = FFT(self.n, self.axis, self.norm)(out_grad)
@@ -61,7 +61,7 @@ class InverseFFT(_Transform):
     __slots__ = ()
 
     def compute(self, a: Any) -> Any:
-        return np.fft.ifft(a, self.n, self.axis, self.norm)  # type: ignore[arg-type]
+        return np.fft.ifft(a, self.n, self.axis, self.norm)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         whole = InverseFFT(self.n, self.axis, self.norm)(out_grad)
@@ -82,7 +82,7 @@ class RealFFT(_Transform):
     def compute(self, a: Any) -> Any:
         if a.dtype.kind == "c":
             raise TypeError("needs real numbers; fft takes complex ones")
-        return np.fft.rfft(a, self.n, self.axis, self.norm)  # type: ignore[arg-type]
+        return np.fft.rfft(a, self.n, self.axis, self.norm)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         back = InverseRealFFT(self.n, self.axis, _TRANSPOSED_NORM[self.norm])
@@ -102,7 +102,7 @@ class InverseRealFFT(_Transform):
     __slots__ = ()
 
     def compute(self, a: Any) -> Any:
-        return np.fft.irfft(a, self.n, self.axis, self.norm)  # type: ignore[arg-type]
+        return np.fft.irfft(a, self.n, self.axis, self.norm)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a = node.inputs[0]

@@ -72,8 +72,8 @@ class IndexPart(Part):
         ]
         return Branch(total, AddAt(value.shape, np.dtype(np.float32), indices)(*ones) > 0)
 
-    @staticmethod
-    def add_to(buffer: Any, mask: Any, parts: list[IndexPart]) -> Any:
+    @classmethod
+    def add_to(cls, buffer: Any, mask: Any, parts: list[IndexPart], value: Any) -> Any:
         for part in parts:
             add_at(buffer, part.index, as_arrays(unmasked(part.adjoint)))
             if mask is not None and type(part.adjoint) is Branch:

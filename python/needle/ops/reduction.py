@@ -10,6 +10,7 @@ import numpy as np
 from ..autograd import Axes, Tensor, TensorOp, Value, as_value, gradient_dtype
 from .base import Linear, batch_axes, given_axes, kept_shape, normalize_axes
 from .cumulative import can_divide_by_factors, product_before
+from .discrete import is_same
 from .selection import branch, masked
 from .shape import BroadcastTo, Reshape
 
@@ -69,7 +70,7 @@ class Summation(Reduction, Linear):
 
 def summation(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:
     """The sum over axes: None for all, an int, or a tuple."""
-    return Summation(axes, keepdims)(a)
+    return (SUM if axes is None and not keepdims else Summation(axes, keepdims))(a)
 
 
 def mean(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:
@@ -144,7 +145,7 @@ class _Extremum(Reduction):
         """Which elements are the extremum, and how many they are in each place of the output: they share evenly."""
         a = node.inputs[0]
         extremum = expand(node, a.shape, self.axes)
-        chosen = (a == extremum) | ((a != a) & (extremum != extremum))  # noqa: PLR0124 - NaN is NaN here
+        chosen = is_same(a, extremum)
         dtype = np.float32 if a.dtype == np.float16 else gradient_dtype(a.dtype)
         return chosen, summation(chosen.astype(dtype), self.axes, self.keepdims)
 
