@@ -77,8 +77,8 @@ class _Arguments:
         except LookupError:
             given = f"{len(self.args)} by position" + (f", {', '.join(self.kwargs)} by name" if self.kwargs else "")
             raise TypeError(
-                f"{self.name}: argnums names argument {key!r}, but the function was called with {given}; an argument that "
-                "is named in argnums is given by that name"
+                f"{self.name}: argnums names argument {key!r}, but the function was called with {given}; an argument "
+                "that is named in argnums is given by that name"
             ) from None
 
     def call(self, f: Callable[..., Any], leaves: Sequence[Any]) -> Any:
