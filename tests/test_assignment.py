@@ -637,3 +637,19 @@ def test_nothing_is_left_behind():
         assert len(autograd.names) == names
     finally:
         gc.enable()
+
+
+def test_what_was_assigned_is_gone_with_its_last_name_though_no_sweep_came():
+    def work() -> None:
+        x = Tensor(np.ones((50, 4)))
+        rows = zeros(50, 4)
+        for i in range(1, 50):
+            rows[i] = rows[i - 1] * 0.9 + x[i]
+
+    work()
+    gc.collect()
+    before = len(gc.get_objects())
+    for _ in range(3):
+        work()
+    gc.collect()
+    assert len(gc.get_objects()) < before + 50

@@ -1876,7 +1876,8 @@ def sweep(adjoints: dict[Value, Any], variables: set[Value] | None = None) -> li
         if type(adjoint) is not ndarray:
             if adjoint is None:
                 continue
-            adjoint = as_arrays(total_adjoint(adjoint, node))
+            if type(adjoint) is not Branch:
+                adjoint = as_arrays(total_adjoint(adjoint, node))
             if adjoint is ZERO:
                 if node._grad is not None if variables is None else node in variables:
                     found.append((node, as_arrays(whole_adjoint(ZERO, node))))
@@ -1944,8 +1945,9 @@ def fitted(adjoint: Any, value: Value, op: Op, node: Any) -> Any:
     """An adjoint that is no array of the value's shape and dtype, brought there unless it is of another kind."""
     if isinstance(adjoint, (Part, Buffer)):
         return adjoint
-    adjoint = as_array(adjoint)
-    array, need = adjoint.adjoint if type(adjoint) is Branch else adjoint, value._array
+    if type(adjoint) is not Branch:
+        adjoint = as_array(adjoint)
+    array, need = unmasked(adjoint), value._array
     fits = type(array) is ndarray and array.shape == need.shape and array.dtype is need.dtype
     return adjoint if fits else as_arrays(_fit(_as_tensors(adjoint), value, op, node))
 

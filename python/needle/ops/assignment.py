@@ -232,12 +232,22 @@ def _passes_mask(a: Any) -> bool:
 # -------------------------------------------------------------------------------------------------- views
 
 
+class _Notes(dict[int, tuple[Any, ...]]):
+    """What is known of live tensors, by their id; it goes when they do."""
+
+    def __init__(self) -> None:
+        self._drop = lambda reference: self.pop(reference.key, None)
+
+    def note(self, thing: Any, *what: Any) -> None:
+        self[id(thing)] = weakref.KeyedRef(thing, self._drop, id(thing)), *what
+
+
 class _Views:
     """Which live tensors are views of which."""
 
     def __init__(self) -> None:
-        self._bases: dict[int, tuple[Any, Any, Any]] = {}
-        self._fresh: dict[int, tuple[Any, list[Any]]] = {}
+        self._bases = _Notes()  # (the base, the op that made the view)
+        self._fresh = _Notes()  # (the views that are up to date,)
 
     def _read(self) -> None:
         while views:
@@ -246,7 +256,7 @@ class _Views:
             if view is None or base is None:
                 continue
             if self._is_view(base, op):
-                self._bases[id(view)] = self._until_gone(view, self._bases), base, op
+                self._bases.note(view, base, op)
                 self.add(view, base)
             else:  # of a version, which is a copy, but not of what has versions
                 self._bases.pop(id(view), None)
@@ -263,18 +273,12 @@ class _Views:
             array = array if op is None else op.compute(array)
         return np.may_share_memory(array, whole)
 
-    @staticmethod
-    def _until_gone(thing: Any, entries: dict[int, Any]) -> Any:
-        """A reference whose end takes the thing's entry away."""
-        key = id(thing)
-        return weakref.ref(thing, lambda _: entries.pop(key, None))
-
     def add(self, view: Any, base: Any) -> None:
         """The view is up to date, and wants to know when its base changes."""
         key = id(base)
         with views_lock:
             if key not in self._fresh:
-                self._fresh[key] = self._until_gone(base, self._fresh), []
+                self._fresh.note(base, [])
             self._fresh[key][1].append(weakref.ref(view))
 
     def base_of(self, view: Any) -> Any:
@@ -289,6 +293,11 @@ class _Views:
             return None if name.op.base is None else (name.op.base, name.op.by)
         entry = self._bases.get(id(view))
         return entry and entry[1:]
+
+    def forget_base(self, view: Any) -> None:
+        """The view knows its base from now on. The entry would keep that alive, and what it was computed from, and so
+        the view itself, if the base was assigned what had been computed from the view."""
+        self._bases.pop(id(view), None)
 
     def of(self, base: Any) -> list[Any]:
         """The views of this base that are up to date; from now on they are not."""
@@ -344,6 +353,7 @@ def _make_name(a: Any, link: tuple[Any, Any] | None, original: Any) -> None:
         _classes[cls] = type(f"Assigned{cls.__name__}", (Assigned, cls), {"__slots__": (), "__hash__": object.__hash__})
     a.op, a.inputs, a.saved, a._grad = _Versions(original, *(link or (None, None))), (), None, None
     a.__class__ = _classes[cls]
+    VIEWS.forget_base(a)
 
 
 def _changed(base: Any) -> None:
