@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
 from functools import partial
-from math import prod
+from math import isfinite, prod
 from operator import is_
 from sys import getrefcount, modules
 from time import perf_counter
@@ -586,8 +586,10 @@ class Tensor(Value):
     def __init__(
         self, array: Any, *, device: Device | None = None, dtype: Any = None, requires_grad: bool | None = None
     ):
+        tensor = None
         if isinstance(array, Tensor):
-            array = latest(array)._array
+            tensor = latest(array)
+            array = tensor._array
         if device is not None and device not in (default_device(),):
             raise ValueError(f"Tensor: device {device!r} is not on this machine; needle.all_devices() lists them")
         try:
@@ -602,6 +604,11 @@ class Tensor(Value):
             )
         if requires_grad and kind == "b":
             raise ValueError("Tensor: booleans have no gradient; leave requires_grad out, or give dtype=float")
+        if watching.active and tensor is not None:
+            if self._array.dtype == array.dtype:
+                watching.tell("copied", array, self._array)
+            elif watching.captures():
+                self._array = tensor.astype(dtype)._array  # by an operation, which is seen
         self.op = None
         self.inputs = ()
         self.saved = None
@@ -645,8 +652,13 @@ class Tensor(Value):
     def cached_data(self) -> Any:
         """The live, writable array; see `realize_cached_data`."""
         array = self._array
+        if watching.active:
+            watching.tell("read", array, "t.cached_data")
         if not array.flags.writeable:  # a broadcast view: the live array is one that can be written to
-            array = self._array = array.copy()
+            self._array = array.copy()
+            if watching.active:
+                watching.tell("copied", array, self._array)
+            array = self._array
         return hand_out(array)
 
     @cached_data.setter
@@ -655,16 +667,22 @@ class Tensor(Value):
 
     def numpy(self) -> Any:
         """A copy of the value as an array."""
+        if watching.active:
+            watching.tell("read", self._array, "t.numpy()")
         return self._array.copy()
 
     def item(self) -> Any:
         """The single element as a Python number; ValueError if there is not exactly one."""
         if self._array.size != 1:
             raise ValueError(f"Tensor.item: needs exactly one element, got shape {self.shape}; index it first")
+        if watching.active:
+            watching.tell("read", self._array, "t.item()")
         return self._array.item()
 
     def tolist(self) -> Any:
         """The value as (nested lists of) Python numbers."""
+        if watching.active:
+            watching.tell("read", self._array, "t.tolist()")
         return self._array.tolist()
 
     def detach(self) -> Tensor:
@@ -710,6 +728,8 @@ class Tensor(Value):
             self.inputs = (twin_of(self, old),)
             self.op, self.saved = IDENTITY, None
         self._array = array
+        if watching.active:
+            watching.tell("changed", self, "data")
 
     # The gradient --------------------------------------------------------------------------------------------
 
@@ -729,6 +749,8 @@ class Tensor(Value):
             raise ValueError("Tensor.requires_grad: booleans have no gradient; convert with t.astype(float)")
         if self.op is None:
             self.needs = RECORDED if value else CONSTANT
+            if watching.active:
+                watching.tell("changed", self, "requires_grad")
 
     @property
     def grad(self) -> Tensor | None:
@@ -737,6 +759,8 @@ class Tensor(Value):
         It has this tensor's shape and dtype (float64 for integers). It can be differentiated again as long as the
         output that it came from was alive when it was read. Assigning stores a plain value without a history.
         """
+        if watching.active:
+            watching.tell("gradient_read", self)
         kept = self._grad
         if type(kept) is _Gradient:
             return kept.tensor(self)
@@ -746,6 +770,8 @@ class Tensor(Value):
 
     @grad.setter
     def grad(self, value: Any) -> None:
+        if watching.active:
+            watching.tell("changed", self, "grad")
         if value is None:
             self._grad = None if self.op is None else _RETAIN
             return
@@ -783,14 +809,22 @@ class Tensor(Value):
 
     # Python's protocols --------------------------------------------------------------------------------------
 
+    def _looked_at(self, what: str) -> Any:
+        """The array, of whose elements something is said outside of any op."""
+        if watching.active:
+            watching.tell("read", self._array, what)
+        return self._array
+
     def __repr__(self) -> str:
-        return f"needle.Tensor({np.array2string(self._array, separator=', ', prefix='needle.Tensor(')})"
+        array = self._looked_at("repr(t)")
+        return f"needle.Tensor({np.array2string(array, separator=', ', prefix='needle.Tensor(')})"
 
     def __str__(self) -> str:
-        return str(self._array)
+        return str(self._looked_at("str(t)"))
 
     def __format__(self, spec: str) -> str:
-        return format(self._array.item() if spec and self._array.size == 1 else self._array, spec)
+        array = self._looked_at("format(t)")
+        return format(array.item() if spec and array.size == 1 else array, spec)
 
     def __len__(self) -> int:
         if self._array.ndim == 0:
@@ -803,7 +837,7 @@ class Tensor(Value):
                 f"bool(): a Tensor of shape {self.shape} has no single truth value; write (t).any() or (t).all() "
                 "of t.numpy()"
             )
-        return bool(self._array.item())
+        return bool(self._looked_at("bool(t)").item())
 
     def _leaves_the_record(self, what: str, instead: str) -> None:
         if self.needs > DETACHED and is_recording() and type(self.op) is not GradientOf:
@@ -818,7 +852,7 @@ class Tensor(Value):
         self._leaves_the_record("np.asarray(t)", "t.numpy()")
         if copy is False:
             return self.cached_data if dtype is None else self.cached_data.astype(dtype, copy=False)
-        return np.array(self._array, dtype=dtype)
+        return np.array(self._looked_at("np.asarray(t)"), dtype=dtype)
 
     def __float__(self) -> float:
         self._leaves_the_record("float(t)", "t.item()")
@@ -836,12 +870,12 @@ class Tensor(Value):
         self._leaves_the_record("an index", "t.item()")
         if self._array.dtype.kind not in "iu" or self._array.ndim:
             raise TypeError(f"an index needs a 0-d integer Tensor, got shape {self.shape} and dtype {self.dtype}")
-        return int(self._array)
+        return int(self._looked_at("an index"))
 
     def __reduce__(self) -> Any:
         """Pickled and copied as a leaf: the value, whether it needs a gradient, and the gradient's value."""
         gradient = getattr(self._grad, "array", None)
-        return _rebuild, (self._array, self.needs, gradient)
+        return _rebuild, (self._looked_at("pickle"), self.needs, gradient)
 
     def __copy__(self) -> Tensor:
         return _rebuild(self._array, self.needs, getattr(self._grad, "array", None))
@@ -852,7 +886,7 @@ class Tensor(Value):
         if computed and is_recording():
             return self.astype(self.dtype)
         gradient = getattr(self._grad, "array", None)
-        return _rebuild(self._array.copy(), self.needs, None if gradient is None else gradient.copy())
+        return _rebuild(_copy(self._array), self.needs, None if gradient is None else _copy(gradient))
 
     if TYPE_CHECKING:  # bound by the table in ops/binding.py; a test holds the two lists against each other
 
@@ -1050,6 +1084,11 @@ TensorLike: TypeAlias = Any
 Axes: TypeAlias = int | tuple[int, ...] | None
 
 
+def _tell_of_members(arrays: tuple[Any, ...], what: str) -> None:
+    for array in arrays:
+        watching.tell("read", array, what)
+
+
 class TensorTuple(Value):
     """Several tensors made by one operation; index it, iterate over it, or take `tuple()` of it."""
 
@@ -1064,10 +1103,14 @@ class TensorTuple(Value):
     @property
     def cached_data(self) -> Any:
         """The live, writable arrays, as a tuple."""
+        if watching.active:
+            _tell_of_members(self._array, "t.cached_data")
         return tuple(hand_out(member) for member in self._array)
 
     def numpy(self) -> tuple[Any, ...]:
         """A copy of each value, as a tuple of arrays."""
+        if watching.active:
+            _tell_of_members(self._array, "t.numpy()")
         return tuple(member.copy() for member in self._array)
 
     def detach(self) -> tuple[Tensor, ...]:
@@ -1099,11 +1142,21 @@ def constant(array: Any, cls: type[Any] = Tensor) -> Any:
     return tensor
 
 
+def value_of(a: Tensor, what: str) -> Any:
+    """A copy of the value as an array, for a function of this name that looks at it."""
+    if type(a) is not Tensor or not watching.active:
+        return a.numpy()
+    watching.tell("read", a._array, what)
+    return a._array.copy()
+
+
 def as_value(value: Any, op: object = "as_value") -> Any:
     """A Tensor or TensorTuple as it is; an array, number or list of numbers as a constant of its own (a copy)."""
     if isinstance(value, Value):
         return latest(value)
     array = np.array(value)
+    if watching.active and type(value) is ndarray:
+        watching.tell("copied", value, array)
     if type(value) is not ndarray and isinstance(value, ndarray) and hasattr(value, "mask"):
         raise TypeError(
             f"{op!r}: a masked array's mask would be lost; fill the gaps with a.filled(0), or choose with np.where"
@@ -1434,6 +1487,10 @@ def watched_call(op: Op, inputs: tuple[Any, ...]) -> Any:
         return _apply_to_others(op, values)  # it is applied to what is inside, and that is seen
     started = perf_counter()
     output = watching.unseen(op, *values)
+    if handed_out and output.saved is not None and output.op is op:
+        for a, array in zip(values, output.saved, strict=True):
+            if array is not a._array:
+                watching.tell("copied", a._array, array)
     watching.tell("computed", op, values, output, perf_counter() - started)
     return output
 
@@ -1448,6 +1505,13 @@ def applied(op: Op, inputs: tuple[Any, ...], output: Any) -> Any:
     node = twin_of(output, output._array, inputs)
     node.op, node.needs = op, CONSTANT
     return node
+
+
+def _copy(array: Any) -> Any:
+    copy = array.copy()
+    if watching.active:
+        watching.tell("copied", array, copy)
+    return copy
 
 
 def _rebuild(array: Any, needs: int, gradient: Any) -> Tensor:
@@ -1741,6 +1805,8 @@ def watched_rule(ends: str, op: Op, node: Any, given: Any, rule: Callable[[], An
 def _apply_rule(op: Op, adjoint: Any, node: Any) -> tuple[Any, ...]:
     inputs = node.inputs
     mask = _mask_of(adjoint) if op.carries_mask else None
+    if op.mixes and type(mask) is Tensor and watching.captures() and all(type(a) is Tensor for a in inputs):
+        return _apply_to_what_counts(op, adjoint.adjoint, mask, node)
     if type(adjoint) is not tuple:
         adjoint = unmasked(adjoint)
     elif not op.takes_branches:
@@ -1770,7 +1836,7 @@ def _mask_of(adjoint: Any) -> Any:
 
 def _holds(mask: Any) -> bool:
     """Whether a mask is known to hold everywhere."""
-    return type(mask) is Tensor and bool(mask._array.all())
+    return type(mask) is Tensor and not watching.captures() and bool(mask._array.all())
 
 
 def _without_the_rest(op: Op, node: Any, masks: tuple[Any, ...]) -> Any:
@@ -1783,6 +1849,69 @@ def _without_the_rest(op: Op, node: Any, masks: tuple[Any, ...]) -> Any:
         if asked is not None and a in asked:
             asked.add(chosen)
     return applied(op, tuple(inputs), node)
+
+
+class Sifted(TensorOp):
+    """a with zeros in place of the elements that do not count for an input of an op, given where the adjoint of its
+    output may differ from 0; a itself where the witness is finite, for the adjoint has zeros there, and 0 times a
+    finite number is 0. So a captured computation chooses by its data each time."""
+
+    saves, view = ("inputs",), True
+    __slots__ = ("i", "op", "shapes")
+
+    def __init__(self, op: Op, i: int, shapes: list[tuple[int, ...]]):
+        self.op, self.i, self.shapes = op, i, shapes
+
+    def compute(self, a: Any, mask: Any, witness: Any) -> Any:
+        if is_finite(witness):
+            return a
+        with no_grad():
+            inputs = [constant(np.broadcast_to(np.float32(0), shape)) for shape in self.shapes]
+            node = applied(self.op, tuple(inputs), constant(np.broadcast_to(np.float32(0), mask.shape)))
+            counts: Any = _one_each(self.op, self.op.masks(constant(mask), node), node.inputs)[self.i]
+        if counts._array.shape != a.shape:
+            return a
+        return np.where(counts._array, a, a.dtype.type(0))
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return self(out_grad, *node.inputs[1:]), None, ZERO
+
+
+def is_finite(a: Any) -> bool:
+    """Whether all elements are; the sum of their squares tells in a fraction of the time, mostly."""
+    flat = a.reshape(-1)
+    if flat.dtype.kind not in "fc":
+        return True
+    return isfinite(abs(flat.dot(flat))) or bool(np.isfinite(flat).all())
+
+
+def _apply_to_what_counts(op: Op, adjoint: Any, mask: Any, node: Any) -> tuple[Any, ...]:
+    """What `_apply_rule` returns for an op that mixes elements, by operations that are right for all data: whether
+    there is anything to be left out is found out when they are computed."""
+    inputs, asked = node.inputs, _asked.get()
+    shapes = [a.shape for a in inputs]
+
+    def sifted(i: int, a: Any) -> Any:
+        return Sifted(op, i, shapes)(a, mask, node if node.size < a.size else a)  # of the two, the smaller one tells
+
+    chosen = []
+    for i, a in enumerate(inputs):
+        chosen.append(sifted(i, a) if any(wanted(b) for j, b in enumerate(inputs) if j != i) else a)
+        if asked is not None and a in asked:
+            asked.add(chosen[i])
+    with np.errstate(all="ignore"):  # about elements that are not used
+        returned = _one_each(op, op.gradient(adjoint, applied(op, tuple(chosen), node)), inputs)
+    masks = None
+    found: list[Any] = []
+    for i, (a, g) in enumerate(zip(inputs, returned, strict=True)):
+        if isinstance(g, Tensor) and a.op is not None and a.op.carries_mask:
+            if masks is None:
+                masks = _one_each(op, op.masks(mask, node), inputs)
+            g = _masked_again(g, masks[i], op.moves)
+        elif isinstance(g, Tensor):
+            g = sifted(i, g)
+        found.append(None if g is None else _fit(g, a, op, node))
+    return tuple(found)
 
 
 def _masked_again(adjoint: Any, mask: Any, is_zero: bool) -> Any:
@@ -2074,14 +2203,18 @@ def compute_gradient_of_variables(output_tensor: Tensor, out_grad: Any = None, a
         raise
     while found:
         variable, adjoint = found.pop()
+        captured = bool(watching.active) and watching.captures()  # what is done here is then seen, as operations
         if adjoint.dtype.kind == "c":
-            adjoint = as_array(adjoint.conj())
+            adjoint = constant(adjoint).conj()._array if captured else as_array(adjoint.conj())
         array, old = own(adjoint), variable._grad
         if accumulate and type(old) is _Gradient:
-            variable._grad = _Gradient(as_array(old.array + array), (*filter(_Past.is_alive, old.pasts), *pasts))
+            total = (constant(old.array) + constant(array))._array if captured else as_array(old.array + array)
+            variable._grad = _Gradient(total, (*filter(_Past.is_alive, old.pasts), *pasts))
             variable._grad.incomplete = old.incomplete or not all(map(_Past.is_alive, old.pasts))
         else:
             variable._grad = _Gradient(array, pasts)
+        if watching.active:
+            watching.tell("changed", variable, "grad")
 
 
 def _seed(output: Tensor, out_grad: Any) -> Tensor:
@@ -2117,7 +2250,7 @@ def ones_like(array: Any) -> Any:
 
 def own(adjoint: Any) -> Any:
     """The adjoint, copied if anything else holds it: a gradient may be written to without harm elsewhere."""
-    return adjoint if owns_memory(adjoint) and getrefcount(adjoint) <= _ALONE else adjoint.copy()
+    return adjoint if owns_memory(adjoint) and getrefcount(adjoint) <= _ALONE else _copy(adjoint)
 
 
 def _references_when_alone(count: Callable[[Any], int]) -> int:
@@ -2235,6 +2368,8 @@ class GradientOf(TensorOp):
         variable = original_of(self.variable)
         if variable._grad is self._held:
             self._held = variable._grad = _Gradient(array, ())
+            if watching.active:
+                watching.tell("changed", variable, "grad")
 
     def origin(self) -> tuple[weakref.ref[Tensor], _Gradient]:
         return weakref.ref(self.variable), self._gradient

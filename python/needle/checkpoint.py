@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import autograd
+from . import autograd, watching
 from .autograd import CONSTANT, DETACHED, Assigned, Tensor, TensorTupleOp, Wrapped
 from .custom import Call
 from .nested import flatten
@@ -145,7 +145,9 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def checkpointed(*args: Any, **kwargs: Any) -> Any:
-        return Checkpoint(f, args, kwargs).apply() if autograd.is_grad_enabled() else f(*args, **kwargs)
+        if not autograd.is_grad_enabled() or watching.captures():  # who captures decides what is kept
+            return f(*args, **kwargs)
+        return Checkpoint(f, args, kwargs).apply()
 
     return update_wrapper(checkpointed, f) if hasattr(f, "__name__") else checkpointed
 

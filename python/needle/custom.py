@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from . import autograd
+from . import autograd, watching
 from .autograd import DETACHED, Tensor, TensorOp, TensorTupleOp, Wrapped, as_value, constant, gradient_dtype
 from .nested import flatten, is_leaf, leaves_like
 from .tape import Taped, constant_like, is_on_tape, next_level, pull_back
@@ -93,8 +93,9 @@ class CustomGradient(_Custom):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         rule = self.rule
-        # Where the gradient is differentiated itself, the rule must see the inputs, not the constants of the first run.
-        if autograd.is_recording() is not False:
+        # Where the gradient is captured, or differentiated itself, the rule must see the inputs, not the constants of
+        # the first run.
+        if autograd.is_recording() is not False or watching.captures():
             _, rule = self._run(list(map(autograd.renamed, node.inputs)))
         pairs = zip(out_grad, node, strict=True)
         given = [constant_like(y, 0.0) if g is None else g for g, y in pairs]

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from . import watching
+
 handed_out: dict[int, tuple[weakref.ref[Any], Any]] = {}
 """id of an array that owns memory -> (weak reference to it, its content when it was first handed out)."""
 
@@ -42,7 +44,12 @@ def private(array: Any) -> Any:
     """The array itself (or each of a tuple), or a copy if somebody outside could write to it."""
     if type(array) is tuple:
         return tuple(private(member) for member in array)
-    return array.copy() if id(owner_of(array)) in handed_out else array
+    if id(owner_of(array)) not in handed_out:
+        return array
+    copy = array.copy()
+    if watching.active:
+        watching.tell("copied", array, copy)
+    return copy
 
 
 def as_recorded(array: Any) -> Any:

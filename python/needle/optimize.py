@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from . import watching
 from .autograd import DETACHED, Tensor, TensorTuple, Wrapped, as_value, constant
 from .nested import children_of, flatten, is_leaf, map_leaves
 from .transforms import SecondOrder, hessian, jacobian, running, value_and_grad
@@ -40,6 +41,8 @@ def _array_of(name: str, what: str, value: Any) -> Any:
             "differentiated through SciPy's iterations; put needle.stop_gradient around that"
         )
     if isinstance(value, Tensor):
+        if watching.active:
+            watching.tell("read", value._array, name)
         return value._array
     try:
         array = np.array(value)

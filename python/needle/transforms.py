@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from . import autograd
+from . import autograd, watching
 from .autograd import DETACHED, VARIABLE, Tensor, Wrapped, as_value, constant, gradient_dtype
 from .batching import Batched
 from .forward import Dual, dual
@@ -131,6 +131,8 @@ def _returned(value: Any, like: Any) -> Any:
         variable = value.op is None and value.needs > DETACHED
         return (autograd.alias_of if variable else autograd.twin_of)(value, value._array)
     array = autograd.own(value._array)
+    if watching.active:
+        watching.tell("read", array, "a derivative by an array or a number, which is one itself,")
     if isinstance(like, (np.ndarray, np.generic)):
         return array[()] if isinstance(like, np.generic) or not like.ndim else array
     return array if array.ndim else array.item()
@@ -146,6 +148,8 @@ def _outputs_returned(tree: Any, leaves: Sequence[Any]) -> Any:
         if not isinstance(value, Tensor) or value.needs > DETACHED:
             return value
         array_of = value._array.copy()  # the pullback may have to read it again
+        if watching.active:
+            watching.tell("read", value._array, "a derivative by an array or a number, whose value is one itself,")
         return array_of[()] if arrays or array_of.ndim else array_of.item()
 
     return map_leaves(as_given, tree)
@@ -330,7 +334,7 @@ def _grad_by_array(f: Any, args: tuple[Any, ...], i: int) -> Any:
 def _grad(f: Any, args: Any, kwargs: Any, argnums: Argnums, has_aux: bool) -> Any:
     if type(argnums) is int and not (has_aux or kwargs or running.get()) and -len(args) <= argnums < len(args):
         x = args[argnums]
-        if type(x) is np.ndarray and x.dtype.kind in "fc":
+        if type(x) is np.ndarray and x.dtype.kind in "fc" and not watching.active:
             return _grad_by_array(f, args, argnums % len(args))
     run, _, gradient = _differentiated(f, _Arguments("grad", args, kwargs, argnums), has_aux)
     return (gradient, run.aux) if has_aux else gradient

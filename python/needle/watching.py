@@ -29,6 +29,12 @@ def tell(what: str, *facts: Any) -> None:
         _here.reset(token)
 
 
+def captures() -> bool:
+    """Whether somebody here captures what is computed, to do the same with other data: who chooses a way by the data
+    then takes one that is right for all."""
+    return bool(active) and any(watcher.captures for watcher in _here.get())
+
+
 def unseen(function: Callable[..., Any], *args: Any) -> Any:
     """function(*args), of which nobody here is told."""
     token = _here.set(())
@@ -44,6 +50,8 @@ class Watcher:
 
     inside = True
     """Whether gradient rules are to be computed as Tensor operations, which it can see one by one."""
+    captures = False
+    """Whether what is computed is to be done again with other data; see `captures` above."""
     _token: Token[tuple[Watcher, ...]] | None = None
 
     def __enter__(self) -> Any:
@@ -65,6 +73,19 @@ class Watcher:
 
     def computed(self, op: Any, inputs: tuple[Any, ...], output: Any, seconds: float) -> None:
         """An op was applied to tensors that are not wrapped."""
+
+    def read(self, array: Any, what: str) -> None:
+        """The elements of a tensor that holds this array are looked at, outside of any op: `what` is "bool(t)",
+        "t.item()", "x[t]", ..."""
+
+    def copied(self, array: Any, copy: Any) -> None:
+        """The engine copied an array; the copy holds the same value."""
+
+    def changed(self, tensor: Any, what: str) -> None:
+        """What a tensor holds was set: its "data", its "grad", or its "requires_grad"."""
+
+    def gradient_read(self, tensor: Any) -> None:
+        """Somebody asks for `tensor.grad`."""
 
     def sweep_begins(self, outputs: Any, again: bool) -> None:
         """Adjoints are going to be pulled back, starting from those of the outputs: {value: adjoint}. `again`: for a

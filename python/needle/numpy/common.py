@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor, Value, as_value, is_recorded
+from ..autograd import Tensor, Value, as_value, is_recorded, value_of
 from ..backend import all_devices
 from ..ops.base import NUMBERS, normalize_axes
 from ..ops.dtypes import astype
@@ -51,7 +51,7 @@ def stacked(items: Any) -> Tensor:
 
 def array_of(a: Any, dtype: Any = None) -> Any:
     """What only steers (indices, masks, counts) as an array of its own; a Tensor's gradient has no part in it."""
-    return np.array(a.numpy() if isinstance(a, Tensor) else a, dtype)
+    return np.array(value_of(a, "an index, a mask or a count") if isinstance(a, Tensor) else a, dtype)
 
 
 def index_of(a: Any) -> Any:

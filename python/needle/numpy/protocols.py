@@ -13,7 +13,7 @@ import numpy as np
 from numpy import ndarray
 
 from .. import autograd, special, watching
-from ..autograd import CONSTANT, DETACHED, RECORDED, Tensor, Value, Wrapped, is_recorded, is_recording
+from ..autograd import CONSTANT, DETACHED, RECORDED, Tensor, Value, Wrapped, is_recorded, is_recording, value_of
 from ..backend import as_array
 from ..memory import handed_out
 from ..ops.base import Elementwise, decides_itself
@@ -105,7 +105,7 @@ def _without_gradient(function: Any, name: str, args: Any, options: dict[str, An
                     f"{a.shape} needs; write {name}(t.numpy()) where only the value is meant, or make it "
                     "differentiable with needle.custom_gradient or needle.numerical"
                 )
-            return a.numpy()
+            return value_of(a, name) if isinstance(a, Tensor) else a.numpy()
         if isinstance(a, (list, tuple)) and type(a) in (list, tuple):
             return type(a)(map(plain, a))
         return {key: plain(value) for key, value in a.items()} if type(a) is dict else a

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import watching
 from ..autograd import ZERO, Branch, Tensor, Value, as_value, branch_of, is_recorded, wanted
 from ..pool import SMALLEST, result_of
 from .base import NUMBERS, Bilinear, Elementwise, Linear, ScalarOp, aligned, by_itself, operands, spread
@@ -152,14 +153,16 @@ class EWiseMul(Bilinear, Elementwise):
         return by_a, by_a if a is b else _product(out_grad, x) if b in asked else None
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
-        try:
-            with np.errstate(invalid="raise"):
-                return super().tangent(tangents, node)
-        except FloatingPointError:
-            (a, b), (s, t) = node.inputs, tangents
-            by_a = None if s is None else _steep_product(b, s, a, t)
-            by_b = None if t is None else _steep_product(a, t, b, s)
-            return by_b if by_a is None else by_a if by_b is None else by_a + by_b
+        if not watching.captures():  # else it takes the way that is right for all data
+            try:
+                with np.errstate(invalid="raise"):
+                    return super().tangent(tangents, node)
+            except FloatingPointError:
+                pass
+        (a, b), (s, t) = node.inputs, tangents
+        by_a = None if s is None else _steep_product(b, s, a, t)
+        by_b = None if t is None else _steep_product(a, t, b, s)
+        return by_b if by_a is None else by_a if by_b is None else by_a + by_b
 
 
 def _steep_product(a: Any, slope: Any, b: Any, tangent: Any) -> Tensor:

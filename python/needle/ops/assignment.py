@@ -57,7 +57,7 @@ from ..autograd import (
 from ..backend import as_array
 from ..memory import handed_out, owner_of
 from ..pool import owns_memory
-from .base import NUMBERS, is_operand
+from .base import NUMBERS, is_operand, own_copy
 from .dtypes import Imag, imag, real
 from .indexing import behind_batch, plain_index, repeats
 from .selection import branch
@@ -324,7 +324,7 @@ class _Versions(Versions):
         with enable_grad():  # it belongs to whoever reads it next, too
             value = base.detach() if self.by is None else self.by(base)
         if type(value) is Tensor and self.by is not None:
-            value._array = value._array.copy(order="K")  # else the next assignment could not write in place
+            value._array = own_copy(value._array)  # else the next assignment could not write in place
         name.saved, name.needs = value, value.needs
         self.hidden = False
         VIEWS.add(name, self.base)
@@ -451,6 +451,11 @@ def _write(before: Any, op: SetItem, value: Any) -> None:
     array = before._array
     # What was handed out is to show the change; records have copies of it.
     shared = array.flags.writeable and id(owner_of(array)) in handed_out
+    if watching.captures():
+        if not shared:
+            before.data = op(before, value)  # an operation, which is seen
+            return
+        watching.tell("read", array, "an assignment to elements of an array that was handed out")
     in_place = shared or (not _is_read(before) and getrefcount(array) <= _ALONE and _is_ours(array))
     out = array if in_place else array.copy(order="K")
     _put(op, out, value._array, array)

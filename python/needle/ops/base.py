@@ -142,7 +142,7 @@ class View(Linear):
         base = autograd.latest(a)
         if type(node) is Tensor and type(base) is Tensor:
             if np.may_share_memory(node._array, base._array):
-                node._array = node._array.copy(order="K")  # else the next assignment could not write in place
+                node._array = own_copy(node._array)  # else the next assignment could not write in place
             elif node._array.ndim == 0:
                 return  # a number
         if node.op is None:
@@ -151,6 +151,14 @@ class View(Linear):
             node.op = copy(self)
             node.op._base = a
         autograd.note_view(node, a, self)
+
+
+def own_copy(array: Any) -> Any:
+    """A copy of an array whose elements lie in memory as these do."""
+    copied = array.copy(order="K")
+    if watching.active:
+        watching.tell("copied", array, copied)
+    return copied
 
 
 class Bilinear(TensorOp):

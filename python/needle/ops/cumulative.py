@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import watching
 from ..autograd import Tensor, TensorOp, as_value, constant, wanted
 from .base import Linear, normalize_axes
 from .discrete import discrete
@@ -120,8 +121,8 @@ def product_before(a: Tensor, axis: int, reverse: bool = False) -> Tensor:
 
 def can_divide_by_factors(products: Tensor) -> bool:
     """Whether a product divided by a factor is the product of the others: no product is 0, infinite or has lost digits
-    to underflow."""
-    return bool(discrete(_all_normal, products))
+    to underflow. No, where other data are to take the same way."""
+    return not watching.captures() and bool(discrete(_all_normal, products))
 
 
 def _all_normal(a: Any) -> Any:

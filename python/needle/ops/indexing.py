@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Branch, Part, Tensor, Value, as_arrays, constant, gradient_dtype, unmasked
+from ..autograd import Branch, Part, Tensor, Value, as_arrays, constant, gradient_dtype, unmasked, value_of
 from .base import Linear, View
 
 
@@ -44,7 +44,7 @@ def getitem(a: Any, index: Any) -> Tensor:
 def plain_index(index: Any) -> Any:
     """A part of an index as NumPy takes it; arrays as copies of their own, so that later writes change nothing."""
     if isinstance(index, Tensor):
-        index = index.numpy()
+        index = value_of(index, "x[t]")
     elif isinstance(index, np.ndarray):
         index = index.copy()
     elif isinstance(index, list):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from math import isfinite
 from typing import Any
 
 import numpy as np
 
-from ..autograd import Branch, Tensor, Value, constant, wanted
+from ..autograd import Branch, Tensor, Value, constant, is_finite, wanted
 from ..pool import SMALLEST, empty
 from .base import Bilinear, aligned
 from .reduction import Summation, summation
@@ -58,13 +57,18 @@ class MatMul(Bilinear):
         """That of an adjoint of which some rows or columns may not count, nor what they are products of. That matters
         where an operand is not finite, and then neither is the output; else the zeros of the adjoint are enough."""
         (a, b), (x, y), g, mask = node.inputs, node.saved, out_grad.adjoint, out_grad.mask
-        if not g.ndim == x.ndim == y.ndim == 2 or not _is_finite(node._array):
+        if not g.ndim == x.ndim == y.ndim == 2 or not is_finite(node._array):
             return None
         by_a, by_b = _adjoints(self.compute, _sum_of_array, g, x, y, a in asked, b in asked)
         return _chosen(by_a, mask, 1, a), _chosen(by_b, mask, 0, b)
 
     def masks(self, mask: Any, node: Any) -> Any:
-        a, b = [constant(np.ones(x.shape, np.float32)) for x in node.inputs]
+        a, b = node.inputs
+        if a.ndim == b.ndim == 2:
+            counts = mask.astype(np.float32)
+            rows, columns = [Summation(axis, keepdims=True)(counts) > 0 for axis in (1, 0)]
+            return rows.broadcast_to(a.shape), columns.broadcast_to(b.shape)
+        a, b = [constant(np.ones(x.shape, np.float32)) for x in (a, b)]
         reached = _adjoints(self, summation, mask.astype(np.float32), a, b, of_a=True, of_b=True)
         return tuple([m > 0 for m in reached])
 
@@ -83,12 +87,6 @@ class MatMul(Bilinear):
         if row:
             out = out.reshape((*out.shape[:-2], out.shape[-1]))
         return out.reshape(out.shape[:-1]) if column else out
-
-
-def _is_finite(a: Any) -> bool:
-    """Whether all elements are; the sum of their squares tells in a fraction of the time, mostly."""
-    flat = a.reshape(-1)
-    return isfinite(abs(flat.dot(flat))) or bool(np.isfinite(flat).all())
 
 
 def _chosen(adjoint: Any, mask: Any, axis: int, value: Value) -> Any:
