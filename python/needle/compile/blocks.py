@@ -1,0 +1,708 @@
+"""A group of ops, run block by block: a block of rows goes through all of them while it is in the caches.
+
+A `Kernel` is built once. It knows for each value of the group where its block is: in an array that goes in or out, in a
+piece of scratch memory (a *slot*, used again as soon as its value is not), or wherever an op's `compute` puts it. A
+`_Program` is this with the memory of one thread: a flat list of calls whose arguments are ready, except for the slices
+of the arrays that go in and out, which are put in their places block after block.
+
+NumPy lets other threads run while it computes, so a few threads take blocks in turns. What a block gives to a reduction
+over all rows is stored by block, and added up at the end: the result does not depend on who was first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import copy
+from functools import lru_cache
+from itertools import count
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..ops.arithmetic import AddScalar, AddScaled, DivScalar, MulScalar, RDivScalar
+from ..ops.base import ScalarOp
+from ..ops.discrete import Discrete
+from ..ops.dtypes import Cast
+from ..ops.elementwise import ReLU
+from ..ops.power import PowerScalar, RPowerScalar
+from ..ops.reduction import Summation
+from ..ops.selection import Masked, Where
+from ..ops.shape import BroadcastTo, Reshape
+from ..ops.softmax import SoftmaxLoss
+from ..ops.tuples import TupleGetItem
+from .fuse import (
+    LOSSES,
+    RENAMED,
+    ROWS,
+    TOTAL,
+    TOTALS,
+    WHOLE,
+    Group,
+    is_elementwise,
+    leading,
+    operand,
+    row_bytes,
+    rows_after,
+)
+from .graph import Node
+from .threads import get_num_threads, run_on_threads
+
+BLOCK = 1 << 18
+"""Bytes of the longest value in a block. Twice as much as fits well beside its neighbours into a cache of 1 MiB costs
+one thread little, and two threads get in each other's way half as often."""
+SCRATCH = 3 << 20
+"""Bytes of scratch memory that a thread may use."""
+WORTH_THREADS = 1 << 22
+"""Bytes that all ops of a group write, from which on waking other threads pays."""
+ALIGNMENT = 64
+
+ZEROS = object()
+"""An operand of zeros as large as a block: NumPy's maximum is four times as fast on two arrays as beside a number."""
+_EXACT = {2: np.square, 0.5: np.sqrt, -1: np.reciprocal}
+
+
+# ------------------------------------------------------------------------------------------------ what a node calls
+
+
+def _number(node: Node, scalar: Any) -> Any:
+    """A Python number beside floats, as the 0-d array that NumPy makes of it at every call; None if it is not that."""
+    dtype = node.inputs[0].dtype
+    if type(scalar) not in (int, float, bool) or dtype.kind != "f":
+        return None
+    try:
+        with np.errstate(all="ignore"):
+            number = np.array(scalar, dtype)
+    except OverflowError:
+        return None
+    return number if np.isfinite(number) or (type(scalar) is float and not np.isfinite(scalar)) else None
+
+
+def _scalar_call(node: Node) -> tuple[Any, tuple[Any, ...]] | None:
+    op: Any = node.op
+    number = _number(node, op.scalar) if type(op) in _SCALAR_OPS else None
+    if number is None or node.dtype != node.inputs[0].dtype:
+        return None
+    if type(op) is PowerScalar:
+        if op.quiet:
+            return None
+        exact = _EXACT.get(op.scalar)
+        return (np.power, (0, number)) if exact is None else (exact, (0,))
+    return getattr(np, op.ufunc), ((number, 0) if type(op) in (RDivScalar, RPowerScalar) else (0, number))
+
+
+_SCALAR_OPS = (AddScalar, MulScalar, DivScalar, RDivScalar, PowerScalar, RPowerScalar)
+
+
+def ufunc_call(node: Node) -> tuple[Any, tuple[Any, ...]] | None:
+    """The ufunc that is all that the op calls, and its operands: the numbers of inputs, and constant arrays. None if
+    it calls something else."""
+    op: Any = node.op
+    if isinstance(op, Discrete):
+        if not isinstance(op.function, np.ufunc):
+            return None
+        more = [_number(node, a) for a in op.more]
+        return None if any(a is None for a in more) else (op.function, (*range(len(node.inputs)), *more))
+    if isinstance(op, ScalarOp):
+        return _scalar_call(node)
+    if type(op) is ReLU:
+        return (np.maximum, (0, ZEROS)) if node.dtype.char in "fd" else None
+    ufunc = op._facts[0]
+    return None if ufunc is None else (ufunc, tuple(range(len(node.inputs))))
+
+
+def _named_out(ufunc: Any) -> Any:
+    """NumPy takes the output of these two by its name only."""
+
+    def call(a: Any, b: Any, out: Any) -> None:
+        ufunc(a, b, out=out)
+
+    return call
+
+
+_CALLS = {np.maximum: _named_out(np.maximum), np.minimum: _named_out(np.minimum)}
+_BITS = {np.dtype(np.float32): np.dtype(np.int32), np.dtype(np.float64): np.dtype(np.int64)}
+
+
+def _masked(a: Any, mask: Any, out: Any) -> None:
+    """Masked.compute, into an array of floats: all bits of an element, or none."""
+    bits = _BITS[out.dtype]
+    keep = out.view(bits)
+    keep[...] = mask
+    np.negative(keep, keep)
+    np.bitwise_and(a.view(bits), keep, keep)
+
+
+def _chosen(mask: Any, a: Any, b: Any, out: Any) -> None:
+    """np.where into an array of floats, in a quarter of the time: b's bits, and where the mask holds, those in which
+    a and b differ turned around."""
+    bits = _BITS[out.dtype]
+    keep, other = out.view(bits), b.view(bits)
+    keep[...] = mask
+    np.negative(keep, keep)
+    np.bitwise_and(keep, a.view(bits) ^ other, keep)
+    np.bitwise_xor(keep, other, keep)
+
+
+def _cast(a: Any, out: Any) -> None:
+    np.copyto(out, a, casting="unsafe")
+
+
+def _scaled(alpha: Any) -> Any:
+    def add(a: Any, b: Any, out: Any) -> None:
+        np.multiply(b, alpha, out)
+        np.add(a, out, out)
+
+    return add
+
+
+def _into_out(node: Node) -> Any:
+    """What computes the node into `out`, its last argument, by more than one ufunc; None if there is no such way."""
+    op: Any = node.op
+    dtypes = [a.dtype for a in node.inputs]
+    if type(op) is Masked and node.dtype in _BITS and dtypes == [node.dtype, np.bool]:
+        return _masked
+    if type(op) is Where and node.dtype in _BITS and dtypes == [np.bool, node.dtype, node.dtype]:
+        return _chosen
+    if type(op) is Cast and not (node.inputs[0].dtype.kind == "c" and node.dtype.kind != "c"):
+        return _cast
+    if isinstance(op, Discrete) and op.function is np.ndarray.astype:
+        return _cast
+    if type(op) is AddScaled and dtypes == [node.dtype] * 2:
+        alpha = _number(node, op.alpha)
+        return None if alpha is None else _scaled(alpha)
+    return None
+
+
+def _copied_into_out(compute: Any) -> Any:
+    def call(*args: Any) -> None:
+        np.copyto(args[-1], compute(*args[:-1]))
+
+    return call
+
+
+def _owned(compute: Any) -> Any:
+    """compute, whose results do not lie in memory that is used again."""
+
+    def call(*args: Any) -> Any:
+        out = compute(*args)
+        return out if type(out) is np.ndarray and out.base is None else np.array(out)
+
+    return call
+
+
+@lru_cache(maxsize=16)
+def _zeros(shape: tuple[int, ...], dtype: Any) -> Any:
+    zeros = np.zeros(shape, dtype)
+    zeros.flags.writeable = False
+    return zeros
+
+
+# --------------------------------------------------------------------------------------- reductions over all the rows
+
+
+class _Total:
+    """A reduction over all rows: what a block adds to it, and how these parts become one."""
+
+    def __init__(self, node: Node, rows: int):
+        self.op: Any = node.op
+        self.node = node
+        self.rows = rows
+        self.is_sum = type(self.op) is Summation
+        self.is_loss = type(self.op) in LOSSES
+        self.result = node
+        self.axes: tuple[int, ...] | None = None
+        self.shape: tuple[int, ...] = ()  # of a part
+        if not self.is_loss:
+            shape = node.inputs[0].shape
+            _, axes = rows_after(self.op, shape, rows) or (TOTAL, ())
+            rest = shape[leading(shape, rows) or 0 :]
+            self.shape = tuple([n for i, n in enumerate(rest, 1) if i not in axes])
+            self.axes = axes if self.shape else None  # NumPy is faster when told that these are all
+        dtype = (node if node.dtype is not None else node.inputs[0]).dtype
+        adds = self.is_sum or self.is_loss
+        self.dtype = np.dtype(np.float64 if self.is_loss else _WIDE.get(dtype.char, dtype) if adds else dtype)
+
+    def store(self) -> Any:
+        """A function that stores a block's part, for one thread; that of a pair returns the probabilities."""
+        axes, op = self.axes, self.op
+        if self.is_loss:
+            compute = (SoftmaxLoss() if type(op) is SoftmaxLoss else op).compute  # the one keeps what it computed
+
+            def store_loss(logits: Any, targets: Any, part: Any) -> Any:
+                out = compute(logits, targets)
+                loss, probabilities = out if type(out) is tuple else (out, None)
+                part[0] = float(loss) * len(logits)
+                return probabilities
+
+            return store_loss
+        reduce = np.add.reduce if self.is_sum else op.of.reduce
+        dtype = np.dtype(np.float32) if self.is_sum and self.node.dtype.char == "e" else None
+
+        def store(a: Any, part: Any) -> None:
+            part[0] = reduce(a, axes, dtype)
+
+        return store
+
+    def finish(self, parts: Any, out: Any) -> None:
+        total = (np.add if self.is_sum or self.is_loss else self.op.of).reduce(parts, 0)
+        if self.is_loss:
+            total = total / self.rows
+        np.copyto(out, total.reshape(out.shape), casting="unsafe")
+
+
+_WIDE = {"e": np.float32, "f": np.float64, "F": np.complex128}
+"""What the parts of a sum are kept in, by the dtype's character."""
+
+
+# ---------------------------------------------------------------------------------------------------- where values are
+
+
+class _Value:
+    """Where the block of a node is: `kind` is "input" or "output" (rows of an array), "whole" (an array), "slot"
+    (scratch memory) or "made" (what a call returned), `index` says which. `shape` is that of a row; what is in memory
+    of a value that is repeated has the shape `of`, with the same number of axes."""
+
+    __slots__ = ("index", "kind", "of", "shape")
+
+    def __init__(self, kind: str, index: int, shape: tuple[int, ...], of: tuple[int, ...] | None = None):
+        self.kind = kind
+        self.index = index
+        self.shape = shape
+        self.of = shape if of is None else of
+
+
+class _Argument:
+    """A value as a call takes it: in this shape of a row, and if `to` is given, repeated to that shape."""
+
+    __slots__ = ("dtype", "shape", "to", "value")
+
+    def __init__(self, value: _Value, shape: tuple[int, ...], dtype: Any, to: tuple[int, ...] | None = None):
+        self.value = value
+        self.shape = shape
+        self.dtype = dtype
+        self.to = to
+
+
+class _Step:
+    """A call; its arguments are values, constant arrays, or ZEROS. `made` is the index of what it returns, `total` that
+    of the reduction to which it adds."""
+
+    __slots__ = ("args", "function", "made", "total")
+
+    def __init__(self, function: Any, args: list[Any], made: int | None = None, total: int | None = None):
+        self.function = function
+        self.args = args
+        self.made = made
+        self.total = total
+
+
+class _Slots:
+    """Pieces of scratch memory, used again as soon as they can be."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        """Bytes of a row."""
+        self._free: dict[int, list[int]] = {}
+
+    def take(self, size: int) -> int:
+        if free := self._free.get(size):
+            return free.pop()
+        self.sizes.append(size)
+        return len(self.sizes) - 1
+
+    def give_back(self, slot: int) -> None:
+        self._free.setdefault(self.sizes[slot], []).append(slot)
+
+
+class _Arena:
+    """A thread's scratch memory."""
+
+    def __init__(self, size: int):
+        memory = np.empty(size + ALIGNMENT, np.uint8)
+        start = -memory.ctypes.data % ALIGNMENT
+        self.memory = memory[start : start + size]
+
+
+_arenas: list[_Arena] = []
+"""Those that no thread uses now; the last one used comes first."""
+
+
+def _borrowed(size: int) -> _Arena:
+    while _arenas:
+        try:
+            arena = _arenas.pop()
+        except IndexError:
+            break
+        if arena.memory.nbytes >= size:
+            return arena
+    return _Arena(max(size, SCRATCH))
+
+
+# ------------------------------------------------------------------------------------------------------- the kernel
+
+
+class Kernel:
+    """Runs a group: `kernel(inputs, outputs)` reads the arrays of `group.inputs` and writes into those of
+    `group.outputs`; into one that is not C-contiguous, it copies. Several threads may call it at once."""
+
+    def __init__(self, group: Group):
+        self.group = group
+        self.rows = group.rows
+        self.totals: list[_Total] = []
+        self.steps: list[_Step] = []
+        self._slots = _Slots()
+        self._values: dict[Node, _Value] = {}
+        self.made = 0
+        if self.rows:
+            _Planner(self).plan()
+        self._choose_blocks()
+        self._programs: dict[tuple[int, int], _Program] = {}
+
+    def _choose_blocks(self) -> None:
+        group, rows = self.group, self.rows
+        whole = {group.inputs[a.value.index] for a in self.arguments() if a.value.kind == "whole"}
+        longest = row_bytes([a for a in (*group.nodes, *group.inputs) if a not in whole], max(rows, 1))
+        fit = min(BLOCK // max(longest, 1), SCRATCH // max(sum(self._slots.sizes), 1))
+        blocks = -(-rows // max(fit, 1))
+        if blocks > 2:
+            blocks += -blocks % 4  # threads end together
+        self.block = max(-(-rows // max(blocks, 1)), 1)
+        if self.block >= 16 * ALIGNMENT:
+            self.block += -self.block % ALIGNMENT
+        self.blocks = -(-rows // self.block)
+        self.offsets = []
+        self.scratch_bytes = 0
+        for size in self._slots.sizes:
+            self.offsets.append(self.scratch_bytes)
+            self.scratch_bytes += -(-size * self.block // ALIGNMENT) * ALIGNMENT
+        nodes = [node for node in group.nodes if type(node.op) not in RENAMED]
+        work = sum(max(a.nbytes for a in (node, *node.inputs)) for node in nodes)
+        self.most_threads = 1 if work < WORTH_THREADS else self.blocks
+
+    def arguments(self) -> Iterator[_Argument]:
+        for step in self.steps:
+            yield from (a for a in step.args if isinstance(a, _Argument))
+
+    def __call__(self, inputs: list[Any], outputs: list[Any]) -> None:
+        if not self.rows:
+            self._one_by_one(inputs, outputs)
+            return
+        given = outputs
+        outputs = [a if a.flags.c_contiguous else np.empty(a.shape, a.dtype) for a in given]
+        parts = [np.empty((self.blocks, *total.shape), total.dtype) for total in self.totals]
+        arrays = {"input": inputs, "output": outputs, "whole": inputs, "part": parts}
+        turns = count()
+
+        def work(_: int) -> None:
+            arena = _borrowed(self.scratch_bytes)
+            used: list[_Program] = []
+            try:
+                block, rows = self.block, self.rows
+                for k in turns:
+                    start = k * block
+                    if start >= rows:
+                        break
+                    stop = min(start + block, rows)
+                    program = self._program(arena, stop - start)
+                    if program not in used:
+                        used.append(program)
+                        program.bind(arrays)
+                    program.run(start, stop, k)
+            finally:
+                for program in used:
+                    program.release()
+                _arenas.append(arena)
+
+        run_on_threads(work, min(get_num_threads(), self.most_threads))
+        where = {node: k for k, node in enumerate(self.group.outputs)}
+        for total, part in zip(self.totals, parts, strict=True):
+            if total.result in where:
+                total.finish(part, outputs[where[total.result]])
+        for out, array in zip(given, outputs, strict=True):
+            if out is not array:
+                np.copyto(out, array)
+
+    def _program(self, arena: _Arena, rows: int) -> _Program:
+        key = id(arena), rows
+        program = self._programs.get(key)
+        if program is None or program.arena is not arena:
+            program = self._programs[key] = _Program(self, arena, rows)
+        return program
+
+    def _one_by_one(self, inputs: list[Any], outputs: list[Any]) -> None:
+        """Without rows there are no blocks, but sums and errors."""
+        arrays = dict(zip(self.group.inputs, inputs, strict=True))
+        for node in self.group.nodes:
+            arrays[node] = np.asarray(node.op.compute(*[arrays[a] for a in node.inputs]))  # type: ignore[union-attr]
+        for node, out in zip(self.group.outputs, outputs, strict=True):
+            np.copyto(out, arrays[node])
+
+
+class _Planner:
+    """Makes the kernel's steps: decides where each value is."""
+
+    def __init__(self, kernel: Kernel):
+        self.kernel = kernel
+        self.rows = kernel.rows
+        self.nodes = kernel.group.nodes
+        self.inputs = {a: k for k, a in enumerate(kernel.group.inputs)}
+        self.outputs = {a: k for k, a in enumerate(kernel.group.outputs)}
+        self.values = kernel._values
+        self.slots = kernel._slots
+
+    def plan(self) -> None:
+        ends = self._ends()
+        for k, node in enumerate(self.nodes):
+            ending = ends.get(k, [])
+            if type(node.op) is Reshape:
+                value = self.values[node.inputs[0]]
+                self.values[node] = _Value(value.kind, value.index, self._row(node))
+            elif type(node.op) is BroadcastTo:
+                (repeated,) = self._operands(node)
+                self.values[node] = _Value(repeated.value.kind, repeated.value.index, self._row(node), repeated.shape)
+            elif node not in self.values:
+                self._add(node, ending)
+            for a in ending:
+                self._free(a)
+
+    def _row(self, node: Node) -> tuple[int, ...]:
+        shape: tuple[int, ...] = node.shape
+        return shape[leading(shape, self.rows) or 0 :]
+
+    def _ends(self) -> dict[int, list[Node]]:
+        """After which step which values' memory is free: nothing reads it, nor a view of it, any more."""
+        base: dict[Node, Node] = {}
+        last: dict[Node, int] = {}
+        for k, node in enumerate(self.nodes):
+            if type(node.op) in RENAMED:
+                base[node] = base.get(node.inputs[0], node.inputs[0])
+                continue
+            last[node] = k
+            for a in node.inputs:
+                last[base.get(a, a)] = k
+        ends: dict[int, list[Node]] = {}
+        for node, k in last.items():
+            ends.setdefault(k, []).append(node)
+        return ends
+
+    def _free(self, node: Node) -> None:
+        value = self.values.get(node)
+        if value is not None and value.kind == "slot" and node.op is not None and type(node.op) not in RENAMED:
+            self.slots.give_back(value.index)
+            self.values[node] = _Value("gone", value.index, value.shape)
+
+    def _argument(self, a: Node, role: str, shape: tuple[int, ...], exact: bool) -> _Argument:
+        """The value in this shape of a row; `exact`: repeated, if it is a repeated one, not as it is in memory."""
+        value = self.values.get(a)
+        if value is None:
+            return _Argument(_Value("input" if role == ROWS else "whole", self.inputs[a], shape), shape, a.dtype)
+        if value.of == value.shape and value.kind != "whole":
+            return _Argument(value, shape, a.dtype)
+        have = (1,) * (len(shape) - len(value.shape)) + value.of
+        return _Argument(value, have, a.dtype, shape if exact else None)
+
+    def _operands(self, node: Node, exact: bool = False) -> list[_Argument]:
+        found = []
+        for a in node.inputs:
+            role, shape = operand(a.shape, node.shape, self.rows) or (WHOLE, a.shape)
+            found.append(self._argument(a, role, shape, exact))
+        return found
+
+    def _add(self, node: Node, ending: list[Node]) -> None:
+        op: Any = node.op
+        if type(op) in LOSSES:
+            self._add_total(node)
+            return
+        if isinstance(op, TupleGetItem):
+            self._add_member(node)
+            return
+        if hasattr(op, "axes") and not is_elementwise(node):
+            found = rows_after(op, node.inputs[0].shape, self.rows)
+            if found is not None and found[0] == TOTAL:
+                self._add_total(node)
+            else:
+                self._add_reduction(node, found[1] if found is not None else ())
+            return
+        call = ufunc_call(node)
+        if call is not None:
+            ufunc, places = call
+            args = self._operands(node)
+            row = self._row(node)
+            for a in ending:  # it writes where it reads
+                there = self.values.get(a)
+                if there is not None and there.shape == row and a.dtype == node.dtype:
+                    self._free(a)
+            given = [args[i] if type(i) is int else i for i in places]
+            self._step(_CALLS.get(ufunc, ufunc), [*given, self._output(node)])
+        elif (function := _into_out(node)) is not None:
+            self._step(function, [*self._operands(node), self._output(node)])
+        else:
+            self._computed(node, op.compute, self._operands(node, exact=True))
+
+    def _step(self, function: Any, args: list[Any], made: int | None = None, total: int | None = None) -> None:
+        self.kernel.steps.append(_Step(function, args, made, total))
+
+    def _output(self, node: Node) -> _Argument:
+        """Where the node is written to."""
+        row = self._row(node)
+        if node in self.outputs:
+            value = _Value("output", self.outputs[node], row)
+        else:
+            value = _Value("slot", self.slots.take(prod(row) * node.dtype.itemsize), row)
+        self.values[node] = value
+        return _Argument(value, row, node.dtype)
+
+    def _computed(self, node: Node, compute: Any, args: list[Any]) -> None:
+        """The node is what `compute` returns."""
+        if node in self.outputs:
+            self._step(_copied_into_out(compute), [*args, self._output(node)])
+        else:
+            self.values[node] = _Value("made", self.kernel.made, self._row(node))
+            self._step(_owned(compute), args, made=self.kernel.made)
+            self.kernel.made += 1
+
+    def _add_reduction(self, node: Node, axes: tuple[int, ...]) -> None:
+        """An op over axes after the rows'."""
+        a = node.inputs[0]
+        args: list[Any] = [self._argument(a, ROWS, self._row(a), exact=True)]
+        op: Any = copy(node.op)
+        op.axes = axes
+        reduce: Any = np.add.reduce if type(op) is Summation else op.of.reduce if type(op) in TOTALS else None
+        if reduce is None or node.dtype.char == "e":
+            self._computed(node, op.compute, args)
+            return
+
+        def into_out(a: Any, out: Any) -> None:
+            reduce(a, axes, None, out, op.keepdims)
+
+        self._step(into_out, [*args, self._output(node)])
+
+    def _add_total(self, node: Node) -> None:
+        kernel = self.kernel
+        args: list[Any] = [self._argument(a, ROWS, self._row(a), exact=True) for a in node.inputs]
+        total = _Total(node, self.rows)
+        made = None
+        if node.shape is None:
+            made = kernel.made
+            kernel.made += 1
+        self.values[node] = _Value("made" if made is not None else "total", made or 0, ())
+        self._step(total, args, made, len(kernel.totals))
+        kernel.totals.append(total)
+
+    def _add_member(self, node: Node) -> None:
+        """The loss of a pair, or the probabilities, which are what the pair's call returns."""
+        pair = node.inputs[0]
+        value = self.values[pair]
+        if node.op.index == 0:  # type: ignore[union-attr]
+            next(total for total in self.kernel.totals if total.node is pair).result = node
+            self.values[node] = _Value("total", 0, ())
+            return
+        self.values[node] = _Value("made", value.index, self._row(node))
+        if node in self.outputs:
+            made = _Argument(self.values[node], self._row(node), node.dtype)
+            self._step(_cast, [made, self._output(node)])
+
+
+class _Program:
+    """The kernel's calls for a block of so many rows in a thread's memory: `run` puts slices of the arrays into their
+    places among the arguments, and makes the calls."""
+
+    def __init__(self, kernel: Kernel, arena: _Arena, rows: int):
+        self.arena = arena
+        self.rows = rows
+        self.calls: list[tuple[Any, list[Any]]] = []
+        self._places: dict[tuple[str, int, tuple[int, ...]], list[Any]] = {}
+        self._bound: list[tuple[Any, list[Any]]] = []
+        self._parts: list[tuple[Any, list[Any]]] = []
+        self._all_rows = kernel.rows
+        made: dict[int, list[Any]] = {}
+        for step in kernel.steps:
+            args: list[Any] = []
+            function = step.function.store() if step.total is not None else step.function
+            for i, a in enumerate(step.args):
+                if a is ZEROS:
+                    out = step.args[-1]
+                    args.append(_zeros((rows, *out.shape), out.dtype))
+                elif not isinstance(a, _Argument):
+                    args.append(a)
+                elif a.value.kind == "slot":
+                    at = kernel.offsets[a.value.index]
+                    array = np.ndarray((rows, *a.shape), a.dtype, arena.memory, at)
+                    args.append(array if a.to is None else np.broadcast_to(array, (rows, *a.to)))
+                else:
+                    args.append(None)
+                    kind, index, shape = a.value.kind, a.value.index, a.shape
+                    if kind == "made":
+                        made[index].append((args, i, _reshaped((rows, *shape), a.to)))
+                    else:
+                        if kind == "whole" and a.to is None and prod(shape) == 1:
+                            shape = ()
+                        to = None if a.to is None else _reshaped(None, (rows, *a.to))
+                        self._places.setdefault((kind, index, shape), []).append((args, i, to))
+            if step.total is not None:
+                args.append(None)
+                self._places.setdefault(("part", step.total, ()), []).append((args, len(args) - 1, None))
+            if step.made is not None:
+                places: list[Any] = []
+                made[step.made] = places
+                function = _returned(function, places)
+            self.calls.append((function, args))
+        self._made = made
+
+    def bind(self, arrays: dict[str, list[Any]]) -> None:
+        """Work on these arrays."""
+        for (kind, index, shape), places in self._places.items():
+            array = arrays[kind][index]
+            if kind == "whole":
+                _put(array.reshape(shape), places)
+            elif kind == "part":
+                self._parts.append((array, places))
+            else:
+                if array.shape != (self._all_rows, *shape):
+                    array = array.reshape((self._all_rows, *shape))
+                self._bound.append((array, places))
+
+    def release(self) -> None:
+        """Hold none of the arrays any longer."""
+        self._bound.clear()
+        self._parts.clear()
+        for places in (*self._places.values(), *self._made.values()):
+            for args, i, _ in places:
+                args[i] = None
+
+    def run(self, start: int, stop: int, block: int) -> None:
+        for array, places in self._bound:
+            rows = array[start:stop]
+            for args, i, change in places:
+                args[i] = rows if change is None else change(rows)
+        for array, places in self._parts:
+            for args, i, _ in places:
+                args[i] = array[block : block + 1]
+        for function, args in self.calls:
+            function(*args)
+
+
+def _put(array: Any, places: list[Any]) -> None:
+    for args, i, change in places:
+        args[i] = array if change is None else change(array)
+
+
+def _returned(function: Any, places: list[Any]) -> Any:
+    """function, whose result is put into these places."""
+
+    def call(*args: Any) -> None:
+        _put(function(*args), places)
+
+    return call
+
+
+def _reshaped(shape: tuple[int, ...] | None, to: tuple[int, ...] | None) -> Any:
+    """A function that brings an array into this shape, and repeats it."""
+
+    def change(array: Any) -> Any:
+        if shape is not None and array.shape != shape:
+            array = array.reshape(shape)
+        return array if to is None else np.broadcast_to(array, to)
+
+    return change

@@ -1,0 +1,397 @@
+"""Which nodes run together, block by block: chains of element-wise ops, and the reductions in and after them.
+
+The values of a Group have a common number of *rows*: their leading axes, taken as one, are this long. A block of rows
+goes through all of the group's ops while it is in the caches. To a group, a value is one of these:
+
+- ROWS: its rows are those of the group, and a block sees its own;
+- WHOLE: made elsewhere, and the same for each block, because it is broadcast along the rows;
+- TOTAL: a reduction over all rows, put together from those of the blocks: it is complete only when the group is;
+- PAIR: a loss and the probabilities, of which the one is TOTAL and the other ROWS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..autograd import GradientOf
+from ..ops.base import normalize_axes
+from ..ops.discrete import Discrete
+from ..ops.moments import Std, Var
+from ..ops.reduction import Max, Min, NanMax, NanMin, Prod, Summation
+from ..ops.shape import BroadcastTo, Reshape
+from ..ops.softmax import LogSoftmax, LogSumExp, Softmax, SoftmaxLoss
+from ..ops.tuples import TupleGetItem
+from .graph import Node
+from .simplify import LossAndProbabilities
+
+ROWS, WHOLE, TOTAL, PAIR = "rows", "whole", "total", "pair"
+
+LARGE = 1 << 17
+"""Bytes from which on an array is worth a block of its own."""
+ALONE = 1 << 20
+"""The same for a group of one op, which only has its threads."""
+LONGEST_ROW = 1 << 18
+"""Bytes of a row: a block has at least one."""
+MOST_ALIVE = 24
+"""Values that a group may hold at a time; with more, its blocks would become too small."""
+
+_BY_AXES = (Summation, Max, Min, NanMax, NanMin, Prod, Var, Std, Softmax, LogSoftmax, LogSumExp)
+"""Row by row, they are the same function: of the axes after the rows'."""
+TOTALS = (Summation, Max, Min, NanMax, NanMin)
+"""Those whose result for all rows is the same reduction of the results for some."""
+LOSSES = (SoftmaxLoss, LossAndProbabilities)
+RENAMED = (Reshape, BroadcastTo)
+"""Ops that make a group no work: views."""
+
+
+class Group:
+    """Nodes that run together, sorted; what they take from elsewhere, and what others take from them."""
+
+    __slots__ = ("inputs", "nodes", "outputs", "rows")
+
+    def __init__(self, nodes: list[Node], inputs: list[Node], outputs: list[Node], rows: int):
+        self.nodes = nodes
+        self.inputs = inputs
+        self.outputs = outputs
+        self.rows = rows
+
+    def __repr__(self) -> str:
+        return f"<{len(self.nodes)} ops on {self.rows} rows: {', '.join(repr(node.op) for node in self.nodes)}>"
+
+
+def leading(shape: tuple[int, ...], rows: int) -> int | None:
+    """How many leading axes make this many rows; None if there is no such number of axes."""
+    product = 1
+    for i, n in enumerate(shape):
+        product *= n
+        if product == rows:
+            return i + 1
+    return None
+
+
+def operand(shape: tuple[int, ...], of: tuple[int, ...], rows: int) -> tuple[str, tuple[int, ...]] | None:
+    """What an operand of an element-wise op with an output of shape `of` is, and its shape in a row; None if a block
+    would need something else of it."""
+    lead = leading(of, rows)
+    if lead is None:
+        return None
+    shape = (1,) * (len(of) - len(shape)) + shape
+    if shape[:lead] == of[:lead]:
+        return ROWS, shape[lead:]
+    return (WHOLE, shape[lead:]) if all(n == 1 for n in shape[:lead]) else None
+
+
+def is_elementwise(node: Node) -> bool:
+    """Whether an element of the output depends on the operands' elements at its place, and on nothing else."""
+    op = node.op
+    if isinstance(op, Discrete):
+        if op.function is np.ndarray.astype:
+            return set(op.options) == {"dtype"} and not op.more
+        f = op.function
+        numbers = not any(isinstance(a, np.ndarray) for a in op.more)
+        return isinstance(f, np.ufunc) and f.nout == 1 and numbers and not op.options
+    if op is None or not op.elementwise or node.shape is None or type(op) is GradientOf:
+        return False
+    if any(isinstance(value, np.ndarray) and value.ndim for value in _attributes(op)):
+        return False  # it has an operand of its own, like the bounds of Clip
+    try:
+        return np.broadcast_shapes(*[a.shape for a in node.inputs]) == node.shape
+    except (ValueError, TypeError):
+        return False
+
+
+def _attributes(op: Any) -> Iterator[Any]:
+    for base in type(op).__mro__:
+        for name in vars(base).get("__slots__", ()):
+            yield getattr(op, name, None)
+    yield from getattr(op, "__dict__", {}).values()
+
+
+def rows_after(op: Any, shape: tuple[int, ...], rows: int) -> tuple[str, tuple[int, ...]] | None:
+    """What the output of an op over axes is: ROWS, with the op's axes in a block of its input of this shape; or TOTAL,
+    with the axes of a block that it reduces."""
+    lead = leading(shape, rows)
+    if lead is None:
+        return None
+    axes = normalize_axes(op, op.axes, len(shape))
+    after = tuple([axis - lead + 1 for axis in axes if axis >= lead])
+    if len(after) == len(axes):
+        return ROWS, after
+    return (TOTAL, (0, *after)) if len(axes) - len(after) == lead and type(op) in TOTALS else None
+
+
+def fits(node: Node, rows: int, made: dict[Node, str]) -> str | None:
+    """What the node would be to a group of so many rows that has made these; None if it does not belong there."""
+    op, shape = node.op, node.shape
+    if type(op) in LOSSES:
+        a, b = node.inputs
+        lead = leading(a.shape[:-1], rows)
+        if lead is None or made.get(a, ROWS) != ROWS or made.get(b, ROWS) != ROWS or a.shape != b.shape:
+            return None
+        return TOTAL if type(op) is SoftmaxLoss else PAIR
+    if isinstance(op, TupleGetItem) and made.get(node.inputs[0]) == PAIR:
+        return ROWS if op.index else TOTAL
+    if shape is None or any(a.shape is None for a in node.inputs):
+        return None
+    if type(op) is Reshape:
+        a = node.inputs[0]
+        known = made.get(a) == ROWS and type(a.op) is not BroadcastTo
+        return ROWS if known and leading(shape, rows) is not None else None
+    if type(op) in _BY_AXES:
+        a = node.inputs[0]
+        found = rows_after(op, a.shape, rows)
+        return None if found is None or made.get(a, ROWS) != ROWS else found[0]
+    if type(op) is not BroadcastTo and not is_elementwise(node):
+        return None
+    for a in node.inputs:
+        found = operand(a.shape, shape, rows)
+        if found is None or (a in made and (made[a] != ROWS or found[0] != ROWS)):
+            return None
+    return ROWS
+
+
+def row_bytes(nodes: Iterable[Node], rows: int) -> int:
+    """Of the longest row of these values."""
+    return max((node.nbytes // rows for node in nodes), default=0)
+
+
+class _Open:
+    """A group that nodes are still added to, with the numbers of rows that it might have."""
+
+    __slots__ = ("alive", "choices", "nodes", "taken")
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.choices: list[tuple[int, dict[Node, str]]] = []
+        self.taken: set[Node] = set()  # the repeated values, which others have, too
+        self.alive: dict[Node, int] = {}  # its values, and how often they are still going to be used
+
+    def choices_with(self, node: Node) -> list[tuple[int, dict[Node, str]]]:
+        """The numbers of rows that are left if this node is added, each with what the node is then, and the repeated
+        values that it takes along: to the group, they are no arrays."""
+        found = []
+        for rows, made in self.choices:
+            new: dict[Node, str] = {}
+            for a in node.inputs:
+                if a not in made and type(a.op) is BroadcastTo and fits(a, rows, made) == ROWS:
+                    new[a] = ROWS
+            what = fits(node, rows, {**made, **new} if new else made)
+            if what is not None and row_bytes((node, *node.inputs), rows) <= LONGEST_ROW:
+                found.append((rows, {**new, node: what}))
+        return found
+
+    def add(self, node: Node, choices: list[tuple[int, dict[Node, str]]], uses: dict[Node, int]) -> None:
+        made = dict(self.choices)
+        for rows, new in choices:
+            made[rows].update(new)
+        self.choices = [(rows, made[rows]) for rows, _ in choices]
+        new = choices[0][1]
+        self.nodes += new
+        self.taken.update(a for a in new if a is not node)
+        if new[node] == ROWS and type(node.op) not in RENAMED:
+            self.alive[node] = uses.get(node, 0)
+
+    def made(self) -> dict[Node, str]:
+        """What it makes."""
+        return self.choices[0][1]
+
+    def used(self, a: Node) -> None:
+        if a in self.alive:
+            self.alive[a] -= 1
+            if self.alive[a] <= 0:
+                del self.alive[a]
+
+    def is_full(self) -> bool:
+        if len(self.alive) <= MOST_ALIVE:
+            return False
+        sizes = [a.nbytes for a in self.alive]
+        return sum(sizes) > MOST_ALIVE * max(sizes)
+
+
+def _begun(node: Node) -> _Open | None:
+    """A group that begins with this node, if there can be one."""
+    shapes = {a.shape for a in (node, *node.inputs) if a.shape is not None and a.nbytes >= LARGE}
+    if not shapes or type(node.op) in RENAMED:
+        return None
+    shape = max(shapes, key=prod)
+    group, rows = _Open(), 1
+    for n in shape:
+        rows *= n
+        if rows > 1 and (not group.choices or rows != group.choices[0][0]):
+            group.choices.insert(0, (rows, {}))
+    return group if group.choices_with(node) else None
+
+
+def groups(order: list[Node], outputs: set[Node]) -> list[Node | Group]:
+    """The sorted nodes as single ones and groups, in an order in which they can be computed, without those that nobody
+    needs. A view that both a group and others use stands in the group and by itself."""
+    grouping = _Grouping()
+    for node in order:
+        for a in node.inputs:
+            grouping.uses[a] = grouping.uses.get(a, 0) + 1
+    for node in order:
+        grouping.put(node)
+    return _closed(grouping.items, grouping.attached, outputs)
+
+
+class _Grouping:
+    """Items, single nodes and groups, in the order in which they will be computed: item k stands at 2 k. What is small,
+    or a view, is attached to the last item that it needs, and stands at 2 k + 1."""
+
+    def __init__(self) -> None:
+        self.items: list[Node | _Open] = []
+        self.attached: list[list[Node]] = [[]]
+        self.place: dict[Node, int] = {}
+        self.uses: dict[Node, int] = {}
+        """How often a value is used."""
+        self._readers: dict[Node, list[Node]] = {}
+        self._groups: dict[Node, list[int]] = {}
+        """Those that make or read a value."""
+
+    def put(self, node: Node) -> None:
+        first = max([self.place.get(a, -1) for a in node.inputs], default=-1)
+        home = None
+        if node.op is not None:
+            home = self._home(node, first)
+            if home is None and (begun := _begun(node)) is not None:
+                home = self._append(begun)
+        if home is not None:
+            group: Any = self.items[home]
+            group.add(node, group.choices_with(node), self.uses)
+            self._note(node, group, home)
+            for k in sorted({k for a in node.inputs for k in self._groups.get(a, ()) if k < home}):
+                self._join(k, home)
+        elif _is_light(node):
+            self.place[node] = first | 1
+            self.attached[first // 2 + 1].append(node)
+        else:
+            self.place[node] = 2 * self._append(node)
+        for a in node.inputs:
+            self._readers.setdefault(a, []).append(node)
+            there = self.items[self.place[a] // 2] if self.place.get(a, -1) >= 0 else None
+            if isinstance(there, _Open):
+                there.used(a)
+
+    def _append(self, item: Node | _Open) -> int:
+        self.items.append(item)
+        self.attached.append([])
+        return len(self.items) - 1
+
+    def _note(self, node: Node, group: _Open, k: int) -> None:
+        """That the node is in group k."""
+        self.place[node] = 2 * k + (group.made()[node] == TOTAL)
+        for a in (node, *node.inputs):
+            if a is node or a.nbytes >= LARGE or group.made().get(a) == PAIR:
+                known = self._groups.setdefault(a, [])
+                if not known or known[-1] != k:
+                    known.append(k)
+
+    def _home(self, node: Node, first: int) -> int | None:
+        """The group that the node is best added to: the last of those that have a value in common with it."""
+        near = {k for a in node.inputs for k in self._groups.get(a, ()) if 2 * k >= first}
+        belongs = isinstance(node.op, TupleGetItem)  # where the tuple is
+        for k in sorted(near, reverse=True):
+            group = self.items[k]
+            if isinstance(group, _Open) and (belongs or not group.is_full()) and group.choices_with(node):
+                return k
+        return None
+
+    def _join(self, k: int, home: int) -> None:
+        """Make group k a part of a later one, if nobody needs what it makes in between."""
+        first, second = self.items[k], self.items[home]
+        if not isinstance(first, _Open) or not isinstance(second, _Open) or not first.nodes:
+            return
+        own = [node for node in first.nodes if node not in first.taken]
+        inside = set(own)
+        for node in own:
+            if any(self.place[a] < 2 * home and a not in inside for a in self._readers.get(node, ())):
+                return
+        both = _Open()
+        both.choices = [(rows, {}) for rows in dict(first.choices) if rows in dict(second.choices)]
+        for node in (*first.nodes, *second.nodes):
+            if both.choices and node in both.made():
+                continue
+            choices = both.choices_with(node)
+            if not choices:
+                return
+            both.add(node, choices, {})
+        if _most_alive(both.nodes) > MOST_ALIVE:
+            return
+        both.taken = (first.taken | second.taken).difference(own, set(second.nodes) - second.taken)
+        both.alive = {**first.alive, **second.alive}
+        self.items[k], self.items[home] = _Open(), both
+        for node in own:
+            self._note(node, both, home)
+
+
+def _is_light(node: Node) -> bool:
+    """Whether it may be computed at any time before it is needed: it takes little memory, and next to no time."""
+    if node.op is None or type(node.op) in RENAMED:
+        return True
+    return node.shape is not None and all(a.nbytes < LARGE for a in (node, *node.inputs))
+
+
+def _most_alive(nodes: list[Node]) -> float:
+    """How many values are held at a time at most while these are computed: in the size of the largest."""
+    last = {a: k for k, node in enumerate(nodes) for a in (node, *node.inputs)}
+    made: dict[int, int] = {}
+    largest = max(node.nbytes for node in nodes)
+    alive = most = 0
+    for k, node in enumerate(nodes):
+        alive += node.nbytes
+        most = max(most, alive)
+        made[last[node]] = made.get(last[node], 0) + node.nbytes
+        alive -= made.get(k, 0)
+    return most / max(largest, 1)
+
+
+def _closed(items: list[Node | _Open], attached: list[list[Node]], outputs: set[Node]) -> list[Node | Group]:
+    """The items in their order, without what nobody needs; written from the end."""
+    needed = set(outputs)
+    found: list[Node | Group] = []
+    for k in range(len(items), -1, -1):
+        last: list[Node | Group] = []
+        for node in reversed(attached[k]):
+            _keep(node, needed, last)
+        if k:
+            item = items[k - 1]
+            if isinstance(item, _Open):
+                for node in reversed(item.nodes):
+                    if type(node.op) in RENAMED and node not in item.taken:  # others make it of what it is a view of
+                        _keep(node, needed, last)
+                last += _groups_of(item, needed)
+            else:
+                _keep(item, needed, last)
+        found += last
+    found.reverse()
+    return found
+
+
+def _keep(node: Node, needed: set[Node], found: list[Node | Group]) -> None:
+    if node in needed or node.op is None:
+        found.append(node)
+        needed.update(node.inputs)
+
+
+def _groups_of(item: _Open, needed: set[Node]) -> list[Node | Group]:
+    """The group, with what it takes and gives; its node alone, if that is a better way; nothing if nobody needs it."""
+    outputs = [node for node in item.nodes if node in needed and type(node.op) not in RENAMED]
+    used = set(outputs)
+    nodes = []
+    for node in reversed(item.nodes):
+        if node in used:
+            nodes.append(node)
+            used.update(node.inputs)
+    nodes.reverse()
+    if not nodes:
+        return []
+    made = set(nodes)
+    inputs = list(dict.fromkeys(a for node in nodes for a in node.inputs if a not in made))
+    needed.update(inputs)
+    if len(nodes) == 1 and max(a.nbytes for a in (*nodes, *inputs)) < ALONE:
+        return [nodes[0]]
+    return [Group(nodes, inputs, outputs, item.choices[0][0])]

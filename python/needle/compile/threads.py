@@ -1,0 +1,103 @@
+"""How many threads captured computations use, and the threads themselves: started once, and asleep between two uses."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from contextvars import copy_context
+from queue import SimpleQueue
+from typing import Any
+
+
+def _processors() -> int:
+    """How many processors this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+_number = _processors()
+_lock = threading.Lock()
+"""Held by the caller that the workers work for."""
+_workers: list[SimpleQueue[Any]] = []
+"""What each worker takes its next task from."""
+
+
+def get_num_threads() -> int:
+    """How many threads a captured computation uses at most; at first, as many as there are processors."""
+    return _number
+
+
+def set_num_threads(number: int) -> None:
+    """Use at most this many threads in captured computations. BLAS has its own, and a setting of its own for them."""
+    global _number
+    if isinstance(number, bool) or not hasattr(number, "__index__"):
+        raise TypeError(f"set_num_threads: needs a whole number, got {number!r}")
+    if number.__index__() < 1:
+        raise ValueError(f"set_num_threads: needs at least 1 thread, got {number}")
+    _number = number.__index__()
+
+
+def _work(tasks: SimpleQueue[Any]) -> None:
+    while True:
+        context, function, k, done = tasks.get()
+        error = None
+        try:
+            context.run(function, k)
+        except BaseException as raised:
+            error = raised
+        done.put((k, error))
+        del context, function, done, error  # nothing is kept alive while it waits
+
+
+def _started(n: int) -> list[SimpleQueue[Any]]:
+    """The queues of n workers."""
+    while len(_workers) < n:
+        tasks: SimpleQueue[Any] = SimpleQueue()
+        threading.Thread(target=_work, args=(tasks,), name=f"needle-{len(_workers) + 1}", daemon=True).start()
+        _workers.append(tasks)
+    return _workers[:n]
+
+
+def run_on_threads(function: Callable[[int], object], n: int) -> None:
+    """Call function(0), ..., function(n - 1), each in a thread of its own, the caller's among them, and in the caller's
+    context (`np.errstate`, `no_grad`). It returns when all have; then the exception of the first that raised one is
+    raised. While the threads work for somebody else, the caller does all of it alone."""
+    if n <= 1 or not _lock.acquire(blocking=False):
+        for k in range(n):
+            function(k)
+        return
+    done: SimpleQueue[tuple[int, BaseException | None]] = SimpleQueue()
+    errors: dict[int, BaseException] = {}
+    asked = 0
+    try:
+        try:
+            for k, tasks in enumerate(_started(n - 1), 1):
+                tasks.put((copy_context(), function, k, done))
+                asked += 1
+            function(0)
+        except BaseException as raised:
+            errors[0] = raised
+        for _ in range(asked):  # they may be writing into the caller's arrays: none is left behind
+            k, error = done.get()
+            if error is not None:
+                errors[k] = error
+    finally:
+        _lock.release()
+    if errors:
+        try:
+            raise errors[min(errors)]
+        finally:
+            errors.clear()  # else the exception's traceback would hold it in a cycle
+
+
+def _forget() -> None:
+    """A forked child has none of its parent's threads."""
+    global _lock
+    _workers.clear()
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
