@@ -18,6 +18,9 @@ from .backend import all_devices as all_devices
 from .backend import cpu as cpu
 from .backend import default_device as default_device
 from .checkpoint import checkpoint as checkpoint
+from .compile import Compiled as Compiled
+from .compile import CompileWarning as CompileWarning
+from .compile import compile as compile
 from .custom import custom_gradient as custom_gradient
 from .custom import custom_jvp as custom_jvp
 from .custom import numerical as numerical

@@ -605,6 +605,7 @@ class Tensor(Value):
         if requires_grad and kind == "b":
             raise ValueError("Tensor: booleans have no gradient; leave requires_grad out, or give dtype=float")
         if watching.active and tensor is not None:
+            watching.tell("seen", tensor)
             if self._array.dtype == array.dtype:
                 watching.tell("copied", array, self._array)
             elif watching.captures():
@@ -698,6 +699,8 @@ class Tensor(Value):
         tensor.inputs = ()
         tensor.needs = CONSTANT if self._array.dtype.kind == "b" else DETACHED
         note_view(tensor, self, None)
+        if watching.active:
+            watching.tell("seen", self)
         if self._array.base is not None and _is_part_of_leaf(self):
             tensor.saved = self  # so that who writes to it finds the leaf
         return tensor
@@ -1485,6 +1488,9 @@ def watched_call(op: Op, inputs: tuple[Any, ...]) -> Any:
     values = tuple([latest(a) if isinstance(a, Value) else as_value(a, op) for a in inputs])
     if any(isinstance(a, Wrapped) for a in values):
         return _apply_to_others(op, values)  # it is applied to what is inside, and that is seen
+    for a in inputs:
+        if isinstance(a, Assigned):
+            watching.tell("seen", a)
     started = perf_counter()
     output = watching.unseen(op, *values)
     if handed_out and output.saved is not None and output.op is op:
@@ -2142,6 +2148,8 @@ def alias_of(value: Any, array: Any) -> Any:
 
 def renamed(value: Any) -> Any:
     """The same value as another object, for a function that might assign to it."""
+    if watching.active and not isinstance(value, Wrapped):
+        watching.tell("seen", value)
     return IDENTITY(value) if isinstance(value, Wrapped) else alias_of(value, value._array)
 
 

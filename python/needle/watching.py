@@ -87,6 +87,9 @@ class Watcher:
     def gradient_read(self, tensor: Any) -> None:
         """Somebody asks for `tensor.grad`."""
 
+    def seen(self, tensor: Any) -> None:
+        """Another Tensor is going to stand for this one, or for what was assigned to it."""
+
     def sweep_begins(self, outputs: Any, again: bool) -> None:
         """Adjoints are going to be pulled back, starting from those of the outputs: {value: adjoint}. `again`: for a
         gradient that is differentiated, and so computed a second time, recorded."""

@@ -190,6 +190,12 @@ class SoftmaxLoss(TensorOp):
         self._latest: tuple[Any, Any] = None, None  # logits, and their softmax, which is what the gradient is made of
 
     def compute(self, logits: Any, targets: Any) -> Any:
+        loss, probabilities = self.both(logits, targets)
+        self._latest = logits, probabilities
+        return loss
+
+    def both(self, logits: Any, targets: Any) -> tuple[Any, Any]:
+        """The loss, and the softmax of the logits."""
         if logits.shape != targets.shape or logits.ndim == 0:
             raise ValueError("shapes differ")
         z, top = _shifted(_wide(logits), (logits.ndim - 1,))
@@ -204,8 +210,8 @@ class SoftmaxLoss(TensorOp):
             missing = 1 - targets.sum(-1, keepdims=True)
             loss = loss + np.multiply(missing, top, out=np.zeros_like(top), where=missing != 0).sum()
         dtype = _result_dtype(logits.dtype)
-        self._latest = logits, probabilities if probabilities.dtype is dtype else probabilities.astype(dtype)
-        return np.array(loss / total.size if total.size else np.nan * loss, dtype)
+        loss = np.array(loss / total.size if total.size else np.nan * loss, dtype)
+        return loss, probabilities if probabilities.dtype is dtype else probabilities.astype(dtype)
 
     def hint(self, *arrays: Any) -> str:
         return (

@@ -1,0 +1,209 @@
+"""`needle.compile`: run a function once, keep its graph, and replay that as long as what it depends on is the same."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import update_wrapper
+from math import isnan
+from operator import is_
+from threading import RLock
+from types import MethodType
+from typing import Any, NamedTuple
+
+from numpy import ndarray
+
+from .. import autograd, watching
+from ..autograd import Tensor, Value
+from ..nested import children_of
+from .replay import Replay
+from .trial import Trial
+
+CAPTURES = 8
+"""Graphs that are kept for calls of one signature, where what the function reads from outside differs."""
+_NUMBERS = (bool, int, float, complex, str, bytes, type(None))
+
+
+class CompileWarning(UserWarning):
+    """A compiled function is run as it is, because it does something that a replay would not do."""
+
+
+class _Captured(NamedTuple):
+    """What became of a call with arguments of one signature."""
+
+    replay: Replay | None
+    why: str
+    """Why there is no replay; "" if there is one."""
+    quick: Any
+    """What the arguments are, if they are Tensors and arrays by position, each another one; None for others."""
+    recording: bool | None
+
+
+class Compiled:
+    """A function that is replayed; see `compile`. `explain()` says what became of it."""
+
+    def __init__(self, f: Callable[..., Any]):
+        update_wrapper(self, f)
+        self._f = f
+        self._captured: dict[Any, list[_Captured]] = {}
+        """By signature, the latest first."""
+        self._latest = _Captured(None, "", None, None)
+        self._tried: set[Any] = set()
+        """Signatures for which the function has changed something outside, at its first run."""
+        self._lock = RLock()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if autograd.LAZY_MODE or (watching.active and watching.here()):
+            return self._f(*args, **kwargs)
+        captured = self._latest
+        replay = captured.replay
+        if replay is not None and not kwargs and _fits(args, captured) and replay.holds():
+            return replay.run(args, kwargs, args)
+        given: list[Any] = []
+        try:
+            key = _signature((args, kwargs), given, {}), autograd.is_recording()
+        except _ElsewhereError:
+            return self._f(*args, **kwargs)
+        for captured in self._captured.get(key, ()):
+            replay = captured.replay
+            if replay is None:
+                return self._f(*args, **kwargs)
+            if replay.holds():
+                self._latest = captured
+                return replay.run(args, kwargs, given)
+        return self._capture(key, args, kwargs, given)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else MethodType(self, instance)
+
+    def __reduce__(self) -> Any:
+        return Compiled, (self._f,)
+
+    def explain(self) -> str:
+        """What was captured, and how it is replayed: nodes, buffers, memory, what runs block by block; or why not."""
+        found = [captured for captures in self._captured.values() for captured in captures]
+        texts = [f"run as it is: {c.why}" if c.replay is None else c.replay.plan.explain() for c in found]
+        title = getattr(self._f, "__qualname__", repr(self._f))
+        return "\n\n".join([f"{title}, captured {len(found)} times" if len(found) != 1 else title, *texts])
+
+    def _capture(self, key: Any, args: Any, kwargs: Any, given: list[Any]) -> Any:
+        with self._lock:
+            found = self._captured.setdefault(key, [])
+            if len(found) < CAPTURES:
+                trial = Trial(self._f, args, kwargs, given)
+                quick = [_kind_of(a) for a in given] if not kwargs and _are_flat(args, given) else None
+                captured = _Captured(trial.replay, trial.why, quick, autograd.is_recording())
+                result = trial.result
+                if trial.changes and key not in self._tried:  # something that is done once, perhaps: a cache is filled
+                    self._tried.add(key)
+                    return result
+                self._latest = captured
+                found.insert(0, captured)
+            else:
+                replay: Any = found[0].replay
+                self._latest = _Captured(None, f"what it reads keeps changing: {replay.guards.why()}", None, None)
+                found[:] = [self._latest]
+                result = self._f(*args, **kwargs)
+        if self._latest.why:
+            name = getattr(self._f, "__qualname__", repr(self._f))
+            warnings.warn(f"{name} is not compiled but run as it is: {self._latest.why}", CompileWarning, stacklevel=3)
+        return result
+
+
+def compile(f: Callable[..., Any]) -> Compiled:
+    """f, run once for each signature of its arguments and replayed from then on: the same results, in less time.
+
+    Captured is all that Needle computes: `backward()`, `p.data = ...`, `.grad`, transforms. Later calls with arguments
+    of the same structure, shapes, dtypes and Python values replay it from a plan, if all that f read from outside
+    (closures, globals, attributes) is as it was; else it is captured again. What cannot be replayed (a branch on data,
+    random numbers, an attribute that counts) is found, f is run as it is, and a CompileWarning names the line.
+    Arrays come as constant Tensors, and what is computed from arrays alone goes out as arrays.
+
+    >>> import needle as ndl
+    >>> @ndl.compile
+    ... def slope(x):
+    ...     return ndl.grad(lambda x: (ndl.tanh(x) * x).sum())(x)
+    >>> bool((slope(np.array([0.0, 1.0])) == slope(np.array([0.0, 1.0]))).all())
+    True
+    """
+    return Compiled(f)
+
+
+# Signatures ----------------------------------------------------------------------------------------------------------
+
+
+class _ElsewhereError(Exception):
+    """A transform or an assignment is at work on an argument: the function is run as it is, inside of that."""
+
+
+def _signature(value: Any, given: list[Any], places: dict[int, int]) -> Any:
+    """What is equal for arguments that one graph will do for. Tensors and arrays are added to `given`; `places` has the
+    first place of each array there: the same one twice is another signature than two."""
+    cls = type(value)
+    if cls is Tensor:
+        array = value._array
+        place = places.setdefault(id(array), len(given))
+        given.append(value)
+        return array.shape, array.dtype, value.needs, place, given[place] is value
+    if cls is ndarray and value.dtype.kind in "biufc":
+        place = places.setdefault(id(value), len(given))
+        given.append(value)
+        return value.shape, value.dtype, place, given[place] is value
+    if cls is tuple or cls is list:
+        return cls, *[_signature(member, given, places) for member in value]
+    if cls is float and (isnan(value) or value == 0):
+        return cls, repr(value)
+    if cls in _NUMBERS:
+        return cls, value
+    if cls is dict:
+        return cls, *[(key, _signature(member, given, places)) for key, member in value.items()]
+    if isinstance(value, Value):
+        raise _ElsewhereError
+    _, children, make = children_of(value)
+    return (cls, *[_signature(member, given, places) for member in children]) if make is not None else _Same(value)
+
+
+def _fits(args: tuple[Any, ...], captured: _Captured) -> bool:
+    """Whether arguments are like those that were captured, quickly; False leaves it open."""
+    quick = captured.quick
+    if quick is None or len(args) != len(quick):
+        return False
+    for a, (cls, shape, dtype, needs) in zip(args, quick):  # noqa: B905 - of equal length
+        if type(a) is not cls:
+            return False
+        if cls is Tensor:
+            if a.needs != needs:
+                return False
+            a = a._array
+        if a.shape != shape or a.dtype is not dtype:
+            return False
+    return captured.recording is autograd.is_recording() and (len(args) < 2 or _are_distinct(args))
+
+
+def _are_flat(args: tuple[Any, ...], given: list[Any]) -> bool:
+    """Whether the arguments are nothing but Tensors and arrays, each another one."""
+    return len(args) == len(given) and all(map(is_, args, given)) and _are_distinct(args)
+
+
+def _are_distinct(args: tuple[Any, ...]) -> bool:
+    return len({id(a if type(a) is ndarray else a._array) for a in args}) == len(args)
+
+
+def _kind_of(a: Any) -> tuple[Any, ...]:
+    array = a._array if isinstance(a, Tensor) else a
+    return type(a), array.shape, array.dtype, a.needs if isinstance(a, Tensor) else None
+
+
+class _Same:
+    """Equal for the same object."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any):
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is _Same and other.value is self.value
+
+    def __hash__(self) -> int:
+        return id(self.value)

@@ -1,0 +1,132 @@
+"""The memory of one run of a plan, and the calls on it, ready made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import pool
+from ..backend import as_array
+from .calls import Call
+from .graph import Node
+
+if TYPE_CHECKING:
+    from .plan import Plan
+
+_ALIGNMENT = 64
+
+
+class Frame:
+    """Calls whose operands are arrays in the frame's own blocks, bound once. What moves from run to run (inputs, large
+    outputs, what a function returns in memory of its own) is put into the operands when it is there."""
+
+    def __init__(self, plan: Plan):
+        blocks = [_aligned(nbytes) for nbytes in plan.blocks]
+        self._arrays: dict[Node, Any] = {
+            node: _laid_out(node, blocks[block][: node.nbytes], plan.layouts.get(node))
+            for node, block in plan.places.items()
+        }
+        self._uses: dict[Node, list[tuple[list[Any], int]]] = {node: [] for node in plan.inputs}
+        """Where the array of a node that moves is an operand."""
+        self._steps: list[tuple[Callable[..., Any], list[Any], Any]] = []
+        """(function, operands, where what it returns is an operand; None where it writes)."""
+        for unit, call in zip(plan.units, plan.calls, strict=True):
+            if call is not None:
+                self._add_outputs(call, plan)
+                self._add(call)
+            elif isinstance(unit, Node):
+                self._show(unit)
+        self._outputs: list[Any] = []
+        for node in plan.outputs:
+            self._bind(node, self._outputs)
+        self._copied = [
+            i
+            for i, node in enumerate(plan.outputs)
+            if node not in self._uses or node.is_view or node in plan.outputs[:i]
+        ]
+        """Which outputs lie in the frame's memory, or are a view, or another output, too."""
+        self._inputs = [self._uses[node] for node in plan.inputs]
+        self._replaceable = [self._uses.get(node) for node in plan.outputs]
+
+    def run(self, arrays: Sequence[Any], replaced: Sequence[tuple[int, int]] = ()) -> list[Any]:
+        for array, uses in zip(arrays, self._inputs):  # noqa: B905 - of equal length
+            for operands, i in uses:
+                operands[i] = array
+        written = {id(self._replaceable[output]): arrays[given] for output, given in replaced} if replaced else None
+        for function, operands, uses in self._steps:
+            if uses is None:
+                function(*operands)
+                continue
+            out = written.get(id(uses)) if written else None
+            if out is None:
+                out = function(*operands)
+            for its_operands, i in uses:
+                its_operands[i] = out
+        outputs = self._outputs.copy()
+        for i in self._copied:
+            outputs[i] = outputs[i].copy(order="K")
+        if replaced:
+            for output, given in replaced:  # else the next run would find that somebody holds them
+                for operands, i in (*self._inputs[given], *(self._replaceable[output] or ())):
+                    operands[i] = None
+        return outputs
+
+    def _add_outputs(self, call: Call, plan: Plan) -> None:
+        for node in call.outputs:
+            if node in plan.fresh:
+                self._uses[node] = []
+                self._steps.append((pool.empty, [node.shape, node.dtype, node.nbytes], self._uses[node]))
+
+    def _add(self, call: Call) -> None:
+        operands: list[Any] = []
+        for operand in call.operands:
+            self._bind(operand, operands)
+        function, uses = call.function, None
+        if not call.writes:
+            uses = self._uses[call.outputs[0]] = []
+            if call.outputs[0].shape == ():
+                function = _to_array(function)
+        self._steps.append((function, operands, uses))
+
+    def _show(self, node: Node) -> None:
+        """A view: made once where what it shows stays in its place, and else each time."""
+        compute = node.op.compute if node.op is not None else None
+        base = self._array(node.inputs[0])
+        if base is not None and compute is not None:
+            view = compute(base)
+            if np.may_share_memory(view, base):
+                self._arrays[node] = view
+                return
+        self._add(Call(compute, node.inputs, (node,)))  # type: ignore[arg-type]
+
+    def _bind(self, operand: Any, operands: list[Any]) -> None:
+        if isinstance(operand, Node):
+            array = self._array(operand)
+            if array is None:
+                self._uses[operand].append((operands, len(operands)))
+            operand = array
+        operands.append(operand)
+
+    def _array(self, node: Node) -> Any:
+        """Where the node lies in each run; None if that differs."""
+        return self._arrays.get(node) if node.array is None else node.array
+
+
+def _to_array(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, with an array where it returns a NumPy number."""
+    return lambda *operands: as_array(function(*operands))
+
+
+def _aligned(nbytes: int) -> Any:
+    memory = np.empty(nbytes + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + nbytes]
+
+
+def _laid_out(node: Node, memory: Any, axes: tuple[int, ...] | None) -> Any:
+    if not axes:
+        return memory.view(node.dtype).reshape(node.shape)
+    whole = memory.view(node.dtype).reshape([node.shape[axis] for axis in axes])
+    return whole.transpose(np.argsort(axes))

@@ -1,0 +1,48 @@
+"""The graph that is planned: what each value is computed by, from which values, in which shape and dtype."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..autograd import Op, find_topo_sort
+
+
+class Node:
+    """A value: an input (no op and no array), a constant (an array), or the output of an op.
+
+    `shape` and `dtype` are None for the output of an op that makes a tuple; TupleGetItem takes its members.
+    """
+
+    __slots__ = ("array", "dtype", "inputs", "op", "shape")
+
+    def __init__(self, op: Op | None, inputs: tuple[Node, ...], shape: Any, dtype: Any, array: Any = None):
+        self.op = op
+        self.inputs = inputs
+        self.shape: Any = shape
+        self.dtype: Any = dtype
+        self.array = array
+
+    @property
+    def nbytes(self) -> int:
+        """Of the whole array; 0 for a tuple, whose members are counted."""
+        if self.shape is None:
+            return 0
+        size = self.dtype.itemsize
+        for n in self.shape:
+            size *= n
+        return int(size)
+
+    @property
+    def is_view(self) -> bool:
+        """Whether it shows elements of its input, in their place or, if it must, copied."""
+        return self.op is not None and self.op.view and self.shape is not None and self.inputs[0].shape is not None
+
+    def __repr__(self) -> str:
+        what = repr(self.op) if self.op is not None else "input" if self.array is None else "constant"
+        return f"<{what} {self.dtype} {self.shape}>"
+
+
+def sort(outputs: Iterable[Node]) -> list[Node]:
+    """What the outputs are computed from, and these; each after its inputs."""
+    return find_topo_sort(list(outputs), lambda node: node.inputs)

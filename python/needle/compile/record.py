@@ -1,0 +1,168 @@
+"""What a function computes, as a graph: each operation is noted while it runs, forward and backward."""
+
+from __future__ import annotations
+
+from os import sep
+from sys import _getframe, getrefcount
+from typing import Any
+
+from ..autograd import Assigned, Op, Tensor, Value, _Gradient
+from ..watching import Watcher
+from .graph import Node
+
+_PACKAGE = __file__.rsplit(sep, 2)[0] + sep
+
+
+class Recorder(Watcher):
+    """Notes what is computed between `with recorder:` and its end.
+
+    A value is known by the array object that a Tensor holds: names for the same value, like `t.detach()`, are one node.
+    """
+
+    captures = True
+
+    def __init__(self) -> None:
+        self.order: list[Node] = []
+        """What was computed, in this order."""
+        self.why = ""
+        """Why the graph is not all that happened; "" if it is."""
+        self.leaves: list[tuple[Node, Any]] = []
+        """What was found, neither given nor computed, and the Tensor that it was found in."""
+        self.changed_tensors: dict[int, tuple[Any, set[str]]] = {}
+        """Tensors whose value ("data") or gradient ("grad") was set, by id."""
+        self.gradients_read: dict[int, tuple[Any, Node | None]] = {}
+        """Tensors whose gradient from before was read, and its node; None where there was none."""
+        self.swept: set[int] = set()
+        """The ids of the outputs of which gradients were computed."""
+        self._inputs: set[Node] = set()
+        self._nodes: dict[int, Node] = {}
+        self._arrays: list[Any] = []  # those that nodes are known by: while they live, no other array has their id
+        self._assigned: list[Any] = []
+
+    def add_input(self, array: Any) -> Node:
+        """The node of an array that is given to the function; the same one for the same array."""
+        node = self._nodes.get(id(array))
+        if node is None:
+            node = self._put(array, _node_of(array, None, ()))
+            self._inputs.add(node)
+        return node
+
+    def node(self, a: Any) -> Node:
+        """That of a Tensor's value."""
+        array = a._array
+        node = self._nodes.get(id(array))
+        if node is None:
+            node = self._put(array, _node_of(array, None, ()))
+            if "data" not in self.changed_tensors.get(id(a), (None, ()))[1]:
+                self.leaves.append((node, a))
+        return node
+
+    def known(self, array: Any) -> Node | None:
+        """The node of an array; None for one that was not met."""
+        return self._nodes.get(id(array))
+
+    def known_or_constant(self, array: Any) -> Node:
+        """The node of an array; a constant for one that was not met."""
+        node = self._nodes.get(id(array))
+        return Node(None, (), array.shape, array.dtype, array.copy()) if node is None else node
+
+    def is_leaf(self, tensor: Any) -> bool:
+        """Whether this very object was found, neither given nor computed."""
+        return any(leaf is tensor for _, leaf in self.leaves)
+
+    def values(self) -> dict[Node, Any]:
+        """What the nodes were in this run."""
+        return {self._nodes[id(array)]: array for array in reversed(self._arrays)}
+
+    def give_up(self, why: str) -> None:
+        """The graph cannot stand for the function, because of what the user's line, which is named, does."""
+        if not self.why:
+            self.why = f"{why} at {_users_line()}"
+
+    def _put(self, array: Any, node: Node) -> Node:
+        self._nodes[id(array)] = node
+        self._arrays.append(array)
+        return node
+
+    # What happens ------------------------------------------------------------------------------------------------
+
+    def computed(self, op: Op, inputs: tuple[Any, ...], output: Any, seconds: float) -> None:
+        array = output._array
+        nodes = tuple([self.node(a) for a in inputs])
+        if id(array) not in self._nodes:  # else it is what it was before: an input, handed on
+            self.order.append(self._put(array, _node_of(array, op, nodes)))
+
+    def copied(self, array: Any, copy: Any) -> None:
+        node = self._nodes.get(id(array))
+        if node is not None:
+            self._put(copy, node)
+
+    def read(self, array: Any, what: str) -> None:
+        node = self._nodes.get(id(array))
+        if node is None or node.op is not None or node in self._inputs:
+            self.give_up(f"{what} looks at a value")
+
+    def seen(self, tensor: Any) -> None:
+        if isinstance(tensor, Assigned):
+            self._assigned.append(tensor)
+        else:
+            self.node(tensor)
+
+    def sweep_begins(self, outputs: Any, again: bool) -> None:
+        self.swept.update(map(id, outputs))
+
+    def changed(self, tensor: Any, what: str) -> None:
+        """A Tensor's "data" or "grad" was set, or something of it that a replay cannot set."""
+        self.changed_tensors.setdefault(id(tensor), (tensor, set()))[1].add(what)
+
+    def gradient_read(self, tensor: Any) -> None:
+        """A Tensor's gradient was asked for: one from before the function ran is an input, too."""
+        key = id(tensor)
+        if key in self.gradients_read or "grad" in self.changed_tensors.get(key, (None, ()))[1]:
+            return
+        gradient = tensor._grad
+        self.gradients_read[key] = tensor, self.add_input(gradient.array) if type(gradient) is _Gradient else None
+
+    # Afterwards --------------------------------------------------------------------------------------------------
+
+    def from_outside(self) -> list[tuple[Node, Any]]:
+        """The leaves that somebody else still holds, who may change them. The others become constants."""
+        found: dict[Node, Any] = {}
+        while self.leaves:
+            node, tensor = self.leaves.pop()
+            if getrefcount(tensor) > _ALONE and isinstance(tensor, Tensor):
+                found[node] = tensor
+        while self._assigned:
+            tensor = self._assigned.pop()
+            if getrefcount(tensor) > _ALONE and all(tensor is not other for other in self._assigned):
+                self.why = self.why or "elements of a tensor from outside were assigned to before"
+        for array in self._arrays:
+            node = self._nodes[id(array)]
+            if node.op is None and node not in self._inputs and node not in found:
+                node.array = array
+        return list(found.items())
+
+
+def _node_of(array: Any, op: Op | None, inputs: tuple[Node, ...]) -> Node:
+    if type(array) is tuple:
+        return Node(op, inputs, None, None)
+    return Node(op, inputs, array.shape, array.dtype)
+
+
+def _references_when_alone() -> int:
+    entries: list[tuple[None, Any]] = [(None, Value())]
+    while entries:
+        _, tensor = entries.pop()
+        count = getrefcount(tensor)
+    return count
+
+
+_ALONE = _references_when_alone()
+
+
+def _users_line() -> str:
+    """Where the user's code is, from which Needle was called: file:line."""
+    frame = _getframe(2)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -1,0 +1,189 @@
+"""The same values from fewer operations: equal subexpressions shared, constants folded, ones multiplied away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..autograd import Op, TensorTupleOp
+from ..ops.arithmetic import DivScalar, EWiseDiv, EWiseMul, MulScalar, Negate
+from ..ops.selection import Masked
+from ..ops.shape import BroadcastTo, Reshape
+from ..ops.softmax import Softmax, SoftmaxLoss
+from ..ops.tuples import TupleGetItem
+from .graph import Node
+
+_OWN = __package__.rsplit(".", 1)[0]
+_STATE = {"_base", "_last", "_latest", "passes_mask"}
+"""Attributes of ops that are no part of what they compute."""
+
+
+def simplify(
+    order: Sequence[Node], outputs: Sequence[Node], values: dict[Node, Any], given: dict[Node, Node]
+) -> tuple[list[Node], list[Node]]:
+    """What is left of the nodes that the outputs need, in their order, and the outputs. `values` are what the nodes
+    were when they were recorded, `given` stands for nodes that are not to be computed."""
+    used = needed(order, outputs)
+    now = dict(given)
+    shared: dict[Any, Node] = {}
+    kept: list[Node] = []
+    for node in order:
+        if node not in used:
+            continue
+        inputs = tuple([now.get(a, a) for a in node.inputs])
+        if all(a.array is not None for a in inputs) and is_pure(node.op) and node.shape is not None:
+            now[node] = Node(None, (), node.shape, node.dtype, values[node])
+            continue
+        rule = _RULES.get(type(node.op))
+        same = rule and rule(node.op, inputs)
+        if same is not None and same.shape == node.shape and same.dtype == node.dtype:
+            now[node] = same
+            continue
+        key = _key(node.op, inputs)
+        same = shared.get(key)
+        if same is None:
+            same = node if inputs == node.inputs else Node(node.op, inputs, node.shape, node.dtype)
+            kept.append(same)
+            if key is not None:
+                shared[key] = same
+        now[node] = same
+    outputs = [now.get(node, node) for node in outputs]
+    kept, outputs = _share_softmax(kept, outputs)
+    used = needed(kept, outputs)
+    return [node for node in kept if node in used], outputs
+
+
+def needed(order: Sequence[Node], outputs: Sequence[Node]) -> set[Node]:
+    """The outputs, and all that they are computed from, as far as it is in the order."""
+    found = set(outputs)
+    for node in reversed(order):
+        if node in found:
+            found.update(node.inputs)
+    return found
+
+
+def is_pure(op: Op | None) -> bool:
+    """Whether the op is one of Needle's own: the same inputs give the same output, and nothing else happens."""
+    return type(op).__module__.startswith(f"{_OWN}.ops.") or type(op).__module__ == f"{_OWN}.autograd"
+
+
+def _key(op: Any, inputs: tuple[Node, ...]) -> Any:
+    """What is equal for nodes of equal values; None where nothing is known of that."""
+    if not is_pure(op):
+        return None
+    cls = type(op)
+    names = [name for base in cls.__mro__ for name in _slots_of(base) if name not in _STATE]
+    parts = [_hashable(getattr(op, name, None)) for name in names]
+    return (cls, *parts, *map(id, inputs)) if None not in parts else None
+
+
+def _slots_of(cls: type[Any]) -> tuple[str, ...]:
+    slots = vars(cls).get("__slots__", ())
+    return (slots,) if isinstance(slots, str) else tuple(slots)
+
+
+def _hashable(value: Any) -> Any:
+    """A key by which attributes of ops are told apart: 1 and 1.0, 0.0 and -0.0 are different. None: it has none."""
+    if isinstance(value, (tuple, list)):
+        parts = tuple(map(_hashable, value))
+        return None if None in parts else (type(value), parts)
+    if isinstance(value, dict):
+        return _hashable(tuple(value.items()))
+    if value is None or isinstance(value, (bool, int, float, complex, str, np.generic, np.dtype, slice, type(...))):
+        return type(value), repr(value)
+    return (type(value), value) if isinstance(value, np.ufunc) else None
+
+
+class LossAndProbabilities(TensorTupleOp):
+    """A softmax loss, and the softmax, which it has computed for that and which its gradient is made of."""
+
+    __slots__ = ()
+    saves = ()
+
+    def compute(self, logits: Any, targets: Any) -> Any:
+        return SoftmaxLoss().both(logits, targets)
+
+
+def _share_softmax(order: list[Node], outputs: list[Node]) -> tuple[list[Node], list[Node]]:
+    """Compute each softmax with the loss of the same logits."""
+    losses = {node.inputs[0]: node for node in order if type(node.op) is SoftmaxLoss}
+    now: dict[Node, Node] = {}
+    both: dict[Node, Node] = {}
+    for node in order:
+        op: Any = node.op
+        if type(op) is Softmax and node.inputs[0] in losses and op.axes in (-1, len(node.shape) - 1):
+            loss = losses[node.inputs[0]]
+            pair = both[loss] = Node(LossAndProbabilities(), loss.inputs, None, None)
+            for i, member in enumerate((loss, node)):
+                now[member] = Node(TupleGetItem(i), (pair,), member.shape, member.dtype)
+    if not both:
+        return order, outputs
+    changed: list[Node] = []
+    for node in order:
+        if node in both:
+            changed.append(both[node])
+        if node not in now:
+            inputs = tuple([now.get(a, a) for a in node.inputs])
+            if inputs != node.inputs:
+                now[node] = Node(node.op, inputs, node.shape, node.dtype)
+        changed.append(now.get(node, node))
+    return changed, [now.get(node, node) for node in outputs]
+
+
+# Rules -------------------------------------------------------------------------------------------------------------
+
+
+def _are_ones(a: Node) -> bool:
+    return a.array is not None and a.array.size > 0 and _single(a.array) == 1
+
+
+def _single(array: Any) -> Any:
+    """The number that all elements of an array are; None if they differ."""
+    while array.ndim and 0 in array.strides:  # one that was broadcast is not looked at as a whole
+        array = array[tuple([0 if stride == 0 else slice(None) for stride in array.strides])]
+    first = array.flat[0]
+    return first if (array == first).all() else None
+
+
+def _multiplied(op: Any, inputs: tuple[Node, ...]) -> Node | None:
+    a, b = inputs
+    return a if _are_ones(b) else b if _are_ones(a) else None
+
+
+def _divided(op: Any, inputs: tuple[Node, ...]) -> Node | None:
+    a, b = inputs
+    return a if _are_ones(b) else None
+
+
+def _by_scalar(op: Any, inputs: tuple[Node, ...]) -> Node | None:
+    return inputs[0] if op.scalar == 1 else None
+
+
+def _unchanged(op: Any, inputs: tuple[Node, ...]) -> Node | None:
+    return inputs[0]  # if the shape is the same
+
+
+def _negated(op: Any, inputs: tuple[Node, ...]) -> Node | None:
+    (a,) = inputs
+    return a.inputs[0] if isinstance(a.op, Negate) else None
+
+
+def _masked(op: Any, inputs: tuple[Node, ...]) -> Node | None:
+    a, mask = inputs
+    return a if _are_ones(mask) else None
+
+
+_RULES: dict[type[Any], Callable[[Any, tuple[Node, ...]], Node | None]] = {
+    EWiseMul: _multiplied,
+    EWiseDiv: _divided,
+    MulScalar: _by_scalar,
+    DivScalar: _by_scalar,
+    BroadcastTo: _unchanged,
+    Reshape: _unchanged,
+    Negate: _negated,
+    Masked: _masked,
+}
+"""What an op's output is, if it is one of its inputs or something that these are computed from, where the shape and the
+dtype are the same. Only what keeps every bit: x + 0 is not x where that is -0.0."""
