@@ -334,6 +334,15 @@ class TestGroups:
         for group in check(function, normal(300)):
             assert len(Kernel(group)._slots.sizes) <= fuse.MOST_ALIVE + 2
 
+    def test_a_mask_is_made_where_it_is_needed(self) -> None:
+        def function(x: Any, v: Any, w: Any) -> Any:
+            y = needle.relu(x @ v + 1)
+            out = nnp.tanh(y @ w)
+            return out.detach(), *adjoints(out, [x, v, w])
+
+        found = check(function, normal(30, 6), normal(6, 6, seed=1), normal(6, 6, seed=2))
+        assert not [node for group in found for node in group.outputs if node.dtype.kind == "b"]
+
     def test_nodes_that_nobody_needs(self) -> None:
         _, outputs = captured(lambda x: wave(x) * 2, normal(1000))
         extra = Node(outputs[0].op, outputs, outputs[0].shape, outputs[0].dtype)

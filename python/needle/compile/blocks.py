@@ -29,8 +29,8 @@ from ..ops.power import PowerScalar, RPowerScalar
 from ..ops.reduction import Summation
 from ..ops.selection import Masked, Where
 from ..ops.shape import BroadcastTo, Reshape
-from ..ops.softmax import SoftmaxLoss
 from ..ops.tuples import TupleGetItem
+from . import softmax_rows
 from .fuse import (
     LOSSES,
     RENAMED,
@@ -108,6 +108,8 @@ def ufunc_call(node: Node) -> tuple[Any, tuple[Any, ...]] | None:
     if type(op) is ReLU:
         return (np.maximum, (0, ZEROS)) if node.dtype.char in "fd" else None
     ufunc = op._facts[0]
+    if ufunc is np.multiply and node.inputs[0] is node.inputs[1] and node.dtype.kind == "f":
+        return np.square, (0,)
     return None if ufunc is None else (ufunc, tuple(range(len(node.inputs))))
 
 
@@ -224,16 +226,12 @@ class _Total:
         self.dtype = np.dtype(np.float64 if self.is_loss else _WIDE.get(dtype.char, dtype) if adds else dtype)
 
     def store(self) -> Any:
-        """A function that stores a block's part, for one thread; that of a pair returns the probabilities."""
+        """A function that stores a block's part."""
         axes, op = self.axes, self.op
         if self.is_loss:
-            compute = (SoftmaxLoss() if type(op) is SoftmaxLoss else op).compute  # the one keeps what it computed
 
-            def store_loss(logits: Any, targets: Any, part: Any) -> Any:
-                out = compute(logits, targets)
-                loss, probabilities = out if type(out) is tuple else (out, None)
-                part[0] = float(loss) * len(logits)
-                return probabilities
+            def store_loss(logits: Any, targets: Any, probabilities: Any, part: Any) -> None:
+                part[0] = softmax_rows.loss(logits, targets, probabilities)
 
             return store_loss
         reduce = np.add.reduce if self.is_sum else op.of.reduce
@@ -247,7 +245,7 @@ class _Total:
     def finish(self, parts: Any, out: Any) -> None:
         total = (np.add if self.is_sum or self.is_loss else self.op.of).reduce(parts, 0)
         if self.is_loss:
-            total = total / self.rows
+            total = total / prod(self.node.inputs[0].shape[:-1])
         np.copyto(out, total.reshape(out.shape), casting="unsafe")
 
 
@@ -515,8 +513,7 @@ class _Planner:
             self._add_total(node)
             return
         if isinstance(op, TupleGetItem):
-            self._add_member(node)
-            return
+            return  # it is where its tuple was put
         if hasattr(op, "axes") and not is_elementwise(node):
             found = rows_after(op, node.inputs[0].shape, self.rows)
             if found is not None and found[0] == TOTAL:
@@ -568,6 +565,14 @@ class _Planner:
         args: list[Any] = [self._argument(a, ROWS, self._row(a), exact=True)]
         op: Any = copy(node.op)
         op.axes = axes
+        ndim = 1 + len(self._row(a))
+        into = softmax_rows.into_out(op, axes, ndim)
+        if into is not None:
+            self._step(into, [*args, self._output(node)])
+            return
+        if softmax_rows.has_blas(op, axes, ndim):
+            self._computed(node, softmax_rows.log_sum_exp(op.keepdims), args)
+            return
         reduce: Any = np.add.reduce if type(op) is Summation else op.of.reduce if type(op) in TOTALS else None
         if reduce is None or node.dtype.char == "e":
             self._computed(node, op.compute, args)
@@ -582,26 +587,12 @@ class _Planner:
         kernel = self.kernel
         args: list[Any] = [self._argument(a, ROWS, self._row(a), exact=True) for a in node.inputs]
         total = _Total(node, self.rows)
-        made = None
-        if node.shape is None:
-            made = kernel.made
-            kernel.made += 1
-        self.values[node] = _Value("made" if made is not None else "total", made or 0, ())
-        self._step(total, args, made, len(kernel.totals))
+        if total.is_loss:
+            members = {a.op.index: a for a in self.nodes if node in a.inputs and isinstance(a.op, TupleGetItem)}
+            total.result = members.get(0, node)
+            args.append(self._output(members[1]) if 1 in members else None)
+        self._step(total, args, total=len(kernel.totals))
         kernel.totals.append(total)
-
-    def _add_member(self, node: Node) -> None:
-        """The loss of a pair, or the probabilities, which are what the pair's call returns."""
-        pair = node.inputs[0]
-        value = self.values[pair]
-        if node.op.index == 0:  # type: ignore[union-attr]
-            next(total for total in self.kernel.totals if total.node is pair).result = node
-            self.values[node] = _Value("total", 0, ())
-            return
-        self.values[node] = _Value("made", value.index, self._row(node))
-        if node in self.outputs:
-            made = _Argument(self.values[node], self._row(node), node.dtype)
-            self._step(_cast, [made, self._output(node)])
 
 
 class _Program:

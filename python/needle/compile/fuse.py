@@ -235,6 +235,7 @@ def groups(order: list[Node], outputs: set[Node]) -> list[Node | Group]:
             grouping.uses[a] = grouping.uses.get(a, 0) + 1
     for node in order:
         grouping.put(node)
+    grouping.sink(outputs)
     return _closed(grouping.items, grouping.attached, outputs)
 
 
@@ -326,6 +327,37 @@ class _Grouping:
         self.items[k], self.items[home] = _Open(), both
         for node in own:
             self._note(node, both, home)
+
+    def sink(self, outputs: set[Node]) -> None:
+        """Move what a group makes for a later one alone into that, if it makes it of what must be kept until then
+        anyway: the mask of a relu, which its gradient takes, needs no memory there."""
+        for k, group in enumerate(self.items):
+            if isinstance(group, _Open):
+                for node in [a for a in group.nodes if a not in outputs and a not in group.taken and is_elementwise(a)]:
+                    homes = {self.place[a] // 2 for a in self._readers.get(node, ())}
+                    home = homes.pop() if len(homes) == 1 else k
+                    if home > k and all(a.nbytes < LARGE or self._is_kept(a, home, node, outputs) for a in node.inputs):
+                        self._move(node, group, home)
+
+    def _is_kept(self, a: Node, until: int, node: Node, outputs: set[Node]) -> bool:
+        """Whether somebody besides the node needs the value, then or later."""
+        return a in outputs or any(self.place[b] >= 2 * until for b in self._readers[a] if b is not node)
+
+    def _move(self, node: Node, group: _Open, home: int) -> None:
+        old, new = self.items[home], _Open()
+        if not isinstance(old, _Open) or any(a not in old.made() for a in self._readers[node]):
+            return
+        new.choices = [(rows, {}) for rows, _ in old.choices]
+        for a in (node, *old.nodes):
+            if a not in new.made():
+                choices = new.choices_with(a)
+                if not choices:
+                    return
+                new.add(a, choices, {})
+        new.taken |= old.taken
+        self.items[home] = new
+        self.place[node] = 2 * home
+        group.nodes.remove(node)
 
 
 def _is_light(node: Node) -> bool:
