@@ -1,5 +1,6 @@
 """All benchmarks, or those named by --only: `python benchmarks/run.py --only mnist_step --rounds 9`."""
 
+import captured
 import chain
 import deep
 import derivatives
@@ -12,6 +13,7 @@ from harness import main
 BENCHMARKS = {
     "mnist_step": mnist_step.run,
     "chain": chain.run,
+    "captured": captured.run,
     "deep": deep.run,
     "derivatives": derivatives.run,
     "numpy_code": numpy_code.run,
