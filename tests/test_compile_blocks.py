@@ -171,6 +171,7 @@ def check(function: Callable[..., Any], *given: Any, least: int | None = None, o
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is worth a group, blocks and threads."""
     monkeypatch.setattr(fuse, "LARGE", 1)
+    monkeypatch.setattr(fuse, "WORTH", 1)
     monkeypatch.setattr(fuse, "ALONE", 1)
     monkeypatch.setattr(blocks, "BLOCK", 100)
     monkeypatch.setattr(blocks, "WORTH_THREADS", 0)
@@ -332,7 +333,7 @@ class TestGroups:
             return total
 
         for group in check(function, normal(300)):
-            assert len(Kernel(group)._slots.sizes) <= fuse.MOST_ALIVE + 2
+            assert len(Kernel(group)._slots.sizes) <= fuse.MOST_ALIVE + 8
 
     def test_a_mask_is_made_where_it_is_needed(self) -> None:
         def function(x: Any, v: Any, w: Any) -> Any:
@@ -362,9 +363,11 @@ class TestGroups:
         low = np.linspace(-1, 0, 6, dtype=np.float32)
         check(lambda x: nnp.clip(x * 2, low, 1) + 1, normal(20, 6))
 
-    def test_random_programs(self) -> None:
+    def test_random_programs(self, monkeypatch: pytest.MonkeyPatch) -> None:
         rng = np.random.default_rng(5)
-        for _ in range(150):
+        for trial in range(150):
+            monkeypatch.setattr(fuse, "WORTH", (1, 2000)[trial % 2])
+            monkeypatch.setattr(fuse, "LARGE", (1, 100)[trial % 3 == 0])
             shapes = [(12, 6), (6,), (12, 1), (), (1, 6), (12, 6), (12,)]
             given = [normal(*shape, seed=i) for i, shape in enumerate(shapes)]
             choices = rng.integers(0, 1 << 30, 40)
@@ -592,6 +595,12 @@ class TestKernels:
 def test_small_arrays_are_left_alone() -> None:
     check(lambda x: (wave(x), wave(x).sum()), normal(1000), least=0)
     check(lambda x: (wave(x), wave(x).sum()), normal(100_000), least=1)
+    check(nnp.exp, normal(100_000), least=0)
+    check(
+        lambda x: (x * 2 + 1, (x.sum(1, keepdims=True).broadcast_to(x.shape) * x).reshape(-1)),
+        normal(200, 170),
+        least=0,
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------ threads

@@ -44,6 +44,7 @@ from .fuse import (
     operand,
     row_bytes,
     rows_after,
+    work_of,
 )
 from .graph import Node
 from .threads import get_num_threads, run_on_threads
@@ -53,8 +54,8 @@ BLOCK = 1 << 18
 one thread little, and two threads get in each other's way half as often."""
 SCRATCH = 3 << 20
 """Bytes of scratch memory that a thread may use."""
-WORTH_THREADS = 1 << 22
-"""Bytes that all ops of a group write, from which on waking other threads pays."""
+WORTH_THREADS = 1 << 23
+"""Bytes that all ops of a group read or write, from which on waking other threads pays: some hundred microseconds."""
 ALIGNMENT = 64
 
 ZEROS = object()
@@ -374,9 +375,7 @@ class Kernel:
         for size in self._slots.sizes:
             self.offsets.append(self.scratch_bytes)
             self.scratch_bytes += -(-size * self.block // ALIGNMENT) * ALIGNMENT
-        nodes = [node for node in group.nodes if type(node.op) not in RENAMED]
-        work = sum(max(a.nbytes for a in (node, *node.inputs)) for node in nodes)
-        self.most_threads = 1 if work < WORTH_THREADS else self.blocks
+        self.most_threads = 1 if work_of(group.nodes) < WORTH_THREADS else self.blocks
 
     def arguments(self) -> Iterator[_Argument]:
         for step in self.steps:

@@ -32,8 +32,10 @@ ROWS, WHOLE, TOTAL, PAIR = "rows", "whole", "total", "pair"
 
 LARGE = 1 << 17
 """Bytes from which on an array is worth a block of its own."""
-ALONE = 1 << 20
-"""The same for a group of one op, which only has its threads."""
+WORTH = 1 << 20
+"""Bytes that all ops of a group read or write, from which on it pays."""
+ALONE = 1 << 22
+"""The same for a group of one op, which gains by threads only."""
 LONGEST_ROW = 1 << 18
 """Bytes of a row: a block has at least one."""
 MOST_ALIVE = 24
@@ -44,6 +46,7 @@ _BY_AXES = (Summation, Max, Min, NanMax, NanMin, Prod, Var, Std, Softmax, LogSof
 TOTALS = (Summation, Max, Min, NanMax, NanMin)
 """Those whose result for all rows is the same reduction of the results for some."""
 LOSSES = (SoftmaxLoss, LossAndProbabilities)
+_SEVERAL_PASSES = (*LOSSES, Softmax, LogSoftmax, LogSumExp, Var, Std)
 RENAMED = (Reshape, BroadcastTo)
 """Ops that make a group no work: views."""
 
@@ -159,6 +162,16 @@ def row_bytes(nodes: Iterable[Node], rows: int) -> int:
     return max((node.nbytes // rows for node in nodes), default=0)
 
 
+def work_of(nodes: Iterable[Node]) -> int:
+    """The bytes that ops read or write at a time; those that do so several times are counted as often."""
+    work = 0
+    for node in nodes:
+        if type(node.op) not in RENAMED:
+            passes = 8 if isinstance(node.op, _SEVERAL_PASSES) else 1
+            work += passes * max(a.nbytes for a in (node, *node.inputs))
+    return work
+
+
 class _Open:
     """A group that nodes are still added to, with the numbers of rows that it might have."""
 
@@ -252,6 +265,8 @@ class _Grouping:
         self._readers: dict[Node, list[Node]] = {}
         self._groups: dict[Node, list[int]] = {}
         """Those that make or read a value."""
+        self._apart: set[tuple[int, int]] = set()
+        """Pairs of groups that were found not to go together."""
 
     def put(self, node: Node) -> None:
         first = max([self.place.get(a, -1) for a in node.inputs], default=-1)
@@ -288,7 +303,7 @@ class _Grouping:
         for a in (node, *node.inputs):
             if a is node or a.nbytes >= LARGE or group.made().get(a) == PAIR:
                 known = self._groups.setdefault(a, [])
-                if not known or known[-1] != k:
+                if k not in known:
                     known.append(k)
 
     def _home(self, node: Node, first: int) -> int | None:
@@ -304,13 +319,16 @@ class _Grouping:
     def _join(self, k: int, home: int) -> None:
         """Make group k a part of a later one, if nobody needs what it makes in between."""
         first, second = self.items[k], self.items[home]
-        if not isinstance(first, _Open) or not isinstance(second, _Open) or not first.nodes:
+        if (k, home) in self._apart or not isinstance(first, _Open) or not isinstance(second, _Open) or not first.nodes:
+            return
+        if len(first.alive) + len(second.alive) > MOST_ALIVE:
             return
         own = [node for node in first.nodes if node not in first.taken]
         inside = set(own)
         for node in own:
             if any(self.place[a] < 2 * home and a not in inside for a in self._readers.get(node, ())):
                 return
+        self._apart.add((k, home))
         both = _Open()
         both.choices = [(rows, {}) for rows in dict(first.choices) if rows in dict(second.choices)]
         for node in (*first.nodes, *second.nodes):
@@ -327,6 +345,9 @@ class _Grouping:
         self.items[k], self.items[home] = _Open(), both
         for node in own:
             self._note(node, both, home)
+            for a in (node, *node.inputs):
+                if k in self._groups.get(a, ()):
+                    self._groups[a].remove(k)
 
     def sink(self, outputs: set[Node]) -> None:
         """Move what a group makes for a later one alone into that, if it makes it of what must be kept until then
@@ -391,7 +412,11 @@ def _closed(items: list[Node | _Open], attached: list[list[Node]], outputs: set[
             _keep(node, needed, last)
         if k:
             item = items[k - 1]
-            if isinstance(item, _Open):
+            if isinstance(item, _Open) and work_of(item.nodes) < (WORTH if len(item.nodes) > 1 else ALONE):
+                for node in reversed(item.nodes):
+                    if node not in item.taken:
+                        _keep(node, needed, last)
+            elif isinstance(item, _Open):
                 for node in reversed(item.nodes):
                     if type(node.op) in RENAMED and node not in item.taken:  # others make it of what it is a view of
                         _keep(node, needed, last)
@@ -410,7 +435,7 @@ def _keep(node: Node, needed: set[Node], found: list[Node | Group]) -> None:
 
 
 def _groups_of(item: _Open, needed: set[Node]) -> list[Node | Group]:
-    """The group, with what it takes and gives; its node alone, if that is a better way; nothing if nobody needs it."""
+    """The group, with what it takes and gives; nothing if nobody needs it."""
     outputs = [node for node in item.nodes if node in needed and type(node.op) not in RENAMED]
     used = set(outputs)
     nodes = []
@@ -424,6 +449,4 @@ def _groups_of(item: _Open, needed: set[Node]) -> list[Node | Group]:
     made = set(nodes)
     inputs = list(dict.fromkeys(a for node in nodes for a in node.inputs if a not in made))
     needed.update(inputs)
-    if len(nodes) == 1 and max(a.nbytes for a in (*nodes, *inputs)) < ALONE:
-        return [nodes[0]]
     return [Group(nodes, inputs, outputs, item.choices[0][0])]
