@@ -361,8 +361,15 @@ class _Grouping:
                         self._move(node, group, home)
 
     def _is_kept(self, a: Node, until: int, node: Node, outputs: set[Node]) -> bool:
-        """Whether somebody besides the node needs the value, then or later."""
-        return a in outputs or any(self.place[b] >= 2 * until for b in self._readers[a] if b is not node)
+        """Whether somebody besides the node needs the value, or a view of it, then or later."""
+        if a in outputs:
+            return True
+        for b in self._readers.get(a, ()):
+            if b is not node and (
+                self.place[b] >= 2 * until or (b.op.view and self._is_kept(b, until, node, outputs))  # type: ignore[union-attr]
+            ):
+                return True
+        return False
 
     def _move(self, node: Node, group: _Open, home: int) -> None:
         old, new = self.items[home], _Open()
