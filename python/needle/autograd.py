@@ -1811,8 +1811,10 @@ def watched_rule(ends: str, op: Op, node: Any, given: Any, rule: Callable[[], An
 def _apply_rule(op: Op, adjoint: Any, node: Any) -> tuple[Any, ...]:
     inputs = node.inputs
     mask = _mask_of(adjoint) if op.carries_mask else None
-    if op.mixes and type(mask) is Tensor and watching.captures() and all(type(a) is Tensor for a in inputs):
-        return _apply_to_what_counts(op, adjoint.adjoint, mask, node)
+    if op.mixes and mask is not None and is_recording() is False and watching.captures():
+        plain = all(type(a) is Tensor for a in (adjoint.adjoint, mask, *inputs))
+        if plain:
+            return _apply_to_what_counts(op, adjoint.adjoint, mask, node)
     if type(adjoint) is not tuple:
         adjoint = unmasked(adjoint)
     elif not op.takes_branches:
@@ -1860,9 +1862,9 @@ def _without_the_rest(op: Op, node: Any, masks: tuple[Any, ...]) -> Any:
 class Sifted(TensorOp):
     """a with zeros in place of the elements that do not count for an input of an op, given where the adjoint of its
     output may differ from 0; a itself where the witness is finite, for the adjoint has zeros there, and 0 times a
-    finite number is 0. So a captured computation chooses by its data each time."""
+    finite number is 0. So a captured computation chooses by its data each time. For rules that are not recorded."""
 
-    saves, view = ("inputs",), True
+    saves, view = (), True
     __slots__ = ("i", "op", "shapes")
 
     def __init__(self, op: Op, i: int, shapes: list[tuple[int, ...]]):
@@ -1870,17 +1872,14 @@ class Sifted(TensorOp):
 
     def compute(self, a: Any, mask: Any, witness: Any) -> Any:
         if is_finite(witness):
-            return a
+            return a.view()  # an array of its own, because it may be another one the next time
         with no_grad():
             inputs = [constant(np.broadcast_to(np.float32(0), shape)) for shape in self.shapes]
             node = applied(self.op, tuple(inputs), constant(np.broadcast_to(np.float32(0), mask.shape)))
             counts: Any = _one_each(self.op, self.op.masks(constant(mask), node), node.inputs)[self.i]
         if counts._array.shape != a.shape:
-            return a
+            return a.view()
         return np.where(counts._array, a, a.dtype.type(0))
-
-    def gradient(self, out_grad: Any, node: Any) -> Any:
-        return self(out_grad, *node.inputs[1:]), None, ZERO
 
 
 def is_finite(a: Any) -> bool:
@@ -1888,7 +1887,8 @@ def is_finite(a: Any) -> bool:
     flat = a.reshape(-1)
     if flat.dtype.kind not in "fc":
         return True
-    return isfinite(abs(flat.dot(flat))) or bool(np.isfinite(flat).all())
+    with np.errstate(over="ignore", invalid="ignore"):
+        return isfinite(abs(flat.dot(flat))) or bool(np.isfinite(flat).all())
 
 
 def _apply_to_what_counts(op: Op, adjoint: Any, mask: Any, node: Any) -> tuple[Any, ...]:
@@ -2215,6 +2215,8 @@ def compute_gradient_of_variables(output_tensor: Tensor, out_grad: Any = None, a
         if adjoint.dtype.kind == "c":
             adjoint = constant(adjoint).conj()._array if captured else as_array(adjoint.conj())
         array, old = own(adjoint), variable._grad
+        if accumulate and watching.active:
+            watching.tell("gradient_read", variable)
         if accumulate and type(old) is _Gradient:
             total = (constant(old.array) + constant(array))._array if captured else as_array(old.array + array)
             variable._grad = _Gradient(total, (*filter(_Past.is_alive, old.pasts), *pasts))

@@ -38,6 +38,10 @@ _MIRRORED: dict[np.ufunc, np.ufunc] = {
 """The function of b and a that says of them what this one says of a and b."""
 
 
+SHAPED_BY_DATA: set[Any] = {np.arange, np.argwhere, np.bincount, np.flatnonzero, np.intersect1d, np.nonzero}
+"""Functions whose results have a shape that depends on the elements: to call one is to look at these."""
+
+
 class _Constant(Op):
     """A function of arrays, with what it takes besides them, whose results nobody differentiates."""
 
@@ -56,6 +60,9 @@ class _Constant(Op):
         except AttributeError:
             return super().__call__(*values)
         if watching.active and watching.here():
+            if self.function in SHAPED_BY_DATA:
+                for array in arrays:
+                    watching.tell("read", array, f"{self.function.__name__.strip('_')}()")
             return watched_call(self, values)
         try:
             out = as_array(self.compute(*arrays))
