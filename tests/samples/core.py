@@ -413,6 +413,41 @@ def add_at(shape: tuple[int, ...], indices: list[Any], code: str = "d") -> Sampl
     )
 
 
+GATHERED: list[tuple[Any, ...]] = [
+    ((4,), np.array([0, 3, 3, -1])),
+    ((4,), np.array(2)),
+    ((3, 4), slice(1, None), np.array([[0, 1], [1, 3]])),
+    ((3, 4), np.array([0, 2]), np.array([1, 1])),
+    ((2, 3, 4), np.array([1, 0]), slice(None), np.array([3, 3])),
+    ((3, 4), None, np.array([1, 1]), slice(0, 2)),
+    ((4,), np.array([], np.intp)),
+]
+"""A shape and an index."""
+
+
+def _as_inputs(index: tuple[Any, ...]) -> tuple[list[Any], list[Any]]:
+    arrays = [needle.Tensor(part, requires_grad=False) for part in index if isinstance(part, np.ndarray)]
+    return ["input" if isinstance(part, np.ndarray) else part for part in index], arrays
+
+
+def gathered(shape: tuple[int, ...], *index: Any, code: str = "d") -> Sample:
+    parts, arrays = _as_inputs(index)
+    name = " ".join(f"{shape} {index} {code}".split())
+    return sample(lambda a: ops.GatherAt(parts)(a, *arrays), lambda a: a[index], numbers(shape, code), name=name)
+
+
+def scattered(shape: tuple[int, ...], *index: Any, code: str = "d") -> Sample:
+    def reference(a: Any) -> Any:
+        out = np.zeros(shape, a.dtype)
+        np.add.at(out, index, a)
+        return out
+
+    parts, arrays = _as_inputs(index)
+    name = " ".join(f"{shape} {index} {code}".split())
+    a = numbers(np.empty(shape)[index].shape, code)
+    return sample(lambda a: ops.ScatterAt(shape, a.dtype, parts)(a, *arrays), reference, a, name=name)
+
+
 def assigned(index: Any, shape: tuple[int, ...], value: tuple[int, ...], codes: str = "dd", **more: Any) -> Sample:
     def reference(a: Any, v: Any) -> Any:
         out = a.copy()
@@ -506,6 +541,10 @@ SHAPING: dict[str, list[Sample]] = {
             name="indices in tensors",
         )
     ],
+    "GatherAt": [gathered(shape, *index) for shape, *index in GATHERED]
+    + [gathered((4,), np.array([0, 0, 2]), code=code) for code in "efgDF"],
+    "ScatterAt": [scattered(shape, *index) for shape, *index in GATHERED]
+    + [scattered((4,), np.array([0, 0, 2]), code=code) for code in "fD"],
     "AddAt": [
         add_at((4,), [slice(1, 3)]),
         add_at((4,), [np.array([0, 0, 2])]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,7 +47,19 @@ def call_of(node: Node) -> Call:
     op: Any = node.op
     inputs: tuple[Any, ...] = node.inputs
     into = _into(op, node, inputs)
-    return Call(*into, (node,)) if into else Call(op.compute, inputs, (node,))
+    if into is not None:
+        return Call(*into, (node,))
+    if isinstance(op, Discrete) and not isinstance(op.function, np.ufunc):
+        return Call(partial(_checked, op.compute, node.shape), inputs, (node,))
+    return Call(op.compute, inputs, (node,))
+
+
+def _checked(compute: Callable[..., Any], shape: tuple[int, ...], *arrays: Any) -> Any:
+    """What it computes, if that has this shape: what finds or counts elements may give another one for other data."""
+    out = compute(*arrays)
+    if np.shape(out) != shape:
+        raise ValueError(f"a result of shape {np.shape(out)}, where it was {shape} when the function was captured")
+    return out
 
 
 def _into(op: Any, node: Node, inputs: tuple[Any, ...]) -> tuple[Callable[..., Any], tuple[Any, ...]] | None:
@@ -73,12 +86,26 @@ def _into(op: Any, node: Node, inputs: tuple[Any, ...]) -> tuple[Callable[..., A
         return op.function, (*inputs, *numbers, node)
     if cls is Masked and node.dtype in _BITS and _are_alike(node, inputs[0]) and inputs[1].shape == node.shape:
         return _masked, (*inputs, _BITS[node.dtype], node)
-    takes_out = cls._facts[3]
-    if not takes_out or node.dtype != inputs[0].dtype:
+    ufunc, _, _, takes_out = cls._facts
+    if not takes_out or not op.elementwise or node.dtype != inputs[0].dtype:
         return None
     if isinstance(op, ScalarOp) and type(op.scalar) not in (int, float):
         return None
-    return cls._facts[0] or op.compute, (*inputs, node)
+    if ufunc in (np.maximum, np.minimum):
+        return partial(_extremum, ufunc), (*inputs, node)
+    return ufunc or partial(_copied, op.compute), (*inputs, node)
+
+
+def _extremum(ufunc: Any, a: Any, b: Any, out: Any) -> None:
+    ufunc(a, b, out=out)  # which these want named
+
+
+def _copied(compute: Callable[..., Any], *operands: Any) -> None:
+    """For what may leave the memory that it is offered."""
+    out = operands[-1]
+    result = compute(*operands)
+    if result is not out:
+        np.copyto(out, result)
 
 
 def _are_alike(*nodes: Node) -> bool:
@@ -114,11 +141,18 @@ def _add_scaled(a: Any, b: Any, alpha: Any, out: Any) -> None:
             np.add(piece, part, piece)
 
 
+def cannot_fail(call: Call) -> bool:
+    """Whether it is arithmetic alone, on memory that is there."""
+    function = call.function
+    ufunc = isinstance(function, np.ufunc) and function is not np.matmul
+    return ufunc or function is _add_scaled or getattr(function, "func", None) is _extremum
+
+
 def may_take_over(call: Call) -> bool:
     """Whether the output may be written into the memory of an input of its shape and dtype."""
-    function = call.function
     if len(call.outputs) > 1:
         return False
-    if function is _add_scaled or isinstance(function, np.ufunc):
-        return function is not np.matmul
-    return getattr(getattr(function, "__self__", None), "elementwise", False)
+    function = call.function
+    if isinstance(function, partial) and function.func is _copied:
+        return bool(function.args[0].__self__.elementwise)
+    return cannot_fail(call)

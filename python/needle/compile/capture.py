@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
+import weakref
 from collections.abc import Callable
 from functools import update_wrapper
-from math import isnan
 from operator import is_
 from threading import RLock
 from types import MethodType
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy import ndarray
 
 from .. import autograd, watching
-from ..autograd import Tensor, Value
+from ..autograd import Assigned, Tensor, Value, Wrapped
 from ..nested import children_of
-from .replay import Replay
+from .guards import LOOKED_THROUGH
+from .replay import Replay, overlap
 from .trial import Trial
 
 CAPTURES = 8
 """Graphs that are kept for calls of one signature, where what the function reads from outside differs."""
+_BY_REPR = (float, complex, slice, range)
+"""What is told apart by how it is written: 0.0 and -0.0 are not the same, and NaN is."""
 _NUMBERS = (bool, int, float, complex, str, bytes, type(None))
 
 
@@ -50,6 +55,9 @@ class Compiled:
         self._latest = _Captured(None, "", None, None)
         self._tried: set[Any] = set()
         """Signatures for which the function has changed something outside, at its first run."""
+        self._kinds: dict[Any, int] = {}
+        """By shapes and dtypes alone, how many signatures were captured."""
+        self._said: set[str] = set()
         self._lock = RLock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -57,18 +65,21 @@ class Compiled:
             return self._f(*args, **kwargs)
         captured = self._latest
         replay = captured.replay
-        if replay is not None and not kwargs and _fits(args, captured) and replay.holds():
+        if replay is not None and not kwargs and _fits(args, captured) and replay.holds(args):
             return replay.run(args, kwargs, args)
         given: list[Any] = []
         try:
             key = _signature((args, kwargs), given, {}), autograd.is_recording()
-        except _ElsewhereError:
+        except _ElsewhereError as error:
+            if str(error) and str(error) not in self._said:
+                self._said.add(str(error))
+                self._warn(str(error))
             return self._f(*args, **kwargs)
         for captured in self._captured.get(key, ()):
             replay = captured.replay
             if replay is None:
                 return self._f(*args, **kwargs)
-            if replay.holds():
+            if replay.holds(given):
                 self._latest = captured
                 return replay.run(args, kwargs, given)
         return self._capture(key, args, kwargs, given)
@@ -77,7 +88,12 @@ class Compiled:
         return self if instance is None else MethodType(self, instance)
 
     def __reduce__(self) -> Any:
-        return Compiled, (self._f,)
+        """Pickled and copied like a function: by its name where that is this very object, else with what it wraps."""
+        name = getattr(self._f, "__qualname__", "")
+        found: Any = sys.modules.get(getattr(self._f, "__module__", ""))
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        return name if found is self else (Compiled, (self._f,))
 
     def explain(self) -> str:
         """What was captured, and how it is replayed: nodes, buffers, memory, what runs block by block; or why not."""
@@ -89,25 +105,54 @@ class Compiled:
     def _capture(self, key: Any, args: Any, kwargs: Any, given: list[Any]) -> Any:
         with self._lock:
             found = self._captured.setdefault(key, [])
+            if (
+                found and found[0].replay is not None and found[0].replay.holds(given)
+            ):  # another thread's, made meanwhile
+                return found[0].replay.run(args, kwargs, given)
+            if any(isinstance(a, ndarray) for a in given) and overlap(given):
+                return self._f(*args, **kwargs)  # what is assigned to one is seen in another
+            kind = tuple([(a.shape, a.dtype) for a in given])
+            if not found and self._kinds.get(kind, 0) >= CAPTURES:
+                self._captured.pop(key)
+                return self._run_as_it_is(kind, args, kwargs)
+            self._kinds[kind] = self._kinds.get(kind, 0) + (not found)
             if len(found) < CAPTURES:
                 trial = Trial(self._f, args, kwargs, given)
                 quick = [_kind_of(a) for a in given] if not kwargs and _are_flat(args, given) else None
                 captured = _Captured(trial.replay, trial.why, quick, autograd.is_recording())
                 result = trial.result
+                if trial.replay is None and not trial.why:
+                    return result
                 if trial.changes and key not in self._tried:  # something that is done once, perhaps: a cache is filled
                     self._tried.add(key)
                     return result
                 self._latest = captured
                 found.insert(0, captured)
             else:
-                replay: Any = found[0].replay
-                self._latest = _Captured(None, f"what it reads keeps changing: {replay.guards.why()}", None, None)
+                why = found[0].replay.guards.why() if found[0].replay is not None else ""
+                self._latest = _Captured(None, f"what it reads keeps changing: {why}", None, None)
                 found[:] = [self._latest]
                 result = self._f(*args, **kwargs)
         if self._latest.why:
-            name = getattr(self._f, "__qualname__", repr(self._f))
-            warnings.warn(f"{name} is not compiled but run as it is: {self._latest.why}", CompileWarning, stacklevel=3)
+            self._warn(self._latest.why)
         return result
+
+    def _run_as_it_is(self, kind: Any, args: Any, kwargs: Any) -> Any:
+        """For arguments like many others, in which a number or an object is another one with each call."""
+        if self._kinds[kind] == CAPTURES:
+            self._kinds[kind] += 1
+            self._warn("an argument that is no Tensor or array keeps changing; give a number as an array")
+        return self._f(*args, **kwargs)
+
+    def _warn(self, why: str) -> None:
+        name = getattr(self._f, "__qualname__", repr(self._f))
+        level, frame = 1, sys._getframe(0)
+        while frame.f_back is not None and frame.f_code.co_filename == __file__:
+            level, frame = level + 1, frame.f_back
+        warnings.warn(f"{name} is not compiled but run as it is: {why}", CompileWarning, stacklevel=level)
+
+
+LOOKED_THROUGH.add(Compiled)
 
 
 def compile(f: Callable[..., Any]) -> Compiled:
@@ -133,34 +178,42 @@ def compile(f: Callable[..., Any]) -> Compiled:
 
 
 class _ElsewhereError(Exception):
-    """A transform or an assignment is at work on an argument: the function is run as it is, inside of that."""
+    """The function is run as it is: a transform or an assignment is at work on an argument, or what it says."""
 
 
 def _signature(value: Any, given: list[Any], places: dict[int, int]) -> Any:
     """What is equal for arguments that one graph will do for. Tensors and arrays are added to `given`; `places` has the
     first place of each array there: the same one twice is another signature than two."""
     cls = type(value)
-    if cls is Tensor:
+    if cls is Tensor or (isinstance(value, Tensor) and not isinstance(value, (Assigned, Wrapped))):
         array = value._array
         place = places.setdefault(id(array), len(given))
         given.append(value)
-        return array.shape, array.dtype, value.needs, place, given[place] is value
+        return cls, array.shape, array.dtype, value.needs, place, given[place] is value
     if cls is ndarray and value.dtype.kind in "biufc":
         place = places.setdefault(id(value), len(given))
         given.append(value)
         return value.shape, value.dtype, place, given[place] is value
     if cls is tuple or cls is list:
         return cls, *[_signature(member, given, places) for member in value]
-    if cls is float and (isnan(value) or value == 0):
+    if cls in _BY_REPR:
         return cls, repr(value)
     if cls in _NUMBERS:
         return cls, value
     if cls is dict:
-        return cls, *[(key, _signature(member, given, places)) for key, member in value.items()]
+        return cls, *[(type(key), key, _signature(member, given, places)) for key, member in value.items()]
+    if isinstance(value, np.generic):
+        return cls, value.tobytes()
     if isinstance(value, Value):
         raise _ElsewhereError
-    _, children, make = children_of(value)
-    return (cls, *[_signature(member, given, places) for member in children]) if make is not None else _Same(value)
+    if isinstance(value, ndarray):
+        raise _ElsewhereError(f"an argument is an array of class {cls.__name__} and dtype {value.dtype}")
+    keys, children, make = children_of(value)
+    if make is None:
+        return _Same(value)
+    if vars(value).keys() - keys if hasattr(value, "__dict__") else False:
+        raise _ElsewhereError(f"an argument of class {cls.__name__} has more attributes than it has fields")
+    return cls, *[_signature(member, given, places) for member in children]
 
 
 def _fits(args: tuple[Any, ...], captured: _Captured) -> bool:
@@ -195,15 +248,19 @@ def _kind_of(a: Any) -> tuple[Any, ...]:
 
 
 class _Same:
-    """Equal for the same object."""
+    """Equal for the same object, which it does not keep alive if it need not."""
 
-    __slots__ = ("value",)
+    __slots__ = ("hash", "value")
 
     def __init__(self, value: Any):
-        self.value = value
+        self.hash = id(value)
+        try:
+            self.value: Any = weakref.ref(value)
+        except TypeError:
+            self.value = lambda: value
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is _Same and other.value is self.value
+        return type(other) is _Same and (value := self.value()) is not None and other.value() is value
 
     def __hash__(self) -> int:
-        return id(self.value)
+        return self.hash

@@ -42,12 +42,11 @@ class Frame:
         for node in plan.outputs:
             self._bind(node, self._outputs)
         self._copied = [
-            i
-            for i, node in enumerate(plan.outputs)
-            if node not in self._uses or node.is_view or node in plan.outputs[:i]
+            i for i, node in enumerate(plan.outputs) if node not in self._uses or node.bases or node in plan.outputs[:i]
         ]
         """Which outputs lie in the frame's memory, or are a view, or another output, too."""
         self._inputs = [self._uses[node] for node in plan.inputs]
+        self._moving = [use for uses in self._uses.values() for use in uses]
         self._replaceable = [self._uses.get(node) for node in plan.outputs]
 
     def run(self, arrays: Sequence[Any], replaced: Sequence[tuple[int, int]] = ()) -> list[Any]:
@@ -67,10 +66,8 @@ class Frame:
         outputs = self._outputs.copy()
         for i in self._copied:
             outputs[i] = outputs[i].copy(order="K")
-        if replaced:
-            for output, given in replaced:  # else the next run would find that somebody holds them
-                for operands, i in (*self._inputs[given], *(self._replaceable[output] or ())):
-                    operands[i] = None
+        for operands, i in self._moving:  # nothing that is handed out is held here
+            operands[i] = None
         return outputs
 
     def _add_outputs(self, call: Call, plan: Plan) -> None:

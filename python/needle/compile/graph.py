@@ -34,9 +34,16 @@ class Node:
         return int(size)
 
     @property
+    def bases(self) -> tuple[Node, ...]:
+        """The nodes whose memory its output may share."""
+        return self.inputs if self.op is not None and self.op.view else ()
+
+    @property
     def is_view(self) -> bool:
         """Whether it shows elements of its input, in their place or, if it must, copied."""
-        return self.op is not None and self.op.view and self.shape is not None and self.inputs[0].shape is not None
+        if self.op is None or not self.op.view or self.shape is None:
+            return False
+        return len(self.inputs) == 1 and self.inputs[0].shape is not None
 
     def __repr__(self) -> str:
         what = repr(self.op) if self.op is not None else "input" if self.array is None else "constant"

@@ -11,6 +11,7 @@ import dis
 import gc
 import os
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -46,6 +47,10 @@ MOST_ITEMS = 100_000
 MOST_BYTES = 1 << 28
 
 
+LOOKED_THROUGH: set[type[Any]] = set()
+"""Classes of objects that are their `__wrapped__` and nothing else: what they keep besides is no state of a program."""
+
+
 class TooMuch(Exception):  # noqa: N818 - it says what is
     """So much can be reached from a function that looking through it is no use."""
 
@@ -61,6 +66,15 @@ MISSING = _Missing()
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
+
+_CLOCKS = frozenset(
+    map(
+        time.__dict__.get,
+        _words("time time_ns perf_counter perf_counter_ns monotonic monotonic_ns process_time process_time_ns ctime"),
+    )
+)
+_ENTROPY = frozenset([os.urandom])
+"""Functions that say something else each time."""
 
 # ------------------------------------------------------------------------------------------------- whose code it is
 
@@ -679,7 +693,9 @@ class _Search:
     # What is looked into
 
     def _expand(self, value: Any, where: _Where) -> None:
-        if isinstance(value, FunctionType):
+        if type(value) in LOOKED_THROUGH:
+            self.visit(value.__wrapped__, where)
+        elif isinstance(value, FunctionType):
             self.function(value, where)
         elif isinstance(value, MethodType):
             self.visit(value.__self__, _Where(None, "self", "self") if where.form == "function" else where)
@@ -930,8 +946,14 @@ class Reads:
         self._late: list[_Search] = []
         self._failed: TooMuch | None = None
         self._advanced: _Where | None = None
+        self._asked = ""
         before = _Search(None)
         self._begin(before)
+        for value, where in self._arguments():
+            for part, place in _objects_in(value, where):
+                before.visit(part, place)
+        before.run()
+        self._tensors = _tensors_in(before)
         for value, where in self._arguments():
             before.visit(value, where)
         before.run()
@@ -971,6 +993,8 @@ class Reads:
 
     def _note(self, frame: FrameType, event: str, arg: Any) -> None:
         if event != "call":
+            if event == "c_call":
+                self._note_builtin(frame, arg)
             return
         code = frame.f_code
         if code.co_flags & (CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR) and id(frame) in self._frames:
@@ -985,6 +1009,15 @@ class Reads:
         noted[1].append(frame.f_globals)
         if id(code) not in self._before.codes and self._failed is None:
             self._note_late(code, frame.f_globals)
+
+    def _note_builtin(self, frame: FrameType, function: Any) -> None:
+        """A function of C's is called: one that says something else each time, perhaps."""
+        try:
+            own = function in _ENTROPY or (function in _CLOCKS and not _is_library(frame.f_code.co_filename))
+        except TypeError:  # what cannot be hashed
+            return
+        if own and not self._asked:
+            self._asked = f"it calls {function.__name__}(), which says something else each time"
 
     def _note_late(self, code: CodeType, scope: dict[str, Any]) -> None:
         """Code runs that was not found before the call: what it names is noted now."""
@@ -1003,6 +1036,8 @@ class Reads:
 
     def changed(self) -> str:
         """What was changed since, "" if nothing was: the first value that is found."""
+        if self._asked:
+            return self._asked
         for search in (self._before, *self._late):
             for difference in search.guards._differences():
                 return difference.changed
@@ -1017,6 +1052,10 @@ class Reads:
         module = sys.modules.get("numpy.random") if _NUMPYS not in self._random else None
         moved = module is not None and module.get_state()[2] != 623  # where it stands from its import until it is used
         return _NUMPYS if moved else ""
+
+    def tensors(self) -> list[Any]:
+        """Those that can be reached from the function, from objects that it was given, and from what ran."""
+        return [*self._tensors, *[tensor for search in self._late for tensor in _tensors_in(search)]]
 
     def guards(self) -> Guards:
         """For all that the code that ran may have read. It means something as long as nothing was changed."""
@@ -1045,6 +1084,11 @@ class Reads:
                     search.visit(function, _Where(None, "global", function.__name__))
         search.run()
         return search
+
+
+def _tensors_in(search: _Search) -> list[Any]:
+    guards = search.guards
+    return [v for v in chain(guards._items, guards._got, guards._members) if isinstance(v, Value)]
 
 
 def _functions_of(code: CodeType) -> list[Any]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .blocks import Kernel
-from .calls import Call, call_of, may_take_over
+from .calls import Call, call_of, cannot_fail, may_take_over
 from .frame import Frame
 from .fuse import Group, groups
 from .graph import Node
@@ -54,7 +54,7 @@ class Plan:
         node, a = self.outputs[output], self.inputs[given]
         for i, call in enumerate(self.calls):
             if call is not None and node in call.outputs:
-                last = all(later is None or may_take_over(later) for later in self.calls[i:])
+                last = all(later is None or cannot_fail(later) for later in self.calls[i:])
                 return last and node in self.fresh and self._last.get(a, -1) <= i and self._may_take_over(call, a)
         return False
 
@@ -145,8 +145,7 @@ def _with_bases(nodes: Sequence[Node]) -> list[Node]:
     """These nodes, and what they are views of."""
     found = list(nodes)
     for node in found:
-        if node.is_view:
-            found.append(node.inputs[0])
+        found += node.bases
     return found
 
 

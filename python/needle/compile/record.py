@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Callable
 from os import sep
-from sys import _getframe, getrefcount
+from sys import _getframe
 from typing import Any
+from weakref import ref
 
 from ..autograd import Assigned, Op, Tensor, Value, _Gradient
 from ..watching import Watcher
@@ -26,18 +29,19 @@ class Recorder(Watcher):
         """What was computed, in this order."""
         self.why = ""
         """Why the graph is not all that happened; "" if it is."""
-        self.leaves: list[tuple[Node, Any]] = []
-        """What was found, neither given nor computed, and the Tensor that it was found in."""
         self.changed_tensors: dict[int, tuple[Any, set[str]]] = {}
         """Tensors whose value ("data") or gradient ("grad") was set, by id."""
         self.gradients_read: dict[int, tuple[Any, Node | None]] = {}
         """Tensors whose gradient from before was read, and its node; None where there was none."""
         self.swept: set[int] = set()
         """The ids of the outputs of which gradients were computed."""
+        self.assigned: list[Any] = []
+        """Tensors of whose elements some had been assigned, where their latest version was asked for."""
         self._inputs: set[Node] = set()
         self._nodes: dict[int, Node] = {}
         self._arrays: list[Any] = []  # those that nodes are known by: while they live, no other array has their id
-        self._assigned: list[Any] = []
+        self.named: dict[int, tuple[Any, Node]] = {}
+        """Tensors that name a value which was not computed, by id; several may name the same."""
 
     def add_input(self, array: Any) -> Node:
         """The node of an array that is given to the function; the same one for the same array."""
@@ -53,8 +57,8 @@ class Recorder(Watcher):
         node = self._nodes.get(id(array))
         if node is None:
             node = self._put(array, _node_of(array, None, ()))
-            if "data" not in self.changed_tensors.get(id(a), (None, ()))[1]:
-                self.leaves.append((node, a))
+        if node.op is None and "data" not in self.changed_tensors.get(id(a), (None, ()))[1]:
+            self.named.setdefault(id(a), (a, node))
         return node
 
     def known(self, array: Any) -> Node | None:
@@ -65,10 +69,6 @@ class Recorder(Watcher):
         """The node of an array; a constant for one that was not met."""
         node = self._nodes.get(id(array))
         return Node(None, (), array.shape, array.dtype, array.copy()) if node is None else node
-
-    def is_leaf(self, tensor: Any) -> bool:
-        """Whether this very object was found, neither given nor computed."""
-        return any(leaf is tensor for _, leaf in self.leaves)
 
     def values(self) -> dict[Node, Any]:
         """What the nodes were in this run."""
@@ -104,7 +104,7 @@ class Recorder(Watcher):
 
     def seen(self, tensor: Any) -> None:
         if isinstance(tensor, Assigned):
-            self._assigned.append(tensor)
+            self.assigned.append(tensor)
         else:
             self.node(tensor)
 
@@ -125,39 +125,41 @@ class Recorder(Watcher):
 
     # Afterwards --------------------------------------------------------------------------------------------------
 
-    def from_outside(self) -> list[tuple[Node, Any]]:
-        """The leaves that somebody else still holds, who may change them. The others become constants."""
-        found: dict[Node, Any] = {}
-        while self.leaves:
-            node, tensor = self.leaves.pop()
-            if getrefcount(tensor) > _ALONE and isinstance(tensor, Tensor):
-                found[node] = tensor
-        while self._assigned:
-            tensor = self._assigned.pop()
-            if getrefcount(tensor) > _ALONE and all(tensor is not other for other in self._assigned):
-                self.why = self.why or "elements of a tensor from outside were assigned to before"
+    def state(self, is_outside: Callable[[Any], bool]) -> dict[Node, Any]:
+        """The values that tensors from outside hold, each with the first of these. What is neither that nor an input
+        is a constant from now on."""
+        state: dict[Node, Any] = {}
+        for tensor, node in self.named.values():
+            if node not in self._inputs and is_outside(tensor) and isinstance(tensor, Tensor):
+                state.setdefault(node, tensor)
+        if any(map(is_outside, self.assigned)):
+            self.why = self.why or "elements of a tensor from outside had been assigned to"
+        self.make_constants(set(state))
+        return state
+
+    def make_constants(self, state: set[Node]) -> None:
+        """All leaves but the inputs and these have the same value each time."""
         for array in self._arrays:
             node = self._nodes[id(array)]
-            if node.op is None and node not in self._inputs and node not in found:
+            if node.op is None and node not in self._inputs and node not in state:
                 node.array = array
-        return list(found.items())
+
+
+class Alive:
+    """The Tensors that there are now: `tensor in alive`."""
+
+    def __init__(self) -> None:
+        self._references = {id(thing): ref(thing) for thing in gc.get_objects() if isinstance(thing, Value)}
+
+    def __contains__(self, tensor: Any) -> bool:
+        reference = self._references.get(id(tensor))
+        return reference is not None and reference() is tensor
 
 
 def _node_of(array: Any, op: Op | None, inputs: tuple[Node, ...]) -> Node:
     if type(array) is tuple:
         return Node(op, inputs, None, None)
     return Node(op, inputs, array.shape, array.dtype)
-
-
-def _references_when_alone() -> int:
-    entries: list[tuple[None, Any]] = [(None, Value())]
-    while entries:
-        _, tensor = entries.pop()
-        count = getrefcount(tensor)
-    return count
-
-
-_ALONE = _references_when_alone()
 
 
 def _users_line() -> str:

@@ -12,12 +12,16 @@ from numpy import ndarray
 from .. import autograd
 from ..autograd import RECORDED, Tensor, TensorOp, TensorTupleOp, Value, constant, gradient_dtype, latest
 from ..checkpoint import Checkpoint
-from ..nested import Rebuild, children_of, is_leaf
+from ..nested import Rebuild
 from ..pool import owns_memory
+from .arguments import Substitution
 from .plan import Plan
+from .threads import are_alone
 
-Maker = Callable[[Sequence[Any], Sequence[Any]], Any]
-"""Of a result or an effect: from what is given, and the arrays that the plan has computed."""
+Maker = Callable[[Sequence[Any], Sequence[Any], Sequence[Any]], Any]
+"""Of a result: from what is given, the arrays that the plan has computed, and the results before."""
+Effect = Callable[[Sequence[Any], Sequence[Any]], None]
+"""From what is given, and the arrays that the plan has computed."""
 
 
 class Replay:
@@ -32,12 +36,20 @@ class Replay:
     gradients: list[tuple[Any, bool]]
     """Tensors whose gradient from before is read, and whether there is one: an input then, too."""
     guards: Any
-    effects: list[Maker]
+    pinned: list[tuple[int, Any]]
+    """What is given and can be reached from the function as well: this very Tensor, or the replay does not do."""
+    aliases: list[tuple[Any, int]]
+    """Tensors from outside that share the array of an input of the plan."""
+    alone = False
+    """Whether an argument is assigned to: then none may share memory with another one."""
+    effects: list[Effect]
     updates: list[tuple[int, int]]
     """(output, input) where the output is the new value of a tensor, and can be written over the old one."""
     results: list[Maker]
     rebuild: Rebuild
     """Puts the results into the structure that the function returned."""
+    repeated: list[tuple[int, int]]
+    """Which results are the same object as an earlier one."""
     tensors: list[int]
     """Which results are Tensors."""
     recorded: list[int]
@@ -45,21 +57,32 @@ class Replay:
     saved: list[int]
     """What the backward plan reads: inputs of the plan, and by ~i its outputs."""
     backward: Plan
+    reaches: list[list[int]]
+    """For each adjoint that `backward` computes, which of the recorded results it comes from."""
     adjoints: list[int | None]
     """For each Tensor given, and each from outside, where its adjoint is among what `backward` computes."""
 
-    def holds(self) -> bool:
+    def holds(self, given: Sequence[Any]) -> bool:
         """Whether what it depends on is as it was."""
+        for i, tensor in self.pinned:
+            if given[i] is not tensor:
+                return False
         for tensor, needs in self.state:
             if tensor.needs != needs:
                 return False
         for tensor, there in self.gradients:
             if (type(tensor._grad) is autograd._Gradient) is not there:
                 return False
+        if self.aliases:
+            arrays = self._inputs(given)
+            if any(latest(tensor)._array is not arrays[i] for tensor, i in self.aliases):
+                return False
+        if self.alone and overlap(given):
+            return False
         return bool(self.guards.holds())
 
-    def run(self, args: Any, kwargs: Any, given: Sequence[Any]) -> Any:
-        """What the function would give and change. Nothing is changed before all is computed."""
+    def _inputs(self, given: Sequence[Any]) -> list[Any]:
+        """The plan's."""
         arrays = []
         for i in self.arguments:
             a = given[i]
@@ -69,6 +92,11 @@ class Replay:
         for tensor, there in self.gradients:
             if there:
                 arrays.append(tensor._grad.array)
+        return arrays
+
+    def run(self, args: Any, kwargs: Any, given: Sequence[Any]) -> Any:
+        """What the function would give and change. Nothing is changed before all is computed."""
+        arrays = self._inputs(given)
         replaced = self._replaced(arrays) if self.updates else ()
         try:
             found = self.plan.run(arrays, replaced)
@@ -79,20 +107,27 @@ class Replay:
         for effect in self.effects:
             effect(given, found)
         if self.rebuild is next and not self.recorded:
-            return self.results[0](given, found)
-        results = [make(given, found) for make in self.results]
+            return self.results[0](given, found, ())
+        results: list[Any] = []
+        for make in self.results:
+            results.append(make(given, found, results))
         if self.recorded:
-            inputs = [a if isinstance(a, Tensor) else constant(a) for a in given]
+            arguments = Substitution(args, kwargs, given)
+            inputs = arguments.tensors
             saved = [arrays[i] if i >= 0 else found[~i] for i in self.saved]
             values = [results[i] for i in self.tensors]
-            op = Replayed(self, with_tensors(args, kwargs, given, inputs), saved, values)
+            op = Replayed(self, (arguments.args, arguments.kwargs), saved, values)
             outputs = op(*inputs, *[t for t, _ in self.state])
             for place in self.recorded:
                 results[self.tensors[place]] = outputs[place]
+            for i, same in self.repeated:
+                results[i] = results[same]
         return self.rebuild(iter(results))
 
     def _replaced(self, arrays: list[Any]) -> list[tuple[int, int]]:
-        """The updates whose old value nobody but its tensor holds."""
+        """The updates whose old value nobody but its tensor holds, nor can ask for: no other thread is there."""
+        if not are_alone():
+            return []
         return [
             (output, given)
             for output, given in self.updates
@@ -133,9 +168,14 @@ class Replayed(TensorTupleOp):
         for place in replay.recorded:
             g, y = out_grad[place], self._values[place]
             seeds.append(np.zeros(y.shape, gradient_dtype(y.dtype)) if g is None else g)
-        found = replay.backward.run([*self._saved, *seeds])
+        try:
+            found = replay.backward.run([*self._saved, *seeds])
+        except Exception:  # `gradient` says what is wrong
+            return None
+        there = [out_grad[place] is not None for place in replay.recorded]
+        adjoints = [g if any(there[i] for i in seeds) else None for g, seeds in zip(found, replay.reaches, strict=True)]
         places = zip(node.inputs, replay.adjoints, strict=True)
-        return tuple([found[i] if i is not None and a in asked else None for a, i in places])
+        return tuple([adjoints[i] if i is not None and a in asked else None for a, i in places])
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         if self._replay.effects:
@@ -178,22 +218,10 @@ class Spent(TensorOp):
         )
 
 
-# Arguments -----------------------------------------------------------------------------------------------------------
-
-
-def with_tensors(args: Any, kwargs: Any, given: Sequence[Any], tensors: Sequence[Any]) -> Any:
-    """The arguments with Tensors in the place of arrays."""
-    stand_in = {id(a): t for a, t in zip(given, tensors, strict=True) if isinstance(a, ndarray)}
-    return _replaced((args, kwargs), stand_in) if stand_in else (args, kwargs)
-
-
-def _replaced(tree: Any, by: dict[int, Any]) -> Any:
-    if isinstance(tree, ndarray):
-        return by.get(id(tree), tree)
-    if is_leaf(tree):
-        return tree
-    keys, children, again = children_of(tree)
-    return again({key: _replaced(child, by) for key, child in zip(keys, children, strict=True)}) if again else tree
+def overlap(given: Sequence[Any]) -> bool:
+    """Whether any two of these Tensors and arrays, if they are not the same one, share memory."""
+    arrays = [a if isinstance(a, ndarray) else a._array for a in given]
+    return any(a is not b and np.may_share_memory(a, b) for i, a in enumerate(arrays) for b in arrays[:i])
 
 
 # Makers of results and effects ---------------------------------------------------------------------------------------
@@ -201,26 +229,47 @@ def _replaced(tree: Any, by: dict[int, Any]) -> Any:
 
 def given_one(i: int) -> Maker:
     """What was given there, itself."""
-    return lambda given, found: given[i]
+    return lambda given, found, earlier: given[i]
 
 
 def the_same(thing: Any) -> Maker:
     """The same object each time."""
-    return lambda given, found: thing
+    return lambda given, found, earlier: thing
+
+
+def again(i: int) -> Maker:
+    """The same object as that result."""
+    return lambda given, found, earlier: earlier[i]
 
 
 def copy_of(array: Any) -> Maker:
-    return lambda given, found: array.copy()
+    return lambda given, found, earlier: array.copy()
 
 
 def array(place: int) -> Maker:
-    return lambda given, found: found[place]
+    """An array, or a number if it has no axes, as NumPy's functions return it."""
+    return lambda given, found, earlier: as_from_numpy(found[place])
+
+
+def as_from_numpy(array: Any) -> Any:
+    return array if array.ndim else array[()]
 
 
 def tensor(place: int, needs: int) -> Maker:
-    def make(given: Any, found: Any) -> Any:
+    def make(given: Any, found: Any, earlier: Any) -> Any:
         tensor = constant(found[place])
         tensor.needs = needs
+        return tensor
+
+    return make
+
+
+def with_gradient(maker: Maker, place: int) -> Maker:
+    """A Tensor with a gradient."""
+
+    def make(given: Any, found: Any, earlier: Any) -> Any:
+        tensor = maker(given, found, earlier)
+        tensor._grad = autograd._Gradient(found[place], _GONE)
         return tensor
 
     return make
@@ -229,7 +278,7 @@ def tensor(place: int, needs: int) -> Maker:
 def spent(place: int, name: str) -> Maker:
     op = Spent(name)
 
-    def make(given: Any, found: Any) -> Any:
+    def make(given: Any, found: Any, earlier: Any) -> Any:
         tensor, source = constant(found[place]), constant(found[place])
         source.needs = tensor.needs = RECORDED
         tensor.op, tensor.inputs = op, (source,)
@@ -238,7 +287,7 @@ def spent(place: int, name: str) -> Maker:
     return make
 
 
-def set_data(target: Any, place: int) -> Maker:
+def set_data(target: Any, place: int) -> Effect:
     """Assign to the data of a Tensor, or of what is given at this place."""
 
     def effect(given: Any, found: Any) -> None:
@@ -251,11 +300,26 @@ def set_data(target: Any, place: int) -> Maker:
     return effect
 
 
-def set_gradient(target: Any, place: int | None, what: Any) -> Maker:
-    """Set a gradient that was computed by the calls of backward() `what`, or, without a place, to `what`."""
+def set_gradient(target: Any, place: int, *, plain: bool) -> Effect:
+    """Set a gradient: a plain value, or that of a call of backward() whose output is gone."""
+    pasts = () if plain else _GONE
 
     def effect(given: Any, found: Any) -> None:
         tensor = given[target] if type(target) is int else target
-        tensor._grad = what if place is None else autograd._Gradient(found[place], what)
+        tensor._grad = autograd._Gradient(found[place], pasts)
 
     return effect
+
+
+def clear_gradient(target: Any, what: Any) -> Effect:
+    """Set what stands for no gradient."""
+
+    def effect(given: Any, found: Any) -> None:
+        tensor = given[target] if type(target) is int else target
+        tensor._grad = what
+
+    return effect
+
+
+_GONE = (autograd._Past(constant(np.zeros(())), None, None),)
+"""A call of backward() on an output that is gone: what it left cannot be differentiated further, and says so."""

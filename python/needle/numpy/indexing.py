@@ -9,6 +9,7 @@ import numpy as np
 from ..autograd import Tensor, Value
 from ..ops import selection
 from ..ops.discrete import discrete, discrete_tuple
+from ..ops.indexing import is_input
 from ..ops.rearranging import rearranged
 from .common import array_of, filled_out, index_of, into, normal_axis, tensor, tensors
 from .manipulation import ravel
@@ -26,6 +27,8 @@ def take(a: Any, indices: Any, axis: int | None = None, out: Any = None, mode: s
     if axis is None:
         a, axis = ravel(a), 0
     axis = normal_axis("take", axis, a.ndim)
+    if mode == "raise" and is_input(indices):
+        return into(out, a[(*(slice(None),) * axis, indices)])
     index = in_range("take", indices, a.shape[axis], mode)
     return into(out, a[(*(slice(None),) * axis, index)])
 
@@ -50,10 +53,15 @@ def in_range(name: str, indices: Any, size: int, mode: str) -> Any:
 
 def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Tensor:
     """The elements at indices that are given for each place apart: a sort by the result of `argsort`, for one."""
-    a, index = tensor(arr), array_of(indices)
+    a = tensor(arr)
     if axis is None:
         a, axis = ravel(a), 0
-    return rearranged(np.take_along_axis, a, index, normal_axis("take_along_axis", axis, a.ndim))
+    axis = normal_axis("take_along_axis", axis, a.ndim)
+    if is_input(indices) and indices.ndim == a.ndim:
+        places: list[Any] = list(np.ogrid[tuple([slice(n) for n in a.shape])])
+        places[axis] = indices
+        return a[tuple(places)]
+    return rearranged(np.take_along_axis, a, array_of(indices), axis)
 
 
 def choose(a: Any, choices: Any, out: Any = None, mode: str = "raise") -> Tensor:

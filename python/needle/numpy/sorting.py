@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..autograd import Tensor, Wrapped, is_recorded
-from ..ops.discrete import discrete, discrete_tuple
-from ..ops.rearranging import rearranged
+from ..ops.discrete import SHAPED_BY_DATA, discrete, discrete_tuple
 from .common import array_of, normal_axis, tensor
+from .indexing import take_along_axis
 from .joining import concatenate
 from .manipulation import flip, ravel
 
@@ -31,7 +31,7 @@ def sort(
     if not (isinstance(a, Wrapped) or is_recorded(a)):  # no gradient asks for the order, which takes far longer to find
         ordered = discrete(np.sort, a, axis=axis)
         return flip(ordered, axis) if descending else ordered
-    return rearranged(np.take_along_axis, a, _order(a, axis, "stable", descending).numpy(), axis)
+    return take_along_axis(a, _order(a, axis, "stable", descending), axis)
 
 
 def argsort(
@@ -70,7 +70,7 @@ def _order(a: Tensor, axis: int, kind: Any, descending: bool) -> Tensor:
 def partition(a: Any, kth: Any, axis: int | None = -1, kind: Any = "introselect", order: Any = None) -> Tensor:
     """The elements with those at places kth where a sort would put them, smaller ones before, larger ones behind."""
     a, axis = _along("partition", a, axis, order)
-    return rearranged(np.take_along_axis, a, argpartition(a, kth, axis).numpy(), axis)
+    return take_along_axis(a, argpartition(a, kth, axis), axis)
 
 
 def argpartition(a: Any, kth: Any, axis: int | None = -1, kind: Any = "introselect", order: Any = None) -> Tensor:
@@ -153,6 +153,9 @@ def unique(
 
 def _unique(a: Any, axis: int | None, equal_nan: bool) -> Any:
     return np.unique(a, True, True, True, axis, equal_nan=equal_nan)[1:]
+
+
+SHAPED_BY_DATA.add(_unique)
 
 
 def unique_all(x: Any) -> UniqueAll:

@@ -106,7 +106,9 @@ from .hyperbolic import Sinh as Sinh
 from .hyperbolic import Tanh as Tanh
 from .hyperbolic import tanh as tanh
 from .indexing import AddAt as AddAt
+from .indexing import GatherAt as GatherAt
 from .indexing import GetItem as GetItem
+from .indexing import ScatterAt as ScatterAt
 from .indexing import getitem as getitem
 from .joining import Concatenate as Concatenate
 from .joining import Stack as Stack

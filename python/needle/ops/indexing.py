@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Branch, Part, Tensor, Value, as_arrays, constant, gradient_dtype, unmasked, value_of
+from .. import watching
+from ..autograd import Branch, Part, Tensor, TensorOp, Value, as_arrays, constant, gradient_dtype, unmasked, value_of
 from .base import Linear, View
 
 
@@ -37,8 +38,17 @@ def getitem(a: Any, index: Any) -> Tensor:
 
     Integer and boolean Tensors may be part of the index. Elements that are read several times add their gradients up.
     """
+    parts = index if isinstance(index, tuple) else (index,)
+    if watching.active and any(map(is_input, parts)):
+        arrays = [part for part in parts if is_input(part)]
+        return GatherAt([HERE if is_input(part) else plain_index(part) for part in parts])(a, *arrays)
     index = tuple(map(plain_index, index)) if isinstance(index, tuple) else plain_index(index)
     return GetItem(index)(a)
+
+
+def is_input(index: Any) -> bool:
+    """Whether a part of an index is to be an input of the op, because it may be another one when that is replayed."""
+    return isinstance(index, Tensor) and index.dtype.kind in "iu" and watching.captures()
 
 
 def plain_index(index: Any) -> Any:
@@ -137,6 +147,57 @@ def repeats(index: Any) -> bool:
     """Whether an index may name an element twice: only arrays of integers can."""
     parts = index if isinstance(index, tuple) else (index,)
     return any(isinstance(part, np.ndarray) and part.dtype.kind != "b" and part.ndim > 0 for part in parts)
+
+
+HERE = "input"
+"""Stands in an index where a part of it is an input."""
+
+
+class GatherAt(TensorOp):
+    """a[index], of which integers are inputs themselves."""
+
+    notation = "{0}[{index}: {inputs}]"
+    __slots__ = ("index",)
+
+    def __init__(self, index: list[Any]):
+        self.index = index
+
+    def compute(self, a: Any, *arrays: Any) -> Any:
+        return a[_filled(self.index, arrays)]
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        a, *arrays = node.inputs
+        return ScatterAt(a.shape, gradient_dtype(a.dtype), self.index)(out_grad, *arrays), *[None for _ in arrays]
+
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        return None if tangents[0] is None else self(tangents[0], *node.inputs[1:])
+
+
+class ScatterAt(TensorOp):
+    """Zeros of a shape, with the first input added at an index, of which integers are inputs themselves."""
+
+    notation = "zeros({shape}) + {0} at {index}: {inputs}"
+    __slots__ = ("dtype", "index", "shape")
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any, index: list[Any]):
+        self.shape = shape
+        self.dtype = dtype
+        self.index = index
+
+    def compute(self, a: Any, *arrays: Any) -> Any:
+        return AddAt(self.shape, self.dtype, [_filled(self.index, arrays)]).compute(a)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        arrays = node.inputs[1:]
+        return GatherAt(self.index)(out_grad, *arrays), *[None for _ in arrays]
+
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        return None if tangents[0] is None else self(tangents[0], *node.inputs[1:])
+
+
+def _filled(index: list[Any], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+    given = iter(arrays)
+    return tuple([next(given) if part is HERE else part for part in index])
 
 
 def iterate(a: Tensor) -> Any:
