@@ -1811,10 +1811,10 @@ def watched_rule(ends: str, op: Op, node: Any, given: Any, rule: Callable[[], An
 def _apply_rule(op: Op, adjoint: Any, node: Any) -> tuple[Any, ...]:
     inputs = node.inputs
     mask = _mask_of(adjoint) if op.carries_mask else None
-    if op.mixes and mask is not None and is_recording() is False and watching.captures():
-        plain = all(type(a) is Tensor for a in (adjoint.adjoint, mask, *inputs))
-        if plain:
-            return _apply_to_what_counts(op, adjoint.adjoint, mask, node)
+    left_in = op.mixes and mask is not None and type(node) is Tensor and is_recording() is False and watching.captures()
+    left_in = left_in and is_finite(node._array)
+    if left_in:
+        mask = None
     if type(adjoint) is not tuple:
         adjoint = unmasked(adjoint)
     elif not op.takes_branches:
@@ -1823,6 +1823,8 @@ def _apply_rule(op: Op, adjoint: Any, node: Any) -> tuple[Any, ...]:
         returned = op.gradient(adjoint, node)
         if type(returned) is not tuple or len(returned) != len(inputs):
             returned = _one_each(op, returned, inputs)
+        if left_in:
+            watching.tell("left_in", node, [g for g in returned if isinstance(g, Tensor)])
     else:
         with np.errstate(all="ignore"):  # about elements that are not used
             masks = _one_each(op, op.masks(mask, node), inputs)
@@ -1859,29 +1861,6 @@ def _without_the_rest(op: Op, node: Any, masks: tuple[Any, ...]) -> Any:
     return applied(op, tuple(inputs), node)
 
 
-class Sifted(TensorOp):
-    """a with zeros in place of the elements that do not count for an input of an op, given where the adjoint of its
-    output may differ from 0; a itself where the witness is finite, for the adjoint has zeros there, and 0 times a
-    finite number is 0. So a captured computation chooses by its data each time. For rules that are not recorded."""
-
-    saves, view = (), True
-    __slots__ = ("i", "op", "shapes")
-
-    def __init__(self, op: Op, i: int, shapes: list[tuple[int, ...]]):
-        self.op, self.i, self.shapes = op, i, shapes
-
-    def compute(self, a: Any, mask: Any, witness: Any) -> Any:
-        if is_finite(witness):
-            return a.view()  # an array of its own, because it may be another one the next time
-        with no_grad():
-            inputs = [constant(np.broadcast_to(np.float32(0), shape)) for shape in self.shapes]
-            node = applied(self.op, tuple(inputs), constant(np.broadcast_to(np.float32(0), mask.shape)))
-            counts: Any = _one_each(self.op, self.op.masks(constant(mask), node), node.inputs)[self.i]
-        if counts._array.shape != a.shape:
-            return a.view()
-        return np.where(counts._array, a, a.dtype.type(0))
-
-
 def is_finite(a: Any) -> bool:
     """Whether all elements are; the sum of their squares tells in a fraction of the time, mostly."""
     flat = a.reshape(-1)
@@ -1889,35 +1868,6 @@ def is_finite(a: Any) -> bool:
         return True
     with np.errstate(over="ignore", invalid="ignore"):
         return isfinite(abs(flat.dot(flat))) or bool(np.isfinite(flat).all())
-
-
-def _apply_to_what_counts(op: Op, adjoint: Any, mask: Any, node: Any) -> tuple[Any, ...]:
-    """What `_apply_rule` returns for an op that mixes elements, by operations that are right for all data: whether
-    there is anything to be left out is found out when they are computed."""
-    inputs, asked = node.inputs, _asked.get()
-    shapes = [a.shape for a in inputs]
-
-    def sifted(i: int, a: Any) -> Any:
-        return Sifted(op, i, shapes)(a, mask, node if node.size < a.size else a)  # of the two, the smaller one tells
-
-    chosen = []
-    for i, a in enumerate(inputs):
-        chosen.append(sifted(i, a) if any(wanted(b) for j, b in enumerate(inputs) if j != i) else a)
-        if asked is not None and a in asked:
-            asked.add(chosen[i])
-    with np.errstate(all="ignore"):  # about elements that are not used
-        returned = _one_each(op, op.gradient(adjoint, applied(op, tuple(chosen), node)), inputs)
-    masks = None
-    found: list[Any] = []
-    for i, (a, g) in enumerate(zip(inputs, returned, strict=True)):
-        if isinstance(g, Tensor) and a.op is not None and a.op.carries_mask:
-            if masks is None:
-                masks = _one_each(op, op.masks(mask, node), inputs)
-            g = _masked_again(g, masks[i], op.moves)
-        elif isinstance(g, Tensor):
-            g = sifted(i, g)
-        found.append(None if g is None else _fit(g, a, op, node))
-    return tuple(found)
 
 
 def _masked_again(adjoint: Any, mask: Any, is_zero: bool) -> Any:

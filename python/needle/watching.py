@@ -90,6 +90,10 @@ class Watcher:
     def seen(self, tensor: Any) -> None:
         """Another Tensor is going to stand for this one, or for what was assigned to it."""
 
+    def left_in(self, node: Any, adjoints: Any) -> None:
+        """While somebody captures, an op that mixes elements is given an adjoint with zeros where nothing counts, and
+        leaves nothing out: its rule gave these. They are right if they are finite, and if `node`, its output, is."""
+
     def sweep_begins(self, outputs: Any, again: bool) -> None:
         """Adjoints are going to be pulled back, starting from those of the outputs: {value: adjoint}. `again`: for a
         gradient that is differentiated, and so computed a second time, recorded."""

@@ -37,8 +37,6 @@ class Call(NamedTuple):
         return Call(self.function, tuple(operands), self.outputs) if ufunc else self
 
 
-_PIECE = 1 << 15
-"""Elements that are scaled at once where there is no memory for all."""
 _BY_NUMBER = {AddScalar: np.add, MulScalar: np.multiply, DivScalar: np.divide, RDivScalar: np.divide}
 
 
@@ -126,26 +124,11 @@ def _masked(a: Any, mask: Any, bits: Any, out: Any) -> None:
 
 
 def _add_scaled(a: Any, b: Any, alpha: Any, out: Any) -> None:
-    if out is not a:
-        np.multiply(b, alpha, out)
-        np.add(a, out, out)
-    elif a.size <= _PIECE or not (a.flags.c_contiguous and b.flags.c_contiguous):
+    if out is a:
         np.add(a, np.multiply(b, alpha), out)
     else:
-        a, b = a.reshape(-1), b.reshape(-1)
-        scaled = np.empty(_PIECE, a.dtype)
-        for start in range(0, a.size, _PIECE):
-            piece = a[start : start + _PIECE]
-            part = scaled[: piece.size]
-            np.multiply(b[start : start + _PIECE], alpha, part)
-            np.add(piece, part, piece)
-
-
-def cannot_fail(call: Call) -> bool:
-    """Whether it is arithmetic alone, on memory that is there."""
-    function = call.function
-    ufunc = isinstance(function, np.ufunc) and function is not np.matmul
-    return ufunc or function is _add_scaled or getattr(function, "func", None) is _extremum
+        np.multiply(b, alpha, out)
+        np.add(a, out, out)
 
 
 def may_take_over(call: Call) -> bool:
@@ -155,4 +138,5 @@ def may_take_over(call: Call) -> bool:
     function = call.function
     if isinstance(function, partial) and function.func is _copied:
         return bool(function.args[0].__self__.elementwise)
-    return cannot_fail(call)
+    ufunc = isinstance(function, np.ufunc) and function is not np.matmul
+    return ufunc or function is _add_scaled or getattr(function, "func", None) is _extremum

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import pool
+from ..autograd import is_finite
 from ..backend import as_array
 from .calls import Call
 from .graph import Node
@@ -38,6 +40,9 @@ class Frame:
                 self._add(call)
             elif isinstance(unit, Node):
                 self._show(unit)
+            for node in (unit,) if isinstance(unit, Node) else unit.outputs:
+                if node in plan.checked:
+                    self._add(Call(_check, (node, node), (node,)))
         self._outputs: list[Any] = []
         for node in plan.outputs:
             self._bind(node, self._outputs)
@@ -47,22 +52,18 @@ class Frame:
         """Which outputs lie in the frame's memory, or are a view, or another output, too."""
         self._inputs = [self._uses[node] for node in plan.inputs]
         self._moving = [use for uses in self._uses.values() for use in uses]
-        self._replaceable = [self._uses.get(node) for node in plan.outputs]
 
-    def run(self, arrays: Sequence[Any], replaced: Sequence[tuple[int, int]] = ()) -> list[Any]:
+    def run(self, arrays: Sequence[Any]) -> list[Any]:
         for array, uses in zip(arrays, self._inputs):  # noqa: B905 - of equal length
             for operands, i in uses:
                 operands[i] = array
-        written = {id(self._replaceable[output]): arrays[given] for output, given in replaced} if replaced else None
         for function, operands, uses in self._steps:
             if uses is None:
                 function(*operands)
-                continue
-            out = written.get(id(uses)) if written else None
-            if out is None:
+            else:
                 out = function(*operands)
-            for its_operands, i in uses:
-                its_operands[i] = out
+                for its_operands, i in uses:
+                    its_operands[i] = out
         outputs = self._outputs.copy()
         for i in self._copied:
             outputs[i] = outputs[i].copy(order="K")
@@ -109,6 +110,12 @@ class Frame:
     def _array(self, node: Node) -> Any:
         """Where the node lies in each run; None if that differs."""
         return self._arrays.get(node) if node.array is None else node.array
+
+
+def _check(array: Any, _: Any) -> None:
+    flat = array.reshape(-1)
+    if not isfinite(abs(flat.dot(flat))) and not is_finite(array):  # their squares may overflow
+        raise FloatingPointError("a value is not finite, and what was captured is right for finite ones only")
 
 
 def _to_array(function: Callable[..., Any]) -> Callable[..., Any]:

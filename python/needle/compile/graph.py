@@ -36,7 +36,9 @@ class Node:
     @property
     def bases(self) -> tuple[Node, ...]:
         """The nodes whose memory its output may share."""
-        return self.inputs if self.op is not None and self.op.view else ()
+        if self.op is None or not self.op.view:
+            return ()
+        return self.inputs if self.shape is None else self.inputs[:1]
 
     @property
     def is_view(self) -> bool:

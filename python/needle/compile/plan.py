@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from .blocks import Kernel
-from .calls import Call, call_of, cannot_fail, may_take_over
+from .calls import Call, call_of, may_take_over
 from .frame import Frame
 from .fuse import Group, groups
 from .graph import Node
-from .simplify import simplify
+from .simplify import needed, simplify
 
 _COPIED = 1 << 14
 """Bytes up to which an output is copied out of the plan's own memory; a larger one is computed in memory of its own."""
@@ -21,42 +23,45 @@ class Plan:
     were then.
 
     `run(arrays)` returns the outputs' arrays, which nobody else holds, unless they are inputs. Several threads may run
-    it at once: each takes a frame, the memory of one run.
+    it at once: each takes a frame, the memory of one run. `to_check`: values of which one, or all that is computed from
+    the others, must be finite; else `run` raises FloatingPointError.
     """
 
-    def __init__(self, inputs: Sequence[Node], order: Sequence[Node], outputs: Sequence[Node], values: dict[Node, Any]):
+    def __init__(
+        self,
+        inputs: Sequence[Node],
+        order: Sequence[Node],
+        outputs: Sequence[Node],
+        values: dict[Node, Any],
+        to_check: Sequence[tuple[Node, list[Node]]] = (),
+    ):
         given = {node: Node(None, (), node.shape, node.dtype) for node in inputs if node.op is not None}
         self.inputs = [given.get(node, node) for node in inputs]
-        kept, self.outputs = simplify(order, outputs, values, given)
+        checked = _to_check(order, outputs, to_check)
+        kept, found = simplify(order, [*outputs, *checked], values, given)
+        self.outputs, self.checked = found[: len(outputs)], dict.fromkeys(found[len(outputs) :])
         self.layouts = {node: axes for node in kept if node in values and (axes := _axes_of(values[node]))}
         leaves = dict.fromkeys([a for node in kept for a in node.inputs if a.op is None])
-        self.units = [unit for unit in groups([*leaves, *kept], set(self.outputs)) if unit not in leaves]
+        self.units = [unit for unit in groups([*leaves, *kept], set(found)) if unit not in leaves]
         self.calls = [self._call(unit) for unit in self.units]
         self._last = self._last_uses()
         self._place()
         self._frames: list[Frame] = []
         self._figures = len(order), len(kept), sum(node.nbytes for node in order)
 
-    def run(self, arrays: Sequence[Any], replaced: Sequence[tuple[int, int]] = ()) -> list[Any]:
-        """The outputs for these inputs, of the shapes and dtypes that were recorded. `replaced` are (output, input),
-        where the output is to be written into that input's memory; see `may_replace`."""
+    def run(self, arrays: Sequence[Any]) -> list[Any]:
+        """The outputs for these inputs, of the shapes and dtypes that were recorded."""
         try:
             frame = self._frames.pop()
         except IndexError:
             frame = Frame(self)
-        outputs = frame.run(arrays, replaced)
+        if self.checked:
+            with np.errstate(invalid="ignore"):  # about what is found by the checks
+                outputs = frame.run(arrays)
+        else:
+            outputs = frame.run(arrays)
         self._frames.append(frame)
         return outputs
-
-    def may_replace(self, output: int, given: int) -> bool:
-        """Whether the output can be written over an input, because that is not read any more by then, and nothing but
-        such updates comes after it: they cannot fail, as a factorization can."""
-        node, a = self.outputs[output], self.inputs[given]
-        for i, call in enumerate(self.calls):
-            if call is not None and node in call.outputs:
-                last = all(later is None or cannot_fail(later) for later in self.calls[i:])
-                return last and node in self.fresh and self._last.get(a, -1) <= i and self._may_take_over(call, a)
-        return False
 
     def explain(self) -> str:
         """What was planned, in words and numbers."""
@@ -135,6 +140,27 @@ class Plan:
             and (a.shape, a.dtype) == (node.shape, node.dtype)
             and self.layouts.get(a) == self.layouts.get(node)
         )
+
+
+def _to_check(order: Sequence[Node], outputs: Sequence[Node], pairs: Sequence[tuple[Node, list[Node]]]) -> list[Node]:
+    """Of each pair the forward value, or what is computed from the adjoints and handed out: the smaller ones."""
+    used = needed(order, outputs)
+    chosen: dict[Node, None] = {}
+    reached: dict[Node, None] = {}
+    for value, adjoints in pairs:
+        if used.isdisjoint(adjoints):
+            continue
+        after = set(adjoints)
+        for node in order:
+            if not after.isdisjoint(node.inputs):
+                after.add(node)
+        handed_out = [node for node in outputs if node in after]
+        small = value in used and value.nbytes <= sum([node.nbytes for node in handed_out])
+        if small:
+            chosen[value] = None
+        else:
+            reached.update(dict.fromkeys(handed_out))
+    return [*chosen, *reached]
 
 
 def _read_by(unit: Node | Group) -> list[Node]:

@@ -33,6 +33,8 @@ class Recorder(Watcher):
         """Tensors whose value ("data") or gradient ("grad") was set, by id."""
         self.gradients_read: dict[int, tuple[Any, Node | None]] = {}
         """Tensors whose gradient from before was read, and its node; None where there was none."""
+        self.to_check: list[tuple[Node, list[Node]]] = []
+        """A forward value, and adjoints: right if the one or the others are finite."""
         self.swept: set[int] = set()
         """The ids of the outputs of which gradients were computed."""
         self.assigned: list[Any] = []
@@ -107,6 +109,9 @@ class Recorder(Watcher):
             self.assigned.append(tensor)
         else:
             self.node(tensor)
+
+    def left_in(self, node: Any, adjoints: Any) -> None:
+        self.to_check.append((self.node(node), [self.node(g) for g in adjoints]))
 
     def sweep_begins(self, outputs: Any, again: bool) -> None:
         self.swept.update(map(id, outputs))

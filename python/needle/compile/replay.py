@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from sys import getrefcount
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,8 @@ from .. import autograd
 from ..autograd import RECORDED, Tensor, TensorOp, TensorTupleOp, Value, constant, gradient_dtype, latest
 from ..checkpoint import Checkpoint
 from ..nested import Rebuild
-from ..pool import owns_memory
 from .arguments import Substitution
 from .plan import Plan
-from .threads import are_alone
 
 Maker = Callable[[Sequence[Any], Sequence[Any], Sequence[Any]], Any]
 """Of a result: from what is given, the arrays that the plan has computed, and the results before."""
@@ -43,8 +40,6 @@ class Replay:
     alone = False
     """Whether an argument is assigned to: then none may share memory with another one."""
     effects: list[Effect]
-    updates: list[tuple[int, int]]
-    """(output, input) where the output is the new value of a tensor, and can be written over the old one."""
     results: list[Maker]
     rebuild: Rebuild
     """Puts the results into the structure that the function returned."""
@@ -97,12 +92,9 @@ class Replay:
     def run(self, args: Any, kwargs: Any, given: Sequence[Any]) -> Any:
         """What the function would give and change. Nothing is changed before all is computed."""
         arrays = self._inputs(given)
-        replaced = self._replaced(arrays) if self.updates else ()
         try:
-            found = self.plan.run(arrays, replaced)
-        except Exception as error:  # nothing has been changed yet, and the function itself can say what is wrong
-            if replaced and isinstance(error, (FloatingPointError, MemoryError)):
-                raise  # as it would, between two updates
+            found = self.plan.run(arrays)
+        except Exception:  # nothing has been changed yet, and the function itself can say what is wrong
             return self.f(*args, **kwargs)
         for effect in self.effects:
             effect(given, found)
@@ -123,26 +115,6 @@ class Replay:
             for i, same in self.repeated:
                 results[i] = results[same]
         return self.rebuild(iter(results))
-
-    def _replaced(self, arrays: list[Any]) -> list[tuple[int, int]]:
-        """The updates whose old value nobody but its tensor holds, nor can ask for: no other thread is there."""
-        if not are_alone():
-            return []
-        return [
-            (output, given)
-            for output, given in self.updates
-            if getrefcount(arrays[given]) <= _HELD and owns_memory(arrays[given]) and arrays[given].flags.writeable
-        ]
-
-
-def _references_when_held() -> int:
-    """Those to an array in a list, and in one other place."""
-    arrays, slot = [np.empty(0)], []
-    slot.append(arrays[0])
-    return getrefcount(arrays[0])
-
-
-_HELD = _references_when_held()
 
 
 class Replayed(TensorTupleOp):

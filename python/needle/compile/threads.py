@@ -92,11 +92,6 @@ def run_on_threads(function: Callable[[int], object], n: int) -> None:
             errors.clear()  # else the exception's traceback would hold it in a cycle
 
 
-def are_alone() -> bool:
-    """Whether no other thread of the program is there, but those that work here."""
-    return threading.active_count() == 1 + len(_workers)
-
-
 def _forget() -> None:
     """A forked child has none of its parent's threads."""
     global _lock

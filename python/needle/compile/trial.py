@@ -130,15 +130,12 @@ class Trial:
         ]
         self._wanted: list[Node] = []
         self._make_results(replay, leaves)
-        new_data = self._note_effects(replay)
+        self._note_effects(replay)
         recorded = [leaves[replay.tensors[place]] for place in replay.recorded]
         if recorded and not self.why:
             self._plan_backward(replay, inputs, recorded)
         self.give_up(recorder.why)
-        replay.plan = Plan(inputs, recorder.order, self._wanted, recorder.values())
-        places = {id(tensor): i for i, tensor in enumerate(state.values(), len(self._sources))}
-        updates = [(output, places[key]) for key, output in new_data.items() if key in places]
-        replay.updates = [pair for pair in updates if replay.plan.may_replace(*pair)]
+        replay.plan = Plan(inputs, recorder.order, self._wanted, recorder.values(), recorder.to_check)
         return replay
 
     def _want(self, node: Node) -> int:
@@ -205,9 +202,9 @@ class Trial:
 
     # Effects -----------------------------------------------------------------------------------------------------
 
-    def _note_effects(self, replay: Replay) -> dict[int, int]:
-        """Note what sets values and gradients of tensors from outside; by a tensor's id the place of its new value."""
-        replay.effects, new_data = [], {}
+    def _note_effects(self, replay: Replay) -> None:
+        """Note what sets values and gradients of tensors from outside."""
+        replay.effects = []
         recorder = self._recorder
         for tensor, what in recorder.changed_tensors.values():
             given = [i for i, t in enumerate(self._tensors) if t is tensor]
@@ -218,7 +215,7 @@ class Trial:
                 continue
             target = given[0] if given else tensor
             if "data" in what:
-                place = new_data[id(tensor)] = self._want(recorder.known_or_constant(tensor._array))
+                place = self._want(recorder.known_or_constant(tensor._array))
                 replay.effects.append(make.set_data(target, place))
                 self._overlaps = self._overlaps or (bool(given) and make.overlap(self._given))
                 replay.alone = replay.alone or bool(given)
@@ -228,7 +225,6 @@ class Trial:
                 replay.effects.append(make.set_gradient(target, place, plain=not gradient.pasts))
             elif "grad" in what:
                 replay.effects.append(make.clear_gradient(target, gradient))
-        return new_data
 
     # Gradients of results ----------------------------------------------------------------------------------------
 
@@ -250,7 +246,7 @@ class Trial:
         read = dict.fromkeys([a for node in rest for a in node.inputs] + wanted)
         saved = [a for a in read if a not in backward and a not in given and a.array is None]
         replay.saved = [inputs.index(a) if a in inputs else ~self._want(a) for a in saved]
-        replay.backward = Plan([*saved, *given], rest, wanted, recorder.values())
+        replay.backward = Plan([*saved, *given], rest, wanted, recorder.values(), recorder.to_check)
         replay.reaches = [[i for i, seed in enumerate(given) if seed in needed(order, [node])] for node in wanted]
         places = {id(a): place for place, a in enumerate(adjoints)}
         replay.adjoints = [places.pop(id(a), None) for a in tensors]
