@@ -682,7 +682,7 @@ class Executor:
         ]
         state = recorder.state(before.__contains__)
         why = why or recorder.why
-        plan = None if why else Plan([*inputs, *state], recorder.order, nodes, recorder.values(), recorder.to_check)
+        plan = None if why else Plan([*inputs, *state], nodes, recorder.recorded())
         while len(self._runs) >= PLANS:
             self._runs.pop(next(iter(self._runs)))
         self._runs[signature] = _Run(plan, list(state.values()), why)

@@ -252,6 +252,10 @@ def groups(order: list[Node], outputs: set[Node]) -> list[Node | Group]:
     return _closed(grouping.items, grouping.attached, outputs)
 
 
+NOT_LONG = 4
+"""Items."""
+
+
 class _Grouping:
     """Items, single nodes and groups, in the order in which they will be computed: item k stands at 2 k. What is small,
     or a view, is attached to the last item that it needs, and stands at 2 k + 1."""
@@ -361,12 +365,13 @@ class _Grouping:
                         self._move(node, group, home)
 
     def _is_kept(self, a: Node, until: int, node: Node, outputs: set[Node]) -> bool:
-        """Whether somebody besides the node needs the value, or a view of it, then or later."""
+        """Whether somebody besides the node needs the value, or a view of it, then, later, or not long before: as a
+        weight's gradient does, which comes before the mask of the relu below it."""
         if a in outputs:
             return True
         for b in self._readers.get(a, ()):
             if b is not node and (
-                self.place[b] >= 2 * until or (b.op.view and self._is_kept(b, until, node, outputs))  # type: ignore[union-attr]
+                self.place[b] >= 2 * (until - NOT_LONG) or (b.op.view and self._is_kept(b, until, node, outputs))  # type: ignore[union-attr]
             ):
                 return True
         return False

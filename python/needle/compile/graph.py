@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..autograd import Op, find_topo_sort
 
@@ -52,6 +52,31 @@ class Node:
         return f"<{what} {self.dtype} {self.shape}>"
 
 
+class Recorded(NamedTuple):
+    """What is known of a run."""
+
+    order: list[Node]
+    """What was computed, in this order."""
+    values: dict[Node, Any]
+    """What nodes were then; large ones that were computed are not kept."""
+    layouts: dict[Node, tuple[int, ...]]
+    """In which order in memory the axes of those were."""
+    to_check: list[tuple[Node, list[Node]]]
+    """A value, and others: that must be finite, or all that is computed from these."""
+
+    def layout(self, node: Node) -> tuple[int, ...]:
+        """The axes from the slowest to the fastest in memory; () if that is their order."""
+        return axes_of(self.values[node]) if node in self.values else self.layouts.get(node, ())
+
+
 def sort(outputs: Iterable[Node]) -> list[Node]:
     """What the outputs are computed from, and these; each after its inputs."""
     return find_topo_sort(list(outputs), lambda node: node.inputs)
+
+
+def axes_of(array: Any) -> tuple[int, ...]:
+    """The axes from the slowest to the fastest in memory; () if that is their order."""
+    if type(array) is tuple or array.flags.c_contiguous or array.ndim < 2:
+        return ()
+    axes = tuple(sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis])))
+    return () if axes == tuple(range(array.ndim)) else axes

@@ -11,7 +11,7 @@ from .blocks import Kernel
 from .calls import Call, call_of, may_take_over
 from .frame import Frame
 from .fuse import Group, groups
-from .graph import Node
+from .graph import Node, Recorded
 from .simplify import needed, simplify
 
 _COPIED = 1 << 14
@@ -19,35 +19,27 @@ _COPIED = 1 << 14
 
 
 class Plan:
-    """How to compute `outputs` from `inputs`. `order` are the nodes in the order of their recording, `values` what they
-    were then.
+    """How to compute `outputs` from `inputs`, as it was recorded.
 
     `run(arrays)` returns the outputs' arrays, which nobody else holds, unless they are inputs. Several threads may run
-    it at once: each takes a frame, the memory of one run. `to_check`: values of which one, or all that is computed from
-    the others, must be finite; else `run` raises FloatingPointError.
+    it at once: each takes a frame, the memory of one run. It raises FloatingPointError where a value is not finite that
+    must be, for the plan to be right.
     """
 
-    def __init__(
-        self,
-        inputs: Sequence[Node],
-        order: Sequence[Node],
-        outputs: Sequence[Node],
-        values: dict[Node, Any],
-        to_check: Sequence[tuple[Node, list[Node]]] = (),
-    ):
+    def __init__(self, inputs: Sequence[Node], outputs: Sequence[Node], recorded: Recorded):
         given = {node: Node(None, (), node.shape, node.dtype) for node in inputs if node.op is not None}
         self.inputs = [given.get(node, node) for node in inputs]
-        checked = _to_check(order, outputs, to_check)
-        kept, found = simplify(order, [*outputs, *checked], values, given)
+        checked = _to_check(recorded.order, outputs, recorded.to_check)
+        kept, found = simplify(recorded.order, [*outputs, *checked], recorded.values, given)
         self.outputs, self.checked = found[: len(outputs)], dict.fromkeys(found[len(outputs) :])
-        self.layouts = {node: axes for node in kept if node in values and (axes := _axes_of(values[node]))}
+        self.layouts = {node: axes for node in kept if (axes := recorded.layout(node))}
         leaves = dict.fromkeys([a for node in kept for a in node.inputs if a.op is None])
         self.units = [unit for unit in groups([*leaves, *kept], set(found)) if unit not in leaves]
         self.calls = [self._call(unit) for unit in self.units]
         self._last = self._last_uses()
         self._place()
         self._frames: list[Frame] = []
-        self._figures = len(order), len(kept), sum(node.nbytes for node in order)
+        self._figures = len(recorded.order), len(kept), sum([node.nbytes for node in recorded.order])
 
     def run(self, arrays: Sequence[Any]) -> list[Any]:
         """The outputs for these inputs, of the shapes and dtypes that were recorded."""
@@ -173,11 +165,3 @@ def _with_bases(nodes: Sequence[Node]) -> list[Node]:
     for node in found:
         found += node.bases
     return found
-
-
-def _axes_of(array: Any) -> tuple[int, ...]:
-    """The axes from the slowest to the fastest in memory; () if that is their order."""
-    if type(array) is tuple or array.flags.c_contiguous or array.ndim < 2:
-        return ()
-    axes = tuple(sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis])))
-    return () if axes == tuple(range(array.ndim)) else axes

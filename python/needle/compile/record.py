@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from functools import partial
 from os import sep
 from sys import _getframe
 from typing import Any
@@ -11,8 +12,10 @@ from weakref import ref
 
 from ..autograd import Assigned, Op, Tensor, Value, _Gradient
 from ..watching import Watcher
-from .graph import Node
+from .graph import Node, Recorded, axes_of
 
+_KEPT = 1 << 16
+"""Bytes of values that are kept: they may be constants, which large computed ones seldom are."""
 _PACKAGE = __file__.rsplit(sep, 2)[0] + sep
 
 
@@ -33,8 +36,7 @@ class Recorder(Watcher):
         """Tensors whose value ("data") or gradient ("grad") was set, by id."""
         self.gradients_read: dict[int, tuple[Any, Node | None]] = {}
         """Tensors whose gradient from before was read, and its node; None where there was none."""
-        self.to_check: list[tuple[Node, list[Node]]] = []
-        """A forward value, and adjoints: right if the one or the others are finite."""
+        self._to_check: list[tuple[Node, list[Node]]] = []
         self.swept: set[int] = set()
         """The ids of the outputs of which gradients were computed."""
         self.assigned: list[Any] = []
@@ -42,6 +44,8 @@ class Recorder(Watcher):
         self._inputs: set[Node] = set()
         self._nodes: dict[int, Node] = {}
         self._arrays: list[Any] = []  # those that nodes are known by: while they live, no other array has their id
+        self._references: dict[int, Any] = {}  # but large ones that were computed may go when the program lets them
+        self._layouts: dict[Node, tuple[int, ...]] = {}
         self.named: dict[int, tuple[Any, Node]] = {}
         """Tensors that name a value which was not computed, by id; several may name the same."""
 
@@ -72,9 +76,9 @@ class Recorder(Watcher):
         node = self._nodes.get(id(array))
         return Node(None, (), array.shape, array.dtype, array.copy()) if node is None else node
 
-    def values(self) -> dict[Node, Any]:
-        """What the nodes were in this run."""
-        return {self._nodes[id(array)]: array for array in reversed(self._arrays)}
+    def recorded(self) -> Recorded:
+        values = {self._nodes[id(array)]: array for array in reversed(self._arrays)}
+        return Recorded(self.order, values, self._layouts, self._to_check)
 
     def give_up(self, why: str) -> None:
         """The graph cannot stand for the function, because of what the user's line, which is named, does."""
@@ -82,9 +86,19 @@ class Recorder(Watcher):
             self.why = f"{why} at {_users_line()}"
 
     def _put(self, array: Any, node: Node) -> Node:
-        self._nodes[id(array)] = node
-        self._arrays.append(array)
+        key = id(array)
+        self._nodes[key] = node
+        if type(array) is tuple or array.nbytes <= _KEPT or node.op is None:
+            self._arrays.append(array)
+        else:
+            self._references[key] = ref(array, partial(self._forget, key))
+            self._layouts[node] = axes_of(array)
         return node
+
+    def _forget(self, key: int, reference: Any) -> None:
+        """A large array is gone, and another one may get its id."""
+        if self._references.get(key) is reference:
+            del self._references[key], self._nodes[key]
 
     # What happens ------------------------------------------------------------------------------------------------
 
@@ -111,7 +125,7 @@ class Recorder(Watcher):
             self.node(tensor)
 
     def left_in(self, node: Any, adjoints: Any) -> None:
-        self.to_check.append((self.node(node), [self.node(g) for g in adjoints]))
+        self._to_check.append((self.node(node), [self.node(g) for g in adjoints]))
 
     def sweep_begins(self, outputs: Any, again: bool) -> None:
         self.swept.update(map(id, outputs))

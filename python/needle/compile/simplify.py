@@ -33,7 +33,7 @@ def simplify(
         if node not in used:
             continue
         inputs = tuple([now.get(a, a) for a in node.inputs])
-        if all(a.array is not None for a in inputs) and is_pure(node.op) and node.shape is not None:
+        if node in values and all(a.array is not None for a in inputs) and is_pure(node.op) and node.shape is not None:
             now[node] = Node(None, (), node.shape, node.dtype, values[node])
             continue
         rule = _RULES.get(type(node.op))

@@ -22,6 +22,7 @@ from ..autograd import (
     whole_adjoint,
 )
 from ..nested import Rebuild, children_of, flatten, is_leaf
+from ..pool import return_to_system
 from . import replay as make
 from .arguments import Substitution
 from .graph import Node, sort
@@ -31,6 +32,8 @@ from .record import Alive, Recorder
 from .replay import Maker, Replay
 from .simplify import needed
 
+_MUCH = 1 << 27
+"""Bytes of values from which on a first run may take more memory than the program will ever need again."""
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
 
@@ -103,6 +106,9 @@ class Trial:
         if wrapped or self._overlaps:
             self.replay, self.why = None, ""
 
+        if sum([node.nbytes for node in recorder.order]) > _MUCH:
+            return_to_system()
+
     def give_up(self, why: str) -> None:
         """Only the first reason counts."""
         self.why = self.why or why
@@ -135,7 +141,7 @@ class Trial:
         if recorded and not self.why:
             self._plan_backward(replay, inputs, recorded)
         self.give_up(recorder.why)
-        replay.plan = Plan(inputs, recorder.order, self._wanted, recorder.values(), recorder.to_check)
+        replay.plan = Plan(inputs, self._wanted, recorder.recorded())
         return replay
 
     def _want(self, node: Node) -> int:
@@ -246,7 +252,7 @@ class Trial:
         read = dict.fromkeys([a for node in rest for a in node.inputs] + wanted)
         saved = [a for a in read if a not in backward and a not in given and a.array is None]
         replay.saved = [inputs.index(a) if a in inputs else ~self._want(a) for a in saved]
-        replay.backward = Plan([*saved, *given], rest, wanted, recorder.values(), recorder.to_check)
+        replay.backward = Plan([*saved, *given], wanted, recorder.recorded()._replace(order=rest))
         replay.reaches = [[i for i, seed in enumerate(given) if seed in needed(order, [node])] for node in wanted]
         places = {id(a): place for place, a in enumerate(adjoints)}
         replay.adjoints = [places.pop(id(a), None) for a in tensors]
