@@ -152,7 +152,7 @@ class Compiled:
         warnings.warn(f"{name} is not compiled but run as it is: {why}", CompileWarning, stacklevel=level)
 
 
-LOOKED_THROUGH.add(Compiled)
+LOOKED_THROUGH[Compiled] = "__wrapped__"
 
 
 def compile(f: Callable[..., Any]) -> Compiled:

@@ -41,14 +41,15 @@ import numpy as np
 
 from ..autograd import Tensor, Value
 from ..nested import children_of
+from ..transforms import Transformed
 
 MOST_ITEMS = 100_000
 """How many values may be looked at for one function, and below, how many bytes of arrays copied."""
 MOST_BYTES = 1 << 28
 
 
-LOOKED_THROUGH: set[type[Any]] = set()
-"""Classes of objects that are their `__wrapped__` and nothing else: what they keep besides is no state of a program."""
+LOOKED_THROUGH: dict[type[Any], str] = {Transformed: "f"}
+"""Classes of objects that are this attribute of theirs: what they have besides never changes, or is their matter."""
 
 
 class TooMuch(Exception):  # noqa: N818 - it says what is
@@ -694,7 +695,7 @@ class _Search:
 
     def _expand(self, value: Any, where: _Where) -> None:
         if type(value) in LOOKED_THROUGH:
-            self.visit(value.__wrapped__, where)
+            self.visit(getattr(value, LOOKED_THROUGH[type(value)]), where)
         elif isinstance(value, FunctionType):
             self.function(value, where)
         elif isinstance(value, MethodType):
@@ -885,6 +886,8 @@ class _Search:
         for name in names:
             if not isinstance(value, ModuleType):
                 return
+            if str(getattr(value, "__file__", "")).startswith(_PLAIN_SPOKEN):
+                return  # nobody takes np.tanh for something else
             where = _Where(where, ".", name)
             value = self._stands(vars(value), name, where, visit=_is_users_module(value))
 
@@ -1016,7 +1019,7 @@ class Reads:
             own = function in _ENTROPY or (function in _CLOCKS and not _is_library(frame.f_code.co_filename))
         except TypeError:  # what cannot be hashed
             return
-        if own and not self._asked:
+        if own and not self._asked and not _is_importing(frame):
             self._asked = f"it calls {function.__name__}(), which says something else each time"
 
     def _note_late(self, code: CodeType, scope: dict[str, Any]) -> None:
@@ -1089,6 +1092,15 @@ class Reads:
 def _tensors_in(search: _Search) -> list[Any]:
     guards = search.guards
     return [v for v in chain(guards._items, guards._got, guards._members) if isinstance(v, Value)]
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether code runs because a module is imported: numpy.random, the first time that it is asked for."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _functions_of(code: CodeType) -> list[Any]:
