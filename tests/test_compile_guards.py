@@ -1,13 +1,14 @@
 """What a function reads from outside: what is guarded, what is not, and what of it the function itself changes."""
 # ruff: noqa: PLW0108 - a lambda is there for its closure
 
-from __future__ import math
+from __future__ import annotations
 
 import cProfile
 import dataclasses
 import enum
 import functools
 import itertools
+import math
 import operator
 import random
 import sys
