@@ -56,7 +56,7 @@ from .autograd import (
 from .backend import as_array
 from .compile.guards import _global_random_states
 from .compile.plan import Plan
-from .compile.record import Alive, Recorder
+from .compile.record import Newborn, Recorder
 from .nested import children_of
 from .numpy.methods import METHODS as NUMPY_METHODS
 from .numpy.ufuncs import ufunc
@@ -671,8 +671,8 @@ class Executor:
         arrays = [array.view() for array in arrays]  # an array that is fed twice is two inputs
         inputs = [recorder.add_input(array) for array in arrays]
         random = _global_random_states()
-        before = Alive()
-        with recorder:
+        made = Newborn()
+        with made, recorder:
             values = self._evaluate(arrays)
         results = self._results(values)
         why = recorder.why or ("it draws random numbers" if random != _global_random_states() else "")
@@ -680,7 +680,7 @@ class Executor:
             recorder.node(value) if isinstance(value, Tensor) else recorder.known_or_constant(result)
             for value, result in zip(values, results, strict=True)
         ]
-        state = recorder.state(before.__contains__)
+        state = recorder.state(lambda tensor: tensor not in made)
         why = why or recorder.why
         plan = None if why else Plan([*inputs, *state], nodes, recorder.recorded())
         while len(self._runs) >= PLANS:

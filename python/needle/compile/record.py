@@ -164,15 +164,30 @@ class Recorder(Watcher):
                 node.array = array
 
 
-class Alive:
-    """The Tensors that there are now: `tensor in alive`."""
+class Newborn:
+    """The Tensors that were made between `with newborn:` and its end: `tensor in newborn`. No garbage is collected
+    meanwhile, so that they stay among the youngest objects, and the others need not be looked through."""
 
-    def __init__(self) -> None:
-        self._references = {id(thing): ref(thing) for thing in gc.get_objects() if isinstance(thing, Value)}
+    def __enter__(self) -> None:
+        self._enabled = gc.isenabled()
+        gc.disable()
+        self._before = _youngest()
+
+    def __exit__(self, *error: object) -> None:
+        self._references = {
+            key: reference for key, reference in _youngest().items() if self._before.get(key) is not reference
+        }
+        self._before = {}
+        if self._enabled:
+            gc.enable()
 
     def __contains__(self, tensor: Any) -> bool:
         reference = self._references.get(id(tensor))
         return reference is not None and reference() is tensor
+
+
+def _youngest() -> dict[int, ref[Any]]:
+    return {id(thing): ref(thing) for thing in gc.get_objects(generation=0) if isinstance(thing, Value)}
 
 
 def _node_of(array: Any, op: Op | None, inputs: tuple[Node, ...]) -> Node:

@@ -28,7 +28,7 @@ from .arguments import Substitution
 from .graph import Node, sort
 from .guards import Reads, TooMuch
 from .plan import Plan
-from .record import Alive, Recorder
+from .record import Newborn, Recorder
 from .replay import Maker, Replay
 from .simplify import needed
 
@@ -62,17 +62,16 @@ class Trial:
             self.why = str(error)
             self.result = f(*args, **kwargs)
             return
-        self._before = Alive()
+        self._made = Newborn()
         self._recorder = recorder = Recorder()
         self._sources: dict[Node, int] = {}
         for i, t in enumerate(self._tensors):
             self._sources.setdefault(recorder.add_input(t._array), i)
         self._arrays = {node for node, i in self._sources.items() if isinstance(given[i], ndarray)}
         try:
-            with self._reads, recorder:
+            with self._made, self._reads, recorder:
                 self.result = f(*arguments.args, **arguments.kwargs)
-            with recorder:  # in which views of what was assigned to are brought up to date
-                leaves, rebuild = flatten(self.result)
+                leaves, rebuild = flatten(self.result)  # which brings views of what was assigned to up to date
         except (AttributeError, TypeError) as error:
             if not self._arrays or recorder.changed_tensors or arguments.changed() or self._reads.changed():
                 raise
@@ -115,7 +114,7 @@ class Trial:
 
     def _is_outside(self, tensor: Any) -> bool:
         """Whether it was there before the function ran."""
-        return tensor in self._before or id(tensor) in self._known
+        return tensor not in self._made
 
     def _replay(self, leaves: Sequence[Any]) -> Replay:
         recorder, replay = self._recorder, Replay()
