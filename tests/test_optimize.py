@@ -619,7 +619,9 @@ def test_callbacks_are_given_the_structure(method):
         assert_array_equal(result.flat_x[2:], result.x["rest"][1])
         assert_allclose(result.fun, needle.value_and_grad(rosenbrock)(result.x)[0], rtol=1e-12)
     at_end = min(result.fun for result in results)
-    assert_allclose(at_end, found.fun, atol=1e-8)
+    assert found.fun <= at_end + 1e-8
+    if method != "COBYLA":  # which may end at a point that it did not show
+        assert_allclose(at_end, found.fun, atol=1e-8)
     if method == "trust-constr":
         assert type(results[0].grad["a"]) is float
 
