@@ -11,6 +11,7 @@ import numpy as np
 from ..ops.arithmetic import AddScalar, AddScaled, DivScalar, MulScalar, RDivScalar
 from ..ops.base import ScalarOp, normalize_axes
 from ..ops.discrete import Discrete
+from ..ops.elementwise import ReLU
 from ..ops.matmul import MatMul
 from ..ops.reduction import Summation
 from ..ops.selection import _BITS, Masked
@@ -124,19 +125,14 @@ def _masked(a: Any, mask: Any, bits: Any, out: Any) -> None:
 
 
 def _add_scaled(a: Any, b: Any, alpha: Any, out: Any) -> None:
-    if out is a:
-        np.add(a, np.multiply(b, alpha), out)
-    else:
-        np.multiply(b, alpha, out)
-        np.add(a, out, out)
+    np.multiply(b, alpha, out)
+    np.add(a, out, out)
 
 
 def may_take_over(call: Call) -> bool:
-    """Whether the output may be written into the memory of an input of its shape and dtype."""
-    if len(call.outputs) > 1:
-        return False
+    """Whether the output may be written into the memory of an input of its shape and dtype: by a single ufunc, for
+    what takes several steps may read the input again after the first."""
     function = call.function
-    if isinstance(function, partial) and function.func is _copied:
-        return bool(function.args[0].__self__.elementwise)
-    ufunc = isinstance(function, np.ufunc) and function is not np.matmul
-    return ufunc or function is _add_scaled or getattr(function, "func", None) is _extremum
+    if isinstance(function, partial):
+        return function.func is _extremum or (function.func is _copied and type(call.outputs[0].op) is ReLU)
+    return isinstance(function, np.ufunc) and function is not np.matmul and len(call.outputs) == 1
