@@ -20,17 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from ..ops.arithmetic import AddScalar, AddScaled, DivScalar, MulScalar, RDivScalar
-from ..ops.base import ScalarOp
-from ..ops.discrete import Discrete
-from ..ops.dtypes import Cast
-from ..ops.elementwise import ReLU
-from ..ops.power import PowerScalar, RPowerScalar
 from ..ops.reduction import Summation
-from ..ops.selection import Masked, Where
 from ..ops.shape import BroadcastTo, Reshape
 from ..ops.tuples import TupleGetItem
 from . import softmax_rows
+from .calls import CALLS, ZEROS, into_out_call, ufunc_call
 from .fuse import (
     LOSSES,
     RENAMED,
@@ -57,124 +51,6 @@ SCRATCH = 3 << 20
 WORTH_THREADS = 1 << 23
 """Bytes that all ops of a group read or write, from which on waking other threads pays: some hundred microseconds."""
 ALIGNMENT = 64
-
-ZEROS = object()
-"""An operand of zeros as large as a block: NumPy's maximum is four times as fast on two arrays as beside a number."""
-_EXACT = {2: np.square, 0.5: np.sqrt, -1: np.reciprocal}
-
-
-# ------------------------------------------------------------------------------------------------ what a node calls
-
-
-def _number(node: Node, scalar: Any) -> Any:
-    """A Python number beside floats, as the 0-d array that NumPy makes of it at every call; None if it is not that."""
-    dtype = node.inputs[0].dtype
-    if type(scalar) not in (int, float, bool) or dtype.kind != "f":
-        return None
-    try:
-        with np.errstate(all="ignore"):
-            number = np.array(scalar, dtype)
-    except OverflowError:
-        return None
-    return number if np.isfinite(number) or (type(scalar) is float and not np.isfinite(scalar)) else None
-
-
-def _scalar_call(node: Node) -> tuple[Any, tuple[Any, ...]] | None:
-    op: Any = node.op
-    number = _number(node, op.scalar) if type(op) in _SCALAR_OPS else None
-    if number is None or node.dtype != node.inputs[0].dtype:
-        return None
-    if type(op) is PowerScalar:
-        if op.quiet:
-            return None
-        exact = _EXACT.get(op.scalar)
-        return (np.power, (0, number)) if exact is None else (exact, (0,))
-    return getattr(np, op.ufunc), ((number, 0) if type(op) in (RDivScalar, RPowerScalar) else (0, number))
-
-
-_SCALAR_OPS = (AddScalar, MulScalar, DivScalar, RDivScalar, PowerScalar, RPowerScalar)
-
-
-def ufunc_call(node: Node) -> tuple[Any, tuple[Any, ...]] | None:
-    """The ufunc that is all that the op calls, and its operands: the numbers of inputs, and constant arrays. None if
-    it calls something else."""
-    op: Any = node.op
-    if isinstance(op, Discrete):
-        if not isinstance(op.function, np.ufunc):
-            return None
-        more = [_number(node, a) for a in op.more]
-        return None if any(a is None for a in more) else (op.function, (*range(len(node.inputs)), *more))
-    if isinstance(op, ScalarOp):
-        return _scalar_call(node)
-    if type(op) is ReLU:
-        return (np.maximum, (0, ZEROS)) if node.dtype.char in "fd" else None
-    ufunc = op._facts[0]
-    if ufunc is np.multiply and node.inputs[0] is node.inputs[1] and node.dtype.kind == "f":
-        return np.square, (0,)
-    return None if ufunc is None else (ufunc, tuple(range(len(node.inputs))))
-
-
-def _named_out(ufunc: Any) -> Any:
-    """NumPy takes the output of these two by its name only."""
-
-    def call(a: Any, b: Any, out: Any) -> None:
-        ufunc(a, b, out=out)
-
-    return call
-
-
-_CALLS = {np.maximum: _named_out(np.maximum), np.minimum: _named_out(np.minimum)}
-_BITS = {np.dtype(np.float32): np.dtype(np.int32), np.dtype(np.float64): np.dtype(np.int64)}
-
-
-def _masked(a: Any, mask: Any, out: Any) -> None:
-    """Masked.compute, into an array of floats: all bits of an element, or none."""
-    bits = _BITS[out.dtype]
-    keep = out.view(bits)
-    keep[...] = mask
-    np.negative(keep, keep)
-    np.bitwise_and(a.view(bits), keep, keep)
-
-
-def _chosen(mask: Any, a: Any, b: Any, out: Any) -> None:
-    """np.where into an array of floats, in a quarter of the time: b's bits, and where the mask holds, those in which
-    a and b differ turned around."""
-    bits = _BITS[out.dtype]
-    keep, other = out.view(bits), b.view(bits)
-    keep[...] = mask
-    np.negative(keep, keep)
-    np.bitwise_and(keep, a.view(bits) ^ other, keep)
-    np.bitwise_xor(keep, other, keep)
-
-
-def _cast(a: Any, out: Any) -> None:
-    np.copyto(out, a, casting="unsafe")
-
-
-def _scaled(alpha: Any) -> Any:
-    def add(a: Any, b: Any, out: Any) -> None:
-        np.multiply(b, alpha, out)
-        np.add(a, out, out)
-
-    return add
-
-
-def _into_out(node: Node) -> Any:
-    """What computes the node into `out`, its last argument, by more than one ufunc; None if there is no such way."""
-    op: Any = node.op
-    dtypes = [a.dtype for a in node.inputs]
-    if type(op) is Masked and node.dtype in _BITS and dtypes == [node.dtype, np.bool]:
-        return _masked
-    if type(op) is Where and node.dtype in _BITS and dtypes == [np.bool, node.dtype, node.dtype]:
-        return _chosen
-    if type(op) is Cast and not (node.inputs[0].dtype.kind == "c" and node.dtype.kind != "c"):
-        return _cast
-    if isinstance(op, Discrete) and op.function is np.ndarray.astype:
-        return _cast
-    if type(op) is AddScaled and dtypes == [node.dtype] * 2:
-        alpha = _number(node, op.alpha)
-        return None if alpha is None else _scaled(alpha)
-    return None
 
 
 def _copied_into_out(compute: Any) -> Any:
@@ -530,8 +406,8 @@ class _Planner:
                 if there is not None and there.shape == row and a.dtype == node.dtype:
                     self._free(a)
             given = [args[i] if type(i) is int else i for i in places]
-            self._step(_CALLS.get(ufunc, ufunc), [*given, self._output(node)])
-        elif (function := _into_out(node)) is not None:
+            self._step(CALLS.get(ufunc, ufunc), [*given, self._output(node)])
+        elif (function := into_out_call(node)) is not None:
             self._step(function, [*self._operands(node), self._output(node)])
         else:
             self._computed(node, op.compute, self._operands(node, exact=True))
