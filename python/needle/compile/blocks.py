@@ -307,7 +307,8 @@ class Kernel:
         """Without rows there are no blocks, but sums and errors."""
         arrays = dict(zip(self.group.inputs, inputs, strict=True))
         for node in self.group.nodes:
-            arrays[node] = np.asarray(node.op.compute(*[arrays[a] for a in node.inputs]))  # type: ignore[union-attr]
+            op: Any = node.op
+            arrays[node] = np.asarray(op.compute(*[arrays[a] for a in node.inputs]))
         for node, out in zip(self.group.outputs, outputs, strict=True):
             np.copyto(out, arrays[node])
 

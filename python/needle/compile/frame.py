@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,22 +12,40 @@ from .. import pool
 from ..autograd import is_finite
 from ..backend import as_array
 from .calls import Call
+from .fuse import Group
 from .graph import Node
 
-if TYPE_CHECKING:
-    from .plan import Plan
-
 _ALIGNMENT = 64
+
+
+class Layout(NamedTuple):
+    """What a plan says of memory."""
+
+    inputs: list[Node]
+    outputs: list[Node]
+    units: list[Node | Group]
+    calls: list[Call | None]
+    """Those of the units; None for views."""
+    blocks: list[int]
+    """The sizes of blocks, in bytes."""
+    places: dict[Node, int]
+    """In which block a node lies."""
+    fresh: set[Node]
+    """Outputs that have memory of their own in each run."""
+    axes: dict[Node, tuple[int, ...]]
+    """In which order in memory a node's axes are, if not in theirs."""
+    checked: dict[Node, None]
+    """What must be finite."""
 
 
 class Frame:
     """Calls whose operands are arrays in the frame's own blocks, bound once. What moves from run to run (inputs, large
     outputs, what a function returns in memory of its own) is put into the operands when it is there."""
 
-    def __init__(self, plan: Plan):
+    def __init__(self, plan: Layout):
         blocks = [_aligned(nbytes) for nbytes in plan.blocks]
         self._arrays: dict[Node, Any] = {
-            node: _laid_out(node, blocks[block][: node.nbytes], plan.layouts.get(node))
+            node: _laid_out(node, blocks[block][: node.nbytes], plan.axes.get(node))
             for node, block in plan.places.items()
         }
         self._uses: dict[Node, list[tuple[list[Any], int]]] = {node: [] for node in plan.inputs}
@@ -71,7 +89,7 @@ class Frame:
             operands[i] = None
         return outputs
 
-    def _add_outputs(self, call: Call, plan: Plan) -> None:
+    def _add_outputs(self, call: Call, plan: Layout) -> None:
         for node in call.outputs:
             if node in plan.fresh:
                 self._uses[node] = []
@@ -90,14 +108,13 @@ class Frame:
 
     def _show(self, node: Node) -> None:
         """A view: made once where what it shows stays in its place, and else each time."""
-        compute = node.op.compute if node.op is not None else None
+        op: Any = node.op
         base = self._array(node.inputs[0])
-        if base is not None and compute is not None:
-            view = compute(base)
-            if np.may_share_memory(view, base):
-                self._arrays[node] = view
-                return
-        self._add(Call(compute, node.inputs, (node,)))  # type: ignore[arg-type]
+        view = None if base is None else op.compute(base)
+        if view is not None and np.may_share_memory(view, base):
+            self._arrays[node] = view
+        else:
+            self._add(Call(op.compute, node.inputs, (node,)))
 
     def _bind(self, operand: Any, operands: list[Any]) -> None:
         if isinstance(operand, Node):

@@ -371,7 +371,7 @@ class _Grouping:
             return True
         for b in self._readers.get(a, ()):
             if b is not node and (
-                self.place[b] >= 2 * (until - NOT_LONG) or (b.op.view and self._is_kept(b, until, node, outputs))  # type: ignore[union-attr]
+                self.place[b] >= 2 * (until - NOT_LONG) or (b.bases and self._is_kept(b, until, node, outputs))
             ):
                 return True
         return False

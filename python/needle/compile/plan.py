@@ -9,7 +9,7 @@ import numpy as np
 
 from .blocks import Kernel
 from .calls import Call, call_of, may_take_over
-from .frame import Frame
+from .frame import Frame, Layout
 from .fuse import Group, groups
 from .graph import Node, Recorded
 from .simplify import needed, simplify
@@ -38,6 +38,17 @@ class Plan:
         self.calls = [self._call(unit) for unit in self.units]
         self._last = self._last_uses()
         self._place()
+        self._layout = Layout(
+            self.inputs,
+            self.outputs,
+            self.units,
+            self.calls,
+            self.blocks,
+            self.places,
+            self.fresh,
+            self.layouts,
+            self.checked,
+        )
         self._frames: list[Frame] = []
         self._figures = len(recorded.order), len(kept), sum([node.nbytes for node in recorded.order])
 
@@ -46,7 +57,7 @@ class Plan:
         try:
             frame = self._frames.pop()
         except IndexError:
-            frame = Frame(self)
+            frame = Frame(self._layout)
         if self.checked:
             with np.errstate(invalid="ignore"):  # about what is found by the checks
                 outputs = frame.run(arrays)
