@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -38,12 +39,18 @@ def getitem(a: Any, index: Any) -> Tensor:
 
     Integer and boolean Tensors may be part of the index. Elements that are read several times add their gradients up.
     """
+    if type(index) is int:
+        return _at(index)(a)
     parts = index if isinstance(index, tuple) else (index,)
     if watching.active and any(map(is_input, parts)):
         arrays = [part for part in parts if is_input(part)]
         return GatherAt([HERE if is_input(part) else plain_index(part) for part in parts])(a, *arrays)
     index = tuple(map(plain_index, index)) if isinstance(index, tuple) else plain_index(index)
     return GetItem(index)(a)
+
+
+_at = lru_cache(256)(GetItem)
+"""One op for all that is read at the same place: a loop then makes fewer objects that live as long as its graph."""
 
 
 def is_input(index: Any) -> bool:
