@@ -8,7 +8,18 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Op, TensorTupleOp
-from ..ops.arithmetic import DivScalar, EWiseDiv, EWiseMul, MulScalar, Negate
+from ..ops.arithmetic import (
+    EWISE_ADD,
+    EWISE_SUB,
+    NEGATE,
+    DivScalar,
+    EWiseAdd,
+    EWiseDiv,
+    EWiseMul,
+    EWiseSub,
+    MulScalar,
+    Negate,
+)
 from ..ops.selection import Masked
 from ..ops.shape import BroadcastTo, Reshape
 from ..ops.softmax import Softmax, SoftmaxLoss
@@ -27,32 +38,42 @@ def simplify(
     were when they were recorded, `given` stands for nodes that are not to be computed."""
     used = needed(order, outputs)
     now = dict(given)
-    shared: dict[Any, Node] = {}
-    kept: list[Node] = []
+    made = _Made()
     for node in order:
         if node not in used:
             continue
         inputs = tuple([now.get(a, a) for a in node.inputs])
         if node in values and all(a.array is not None for a in inputs) and is_pure(node.op) and node.shape is not None:
             now[node] = Node(None, (), node.shape, node.dtype, values[node])
-            continue
-        rule = _RULES.get(type(node.op))
-        same = rule and rule(node.op, inputs)
-        if same is not None and same.shape == node.shape and same.dtype == node.dtype:
-            now[node] = same
-            continue
-        key = _key(node.op, inputs)
-        same = shared.get(key)
-        if same is None:
-            same = node if inputs == node.inputs else Node(node.op, inputs, node.shape, node.dtype)
-            kept.append(same)
-            if key is not None:
-                shared[key] = same
-        now[node] = same
+        else:
+            now[node] = made.node(node.op, inputs, node)
     outputs = [now.get(node, node) for node in outputs]
-    kept, outputs = _share_softmax(kept, outputs)
+    kept, outputs = _share_softmax(made.kept, outputs)
     used = needed(kept, outputs)
     return [node for node in kept if node in used], outputs
+
+
+class _Made:
+    """The simpler nodes, each of them once."""
+
+    def __init__(self) -> None:
+        self.kept: list[Node] = []
+        self._shared: dict[Any, Node] = {}
+
+    def node(self, op: Any, inputs: tuple[Node, ...], like: Node) -> Node:
+        """The op of these inputs, in the shape and dtype of `like`, which it is itself where it has the same inputs."""
+        rule = _RULES.get(type(op))
+        same = rule and rule(self, op, inputs, like)
+        if same is not None and same.shape == like.shape and same.dtype == like.dtype:
+            return same
+        key = _key(op, inputs)
+        same = self._shared.get(key)
+        if same is None:
+            same = like if (op, inputs) == (like.op, like.inputs) else Node(op, inputs, like.shape, like.dtype)
+            self.kept.append(same)
+            if key is not None:
+                self._shared[key] = same
+        return same
 
 
 def needed(order: Sequence[Node], outputs: Sequence[Node]) -> set[Node]:
@@ -136,6 +157,8 @@ def _share_softmax(order: list[Node], outputs: list[Node]) -> tuple[list[Node], 
 
 
 def _are_ones(a: Node) -> bool:
+    if type(a.op) is BroadcastTo:
+        (a,) = a.inputs
     return a.array is not None and a.array.size > 0 and _single(a.array) == 1
 
 
@@ -147,35 +170,68 @@ def _single(array: Any) -> Any:
     return first if (array == first).all() else None
 
 
-def _multiplied(op: Any, inputs: tuple[Node, ...]) -> Node | None:
+def _positive(a: Node, like: Node) -> Node | None:
+    """b, where a is -b, of the dtype of `like`, of floats."""
+    return a.inputs[0] if type(a.op) is Negate and a.dtype == like.dtype and a.dtype.kind == "f" else None
+
+
+def _negative_of(made: _Made, op: Any, inputs: tuple[Node, ...], like: Node) -> Node | None:
+    """(-a) * b is -(a * b), which others may have a use for, and a sum with it is a difference. Where a is smaller than
+    the product, it is better negated itself."""
+    positive = [_positive(a, like) if a.shape == like.shape else None for a in inputs]
+    if all(a is None for a in positive):
+        return None
+    changed = tuple([a if b is None else b for a, b in zip(inputs, positive, strict=True)])
+    product = made.node(op, changed, like)
+    return product if None not in positive and len(inputs) > 1 else made.node(NEGATE, (product,), like)
+
+
+def _multiplied(made: _Made, op: Any, inputs: tuple[Node, ...], like: Node) -> Node | None:
     a, b = inputs
-    return a if _are_ones(b) else b if _are_ones(a) else None
+    return a if _are_ones(b) else b if _are_ones(a) else _negative_of(made, op, inputs, like)
 
 
-def _divided(op: Any, inputs: tuple[Node, ...]) -> Node | None:
+def _divided(made: _Made, op: Any, inputs: tuple[Node, ...], like: Node) -> Node | None:
     a, b = inputs
-    return a if _are_ones(b) else None
+    return a if _are_ones(b) else _negative_of(made, op, inputs, like)
 
 
-def _by_scalar(op: Any, inputs: tuple[Node, ...]) -> Node | None:
-    return inputs[0] if op.scalar == 1 else None
+def _by_scalar(made: _Made, op: Any, inputs: tuple[Node, ...], like: Node) -> Node | None:
+    return inputs[0] if op.scalar == 1 else _negative_of(made, op, inputs, like)
 
 
-def _unchanged(op: Any, inputs: tuple[Node, ...]) -> Node | None:
+def _added(made: _Made, op: Any, inputs: tuple[Node, ...], like: Node) -> Node | None:
+    a, b = inputs
+    if (positive := _positive(b, like)) is not None:
+        return made.node(EWISE_SUB, (a, positive), like)
+    if (positive := _positive(a, like)) is not None:
+        return made.node(EWISE_SUB, (b, positive), like)
+    return None
+
+
+def _subtracted(made: _Made, op: Any, inputs: tuple[Node, ...], like: Node) -> Node | None:
+    a, b = inputs
+    positive = _positive(b, like)
+    return None if positive is None else made.node(EWISE_ADD, (a, positive), like)
+
+
+def _unchanged(made: _Made, op: Any, inputs: tuple[Node, ...], like: Node) -> Node | None:
     return inputs[0]  # if the shape is the same
 
 
-def _negated(op: Any, inputs: tuple[Node, ...]) -> Node | None:
+def _negated(made: _Made, op: Any, inputs: tuple[Node, ...], like: Node) -> Node | None:
     (a,) = inputs
     return a.inputs[0] if isinstance(a.op, Negate) else None
 
 
-def _masked(op: Any, inputs: tuple[Node, ...]) -> Node | None:
+def _masked(made: _Made, op: Any, inputs: tuple[Node, ...], like: Node) -> Node | None:
     a, mask = inputs
     return a if _are_ones(mask) else None
 
 
-_RULES: dict[type[Any], Callable[[Any, tuple[Node, ...]], Node | None]] = {
+_RULES: dict[type[Any], Callable[[_Made, Any, tuple[Node, ...], Node], Node | None]] = {
+    EWiseAdd: _added,
+    EWiseSub: _subtracted,
     EWiseMul: _multiplied,
     EWiseDiv: _divided,
     MulScalar: _by_scalar,
@@ -185,5 +241,5 @@ _RULES: dict[type[Any], Callable[[Any, tuple[Node, ...]], Node | None]] = {
     Negate: _negated,
     Masked: _masked,
 }
-"""What an op's output is, if it is one of its inputs or something that these are computed from, where the shape and the
-dtype are the same. Only what keeps every bit: x + 0 is not x where that is -0.0."""
+"""What an op's output is, if other nodes give it, in the same shape and dtype. Only what keeps every bit: x + 0 is not
+x where that is -0.0, and -(a - b) is not b - a where they are equal."""
