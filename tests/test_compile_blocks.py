@@ -23,6 +23,7 @@ from needle.compile.graph import Node, sort
 from needle.compile.simplify import simplify
 from needle.compile.threads import get_num_threads, run_on_threads, set_num_threads
 from needle.ops.arithmetic import add
+from needle.ops.reduction import Summation
 from needle.ops.selection import masked
 from needle.ops.softmax import LogSoftmax, LogSumExp, Softmax
 from needle.watching import Watcher
@@ -126,8 +127,8 @@ def assert_same(got: Any, expected: Any) -> None:
 
 
 def totals_of(items: list[Node | Group], order: list[Node]) -> set[Node]:
-    """What is reduced block by block, or sums rows by matrix products, and what is computed from that."""
-    found = {node for node in order if isinstance(node.op, Softmax | LogSoftmax | LogSumExp)}
+    """What is reduced block by block, or sums rows by scalar products, and what is computed from that."""
+    found = {node for node in order if isinstance(node.op, Softmax | LogSoftmax | LogSumExp | Summation)}
     for item in items:
         if isinstance(item, Group):
             roles: dict[Node, str] = {}
@@ -208,6 +209,53 @@ def test_samples(name: str, small: None) -> None:
 
 def wave(x: Any) -> Any:
     return nnp.tanh(2 * x + 1) * nnp.exp(-x * x) + x
+
+
+EDGES = np.array([0.0, -0.0, 1.5, -2.5, np.inf, -np.inf, np.nan, 1e30, -3e38, 1e-45], np.float32)
+"""All pairs of them, below."""
+
+
+@pytest.mark.parametrize(
+    ("function", "ops"),
+    [
+        (lambda x, y: -x * y, "EWiseMul Negate"),
+        (lambda x, y: x * -y, "EWiseMul Negate"),
+        (lambda x, y: -x * -y, "EWiseMul"),
+        (lambda x, y: -x / y, "EWiseDiv Negate"),
+        (lambda x, y: x / -y, "EWiseDiv Negate"),
+        (lambda x, y: -x * 3.0, "MulScalar Negate"),
+        (lambda x, y: -x / 3.0, "DivScalar Negate"),
+        (lambda x, y: x + -y, "EWiseSub"),
+        (lambda x, y: -x + y, "EWiseSub"),
+        (lambda x, y: -x + -y, "Negate EWiseSub"),
+        (lambda x, y: x - -y, "EWiseAdd"),
+        (lambda x, y: x * y - x * -y, "EWiseMul EWiseAdd"),
+        (lambda x, y: -(x - y), "EWiseSub Negate"),
+        (lambda x, y: -(x[:1]) * y, "GetItem Negate EWiseMul"),
+        (lambda x, y: x + -(y[:1]), "GetItem EWiseSub"),
+        (lambda x, y: needle.broadcast_to(np.ones((), np.float32), x.shape) * x + y, "EWiseAdd"),
+        (lambda x, y: -x.astype(int) * y.astype(int), "Discrete Negate Discrete EWiseMul"),
+    ],
+)
+def test_negations_and_ones_are_moved_out_of_the_way(function: Callable[..., Any], ops: str) -> None:
+    """To the last bit, the signs of zeros among them."""
+    x, y = [a.ravel() for a in np.meshgrid(EDGES, EDGES)]
+    if "Discrete" in ops:
+        x, y = np.nan_to_num(x).clip(-9, 9), np.nan_to_num(y).clip(-9, 9)
+    graph, outputs = captured(function, x, y)
+    kept, simpler = simplify(sort(outputs), outputs, graph.values, {})
+    kept = [node for node in kept if node.op is not None]
+    assert [type(node.op).__name__ for node in kept] == ops.split()
+    arrays = {node: graph.values[node] for node in graph.inputs}
+    with np.errstate(all="ignore"):
+        expected, got = one_by_one(sort(outputs), arrays), one_by_one(sort(simpler), arrays)
+    assert_same(got[simpler[0]], expected[outputs[0]])
+
+
+def multiplies_along_rows(group: Group) -> bool:
+    """Whether the group sums products that it does not compute."""
+    called = [step.function for step in Kernel(group).steps]
+    return any(f is np.vecdot or getattr(f, "__qualname__", "").startswith("products_into") for f in called)
 
 
 @pytest.mark.usefixtures("small")
@@ -293,6 +341,39 @@ class TestGroups:
         check(lambda x, y: (x * y).sum(2) + 1, normal(4, 5, 6), normal(5, 6), least=1)
         check(lambda x, y: nnp.exp(x * y).sum((0, 2)) + 1, normal(4, 5, 6), normal(4, 1, 6))
         check(lambda x, y: nnp.exp(x * y) * x, normal(4, 5, 6), normal(5, 1))
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, np.int32])
+    def test_sums_of_products_along_rows(self, dtype: Any) -> None:
+        x, y, w, s = [(3 * normal(*n)).astype(dtype) for n in ((40, 6), (40, 6), (6,), (40, 1))]
+        products: list[Callable[..., Any]] = [
+            lambda x, y, w, s: (x * y).sum(-1),
+            lambda x, y, w, s: (x * x).sum(-1, keepdims=True) + x,
+            lambda x, y, w, s: (x**2).sum(1) * 2,
+            lambda x, y, w, s: (w * x).sum(-1),
+            lambda x, y, w, s: (nnp.exp(x) * y).sum(1, keepdims=True) * s,
+        ]
+        for function in products:
+            (group,) = check(function, x, y, w, s)
+            assert multiplies_along_rows(group) == (dtype in {np.float32, np.float64})
+        computed: list[Callable[..., Any]] = [
+            lambda x, y, w, s: (s * x).sum(-1),  # one factor is shorter
+            lambda x, y, w, s: (lambda z: (z.sum(-1), z))(x * y),  # the product goes out
+            lambda x, y, w, s: (lambda z: z.sum(-1, keepdims=True) + z)(x * y),  # and is used again
+            lambda x, y, w, s: (x * y).sum(0),
+        ]
+        for function in computed:
+            (group,) = check(function, x, y, w, s)
+            assert not multiplies_along_rows(group)
+        infinite = x.copy()
+        if dtype != np.int32:
+            infinite[3, 2], infinite[4, 1] = np.inf, np.nan
+            check(lambda x, y: (x * y).sum(-1), infinite, np.zeros_like(y), least=1)
+
+    def test_sums_of_long_rows(self) -> None:
+        """Those that are added up in pairs of partial sums stay so, for their error not to grow."""
+        x = 1 + normal(4, 5000) / 100
+        (group,) = check(lambda x: (x * x).sum(-1, keepdims=True) + x, x)
+        assert not multiplies_along_rows(group)
 
     def test_reductions_over_all_kinds_of_axes(self) -> None:
         for axes in (None, 0, 1, 2, (0, 1), (1, 2), (0, 2), (0, 1, 2), -1):

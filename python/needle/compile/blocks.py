@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 
+from ..ops.arithmetic import EWiseMul
+from ..ops.power import PowerScalar
 from ..ops.reduction import Summation
 from ..ops.shape import BroadcastTo, Reshape
 from ..ops.tuples import TupleGetItem
-from . import softmax_rows
 from .calls import CALLS, ZEROS, into_out_call, ufunc_call
 from .fuse import (
     LOSSES,
@@ -41,6 +42,7 @@ from .fuse import (
     work_of,
 )
 from .graph import Node
+from .rows import are_short, has_blas, into_out, log_sum_exp, loss_of, products_into, sums_into
 from .threads import get_num_threads, run_on_threads
 
 BLOCK = 1 << 20
@@ -110,7 +112,7 @@ class _Total:
         if self.is_loss:
 
             def store_loss(logits: Any, targets: Any, probabilities: Any, part: Any) -> None:
-                part[0] = softmax_rows.loss(logits, targets, probabilities)
+                part[0] = loss_of(logits, targets, probabilities)
 
             return store_loss
         reduce = np.add.reduce if self.is_sum else op.of.reduce
@@ -315,6 +317,21 @@ class Kernel:
             np.copyto(out, arrays[node])
 
 
+def _adds_rows(node: Node, axes: tuple[int, ...], ndim: int) -> bool:
+    """Whether it is the sum of a block over the last axis, which is short."""
+    (a,) = node.inputs
+    return type(node.op) is Summation and axes == (ndim - 1,) and are_short(a) and a.dtype == node.dtype
+
+
+def _factors(node: Node) -> tuple[Node, ...]:
+    """What the node is the product of; () if it is not one of two arrays that vecdot takes."""
+    op: Any = node.op
+    if type(op) is PowerScalar and op.scalar == 2:
+        return node.inputs * 2
+    fit = type(op) is EWiseMul and all(a.shape[-1:] == node.shape[-1:] and a.dtype == node.dtype for a in node.inputs)
+    return node.inputs if fit else ()
+
+
 class _Planner:
     """Makes the kernel's steps: decides where each value is."""
 
@@ -326,12 +343,18 @@ class _Planner:
         self.outputs = {a: k for k, a in enumerate(kernel.group.outputs)}
         self.values = kernel._values
         self.slots = kernel._slots
+        self.products = self._products()
+        """Factors, by the product that is not computed, and by the sum along its rows for which it is not."""
 
     def plan(self) -> None:
         ends = self._ends()
         for k, node in enumerate(self.nodes):
             ending = ends.get(k, [])
-            if type(node.op) is Reshape:
+            if node in self.products:
+                if type(node.op) is Summation:
+                    factors = self._operands(node.inputs[0], exact=True)
+                    self._step(products_into(node.op.keepdims), [*factors, self._output(node)])
+            elif type(node.op) is Reshape:
                 value = self.values[node.inputs[0]]
                 self.values[node] = _Value(value.kind, value.index, self._row(node))
             elif type(node.op) is BroadcastTo:
@@ -355,7 +378,7 @@ class _Planner:
                 base[node] = base.get(node.inputs[0], node.inputs[0])
                 continue
             last[node] = k
-            for a in node.inputs:
+            for a in self.products.get(node, node.inputs):
                 last[base.get(a, a)] = k
         ends: dict[int, list[Node]] = {}
         for node, k in last.items():
@@ -380,9 +403,26 @@ class _Planner:
 
     def _operands(self, node: Node, exact: bool = False) -> list[_Argument]:
         found = []
-        for a in node.inputs:
+        for a in self.products.get(node, node.inputs):
             role, shape = operand(a.shape, node.shape, self.rows) or (WHOLE, a.shape)
             found.append(self._argument(a, role, shape, exact))
+        return found
+
+    def _products(self) -> dict[Node, tuple[Node, ...]]:
+        readers: dict[Node, int] = {}
+        for node in self.nodes:
+            for a in node.inputs:
+                readers[a] = readers.get(a, 0) + 1
+        found = {}
+        for node in self.nodes:
+            op: Any = node.op
+            if type(op) is not Summation or readers.get(node.inputs[0]) != 1 or node.inputs[0] in self.outputs:
+                continue
+            (product,) = node.inputs
+            factors = _factors(product)
+            after = rows_after(op, product.shape, self.rows)
+            if factors and after and after[0] == ROWS and _adds_rows(node, after[1], 1 + len(self._row(product))):
+                found[product] = found[node] = factors
         return found
 
     def _add(self, node: Node, ending: list[Node]) -> None:
@@ -444,22 +484,25 @@ class _Planner:
         op: Any = copy(node.op)
         op.axes = axes
         ndim = 1 + len(self._row(a))
-        into = softmax_rows.into_out(op, axes, ndim)
+        into = into_out(op, axes, ndim)
         if into is not None:
             self._step(into, [*args, self._output(node)])
             return
-        if softmax_rows.has_blas(op, axes, ndim):
-            self._computed(node, softmax_rows.log_sum_exp(op.keepdims), args)
+        if has_blas(op, axes, ndim):
+            self._computed(node, log_sum_exp(op.keepdims), args)
+            return
+        if _adds_rows(node, axes, ndim):
+            self._step(sums_into(op.keepdims, a.shape[-1], a.dtype), [*args, self._output(node)])
             return
         reduce: Any = np.add.reduce if type(op) is Summation else op.of.reduce if type(op) in TOTALS else None
         if reduce is None or node.dtype.char == "e":
             self._computed(node, op.compute, args)
             return
 
-        def into_out(a: Any, out: Any) -> None:
+        def reduced(a: Any, out: Any) -> None:
             reduce(a, axes, None, out, op.keepdims)
 
-        self._step(into_out, [*args, self._output(node)])
+        self._step(reduced, [*args, self._output(node)])
 
     def _add_total(self, node: Node) -> None:
         kernel = self.kernel

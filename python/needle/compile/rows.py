@@ -1,11 +1,13 @@
-"""The softmax and its kin on a block of rows, without BLAS: its threads would get into the way of those of the blocks.
+"""Sums along each row of a block, sums of products, and the softmax and its kin.
 
-Rows are added up by einsum, which NumPy computes itself, faster than a sum; the last digit may be another one.
+A row is added up as its scalar product with ones, in a third of the time of NumPy's sum; its last digit may differ.
+They are short enough for BLAS to leave them to the thread that asks: its own would be in the way of those of blocks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from math import isfinite
 from typing import Any
 
@@ -17,17 +19,44 @@ _LONGEST = 1 << 12
 """Elements of a row up to which it is added up without pairs of partial sums."""
 
 
+def are_short(a: Any) -> bool:
+    """Whether the last axis of an array, or of a node's, is of floats, and short enough for this."""
+    return a.dtype.char in "fd" and 0 < a.shape[-1] <= _LONGEST
+
+
+@lru_cache(maxsize=64)
+def _ones(n: int, dtype: Any) -> Any:
+    ones = np.ones(n, dtype)
+    ones.flags.writeable = False
+    return ones
+
+
+def sums_into(keepdims: bool, n: int, dtype: Any) -> Callable[[Any, Any], None]:
+    """What writes the sums over the last axis of a, of n elements, into out."""
+    ones, products = _ones(n, dtype), products_into(keepdims)
+    return lambda a, out: products(a, ones, out)
+
+
+def products_into(keepdims: bool) -> Callable[[Any, Any, Any], None]:
+    """What writes the sums of a * b over the last axis into out."""
+
+    def into(a: Any, b: Any, out: Any) -> None:
+        np.vecdot(a, b, out[..., 0])
+
+    return into if keepdims else np.vecdot
+
+
 def _sum(a: Any) -> Any:
     """The sums over the last axis, which is kept."""
-    if a.dtype.char in "fd" and a.shape[-1] <= _LONGEST:
-        return np.einsum("...i->...", a)[..., None]
+    if are_short(a):
+        return np.vecdot(a, _ones(a.shape[-1], a.dtype))[..., None]
     return a.sum(-1, keepdims=True)
 
 
 def _dot(a: Any, b: Any) -> Any:
     """The sum of all products."""
-    if a.dtype == b.dtype and a.dtype.char in "fd" and a.shape[-1] <= _LONGEST:
-        return np.einsum("...i,...i->...", a, b).sum(dtype=np.float64)
+    if a.dtype == b.dtype and are_short(a):
+        return np.vecdot(a, b).sum(dtype=np.float64)
     return np.multiply(a, b).sum(dtype=np.float64)
 
 
@@ -74,7 +103,7 @@ def log_sum_exp(keepdims: bool) -> Callable[[Any], Any]:
     return compute
 
 
-def loss(logits: Any, targets: Any, out: Any) -> float:
+def loss_of(logits: Any, targets: Any, out: Any) -> float:
     """The sum of the rows' SoftmaxLoss; the probabilities are written into `out`, if that is not None."""
     z, top, exponentials, total = _exponentials(logits, out)
     hit = _dot(targets, z)
@@ -82,7 +111,7 @@ def loss(logits: Any, targets: Any, out: Any) -> float:
         hit = np.multiply(targets, z, out=np.zeros_like(z), where=targets != 0).sum(dtype=np.float64)
     found = np.log(total).sum(dtype=np.float64) - hit
     if top.ndim:  # what the shift of z left out; exactly 0 where the targets sum to 1
-        missing = 1 - targets.sum(-1, keepdims=True)
+        missing = 1 - _sum(targets)
         found += np.multiply(missing, top, out=np.zeros_like(top), where=missing != 0).sum(dtype=np.float64)
     if out is not None:
         np.divide(exponentials, total, out=exponentials)
