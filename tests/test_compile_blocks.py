@@ -355,10 +355,19 @@ class TestGroups:
         for function in products:
             (group,) = check(function, x, y, w, s)
             assert multiplies_along_rows(group) == (dtype in {np.float32, np.float64})
+
+        def handed_out(x: Any, y: Any, *_: Any) -> Any:
+            product = x * y
+            return product.sum(-1), product
+
+        def used_again(x: Any, y: Any, *_: Any) -> Any:
+            product = x * y
+            return product.sum(-1, keepdims=True) + product
+
         computed: list[Callable[..., Any]] = [
             lambda x, y, w, s: (s * x).sum(-1),  # one factor is shorter
-            lambda x, y, w, s: (lambda z: (z.sum(-1), z))(x * y),  # the product goes out
-            lambda x, y, w, s: (lambda z: z.sum(-1, keepdims=True) + z)(x * y),  # and is used again
+            handed_out,
+            used_again,
             lambda x, y, w, s: (x * y).sum(0),
         ]
         for function in computed:
