@@ -8,15 +8,17 @@ of products.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from types import NoneType
 from typing import Any
 
 import numpy as np
 
 from . import autograd, watching
-from .autograd import Op, Tensor, TensorTuple, Value, WrappedTuple, constant
+from .autograd import Branch, Op, Tensor, TensorTuple, Value, WrappedTuple, constant
 from .forward import Dual, dual, fitting, push
 from .ops.base import Bilinear
+from .ops.selection import MASKED
 from .tape import constant_like, next_level
 
 
@@ -81,7 +83,7 @@ class HessianProduct:
             tangents = tuple([pushed.get(a) for a in node.inputs])
             returned: Sequence[Any] | None = None
             if not watching.active:
-                returned = self._on_arrays(level, adjoint, seen, tangents, found)
+                returned = self._on_arrays(level, adjoint, seen, tangents, pushed.get(node), found)
                 returned = returned or _moving(level, adjoint, seen, pushed.get(node), tangents[0])
             if returned is None:
                 inputs = tuple([_with_tangent(level, a, t) for a, t in zip(seen.inputs, tangents, strict=True)])
@@ -101,8 +103,8 @@ class HessianProduct:
                 autograd.add_adjoint(found, v, g.tangent)
         return [autograd.total_adjoint(found.get(v), v) for v in self._variables]
 
-    def _on_arrays(
-        self, level: int, adjoint: Any, node: Any, tangents: Sequence[Any], found: dict[Value, Any]
+    def _on_arrays(  # noqa: PLR0917
+        self, level: int, adjoint: Any, node: Any, tangents: Sequence[Any], pushed: Any, found: dict[Value, Any]
     ) -> list[Any] | None:
         """The rule's adjoints with their tangents, from its `array_gradient` alone, where that is linear in all that it
         reads: in the adjoint, or (`Bilinear`) in the adjoint and in the inputs. Those of variables, of which the
@@ -110,19 +112,27 @@ class HessianProduct:
         op = node.op
         bilinear = isinstance(op, Bilinear)
         linear = bilinear or op.piecewise_linear or not op.saves
-        if type(op).array_gradient is Op.array_gradient or not linear:
+        if type(op).array_gradient is Op.array_gradient or not linear or op.takes_buffer:
             return None
-        g, dg = _parts(adjoint)
+        g, dg, mask = _parts(adjoint)
         if type(g) is not Tensor or type(dg) not in (Tensor, NoneType):
             return None
+        g, dg = g._array, None if dg is None else dg._array
+        if mask is not None and not op.carries_mask:
+            mask = None
+        elif mask is not None and op.takes_branch and _is_finite(pushed):
+            g, dg, mask = Branch(g, mask), None if dg is None else Branch(dg, mask), None
+        elif mask is not None and not (op.elementwise and all(a.shape == mask.shape for a in node.inputs)):
+            return None
         inner = {a for a in node.inputs if a in self._asked and a not in self._leaves}
-        values = op.array_gradient(g._array, node, inner) if inner else (None,) * len(node.inputs)
-        changes: list[Any] = [] if dg is None else [op.array_gradient(dg._array, node, self._asked)]
-        if bilinear:
-            moved = autograd.twin_of(node, node._array)
-            moved.saved = tuple([s if t is None else t._array for s, t in zip(node.saved, tangents, strict=True)])
-            moving = {a for a, other in zip(node.inputs, reversed(tangents), strict=True) if other is not None}
-            changes.append(op.array_gradient(g._array, moved, self._asked & moving))
+        with np.errstate(all="ignore") if mask is not None else nullcontext():  # about elements that are not used
+            values = op.array_gradient(g, node, inner) if inner else (None,) * len(node.inputs)
+            changes: list[Any] = [] if dg is None else [op.array_gradient(dg, node, self._asked)]
+            if bilinear:
+                moved = autograd.twin_of(node, node._array)
+                moved.saved = tuple([s if t is None else t._array for s, t in zip(node.saved, tangents, strict=True)])
+                moving = {a for a, other in zip(node.inputs, reversed(tangents), strict=True) if other is not None}
+                changes.append(op.array_gradient(g, moved, self._asked & moving))
         if values is None or None in changes:
             return None
         joined: list[Any] = []
@@ -131,20 +141,27 @@ class HessianProduct:
                 joined.append(joined[0])
                 continue
             parts = [autograd.fitted(g, a, op, node) for g in (values[i], *[c[i] for c in changes]) if g is not None]
-            if not all(type(part) is np.ndarray for part in parts):
-                return None  # masked, or of a few elements
+            masks = [mask] if mask is not None else [part.mask for part in parts if type(part) is Branch]
+            parts = list(map(autograd.unmasked, parts))
+            if not all(type(part) is np.ndarray for part in parts) or len(masks) not in {0, 1, len(parts)}:
+                return None  # of a few elements, or masked in part
+            if mask is not None:
+                parts = [MASKED.compute(part, mask) for part in parts]
             value = None if values[i] is None else constant(parts.pop(0))
-            joined.append((value, constant(_total(parts)) if parts else None))
-        for a, (_, change) in zip(node.inputs, joined, strict=True):
+            either = None
+            for other in masks:
+                either = other if either is None or other is either else either | other
+            joined.append((value, constant(_total(parts)) if parts else None, either))
+        for a, (_, change, _) in zip(node.inputs, joined, strict=True):
             if a in self._leaves and change is not None:
                 autograd.add_adjoint(found, a, change)
-        return [value if value is None else dual(level, value, change) for value, change in joined]
+        return [value if value is None else _joined(level, value, change, mask) for value, change, mask in joined]
 
 
 def _moving(level: int, adjoint: Any, node: Any, moved: Any, by: Any) -> list[Any] | None:
     """The adjoint with its tangent by the op's `moving_gradient`, where all is floats in plain arrays."""
-    op, (g, dg) = node.op, _parts(adjoint)
-    if type(op).moving_gradient is Op.moving_gradient or not node.ndim:
+    op, (g, dg, mask) = node.op, _parts(adjoint)
+    if type(op).moving_gradient is Op.moving_gradient or not node.ndim or not (mask is None or op.elementwise):
         return None
     if not all(type(t) is Tensor and t.dtype is node.dtype for t in (g, moved, by)) or type(dg) not in (
         Tensor,
@@ -152,13 +169,33 @@ def _moving(level: int, adjoint: Any, node: Any, moved: Any, by: Any) -> list[An
     ):
         return None
     change = None if dg is None else dg._array
-    pair = op.moving_gradient(g._array, change, node, moved._array, by._array)
-    return pair and [dual(level, constant(pair[0]), constant(pair[1]))]
+    if mask is None:
+        pair = op.moving_gradient(g._array, change, node, moved._array, by._array)
+    else:
+        with np.errstate(all="ignore"):  # about elements that are not used
+            pair = op.moving_gradient(g._array, change, node, moved._array, by._array)
+        pair = pair and (MASKED.compute(pair[0], mask), MASKED.compute(pair[1], mask))
+    return pair and [_joined(level, constant(pair[0]), constant(pair[1]), mask)]
 
 
-def _parts(adjoint: Any) -> tuple[Any, Any]:
-    """An adjoint and its tangent (None: zero)."""
-    return (adjoint.value, adjoint.tangent) if type(adjoint) is Dual else (adjoint, None)
+def _is_finite(tangent: Any) -> bool:
+    return tangent is None or (type(tangent) is Tensor and autograd.is_finite(tangent._array))
+
+
+def _joined(level: int, value: Tensor, change: Any, mask: Any) -> Any:
+    """An adjoint with its tangent, where a mask holds if there is one."""
+    both = dual(level, value, change)
+    return both if mask is None else Branch(both, constant(mask))
+
+
+def _parts(adjoint: Any) -> tuple[Any, Any, Any]:
+    """An adjoint, its tangent (None: zero), and the array of its mask (None: there is none)."""
+    mask = adjoint.mask if type(adjoint) is Branch else None
+    if mask is not None:
+        if type(mask) is not Tensor:
+            return None, None, mask
+        adjoint, mask = adjoint.adjoint, mask._array
+    return (adjoint.value, adjoint.tangent, mask) if type(adjoint) is Dual else (adjoint, None, mask)
 
 
 def _total(products: Sequence[Any]) -> Any:
