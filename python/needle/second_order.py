@@ -16,9 +16,11 @@ import numpy as np
 
 from . import autograd, watching
 from .autograd import Branch, Op, Tensor, TensorTuple, Value, WrappedTuple, constant
+from .backend import as_array
 from .forward import Dual, dual, fitting, push
 from .ops.base import Bilinear
 from .ops.selection import MASKED
+from .pool import result_of
 from .tape import constant_like, next_level
 
 
@@ -36,6 +38,14 @@ class HessianProduct:
         self._order, _ = autograd.sort_inner([self._output])
         self._leaves: set[Value] = set(self._variables)
         self._asked = autograd.on_paths_to(self._leaves, self._order)
+        self._read: set[Value] = set()
+        """Those whose tangents a rule reads, or another tangent is computed from."""
+        for node in reversed(self._order):
+            op = node.op
+            if "output" in op.saves or type(op).moving_gradient is not Op.moving_gradient:
+                self._read.add(node)
+            if node in self._read or "inputs" in op.saves:
+                self._read.update(node.inputs)
 
     @property
     def applies(self) -> bool:
@@ -59,12 +69,13 @@ class HessianProduct:
     def _push(self, pushed: dict[Value, Any]) -> None:
         """Add the tangents of the graph's nodes to those of the variables."""
         for node in self._order:
-            if node is self._output and "output" not in node.op.saves:
-                continue  # nobody reads it
+            if node not in self._read:
+                continue
             tangents = tuple([pushed.get(a) for a in node.inputs])
             if any(t is not None for t in tangents):
                 seen = autograd.node_as_recorded(node, self._asked)
-                pushed[node] = fitting(push(node.op, tangents, seen), node)
+                tangent = _along(seen, tangents[0])
+                pushed[node] = fitting(push(node.op, tangents, seen), node) if tangent is None else tangent
 
     def _pull(self, pushed: dict[Value, Any], last: bool) -> list[Tensor | None]:
         """The tangents of the variables' adjoints."""
@@ -92,7 +103,7 @@ class HessianProduct:
                 returned = autograd.apply_rule(node.op, adjoint, moving, wanted)
             for a, g in zip(node.inputs, returned, strict=True):
                 if g is not None and a in self._asked:
-                    autograd.add_adjoint(adjoints, a, g)
+                    _add(level, adjoints, a, g)
             pushed.pop(node, None)  # all that read it are done
             if last:
                 self._asked.discard(node)
@@ -115,12 +126,12 @@ class HessianProduct:
         if type(op).array_gradient is Op.array_gradient or not linear or op.takes_buffer:
             return None
         g, dg, mask = _parts(adjoint)
-        if type(g) is not Tensor or type(dg) not in (Tensor, NoneType):
+        if type(g) is not Tensor or type(dg) not in _PLAIN:
             return None
         g, dg = g._array, None if dg is None else dg._array
         if mask is not None and not op.carries_mask:
             mask = None
-        elif mask is not None and op.takes_branch and _is_finite(pushed):
+        elif mask is not None and op.takes_branch and _are_finite(tangents if pushed is None else (pushed,)):
             g, dg, mask = Branch(g, mask), None if dg is None else Branch(dg, mask), None
         elif mask is not None and not (op.elementwise and all(a.shape == mask.shape for a in node.inputs)):
             return None
@@ -163,10 +174,7 @@ def _moving(level: int, adjoint: Any, node: Any, moved: Any, by: Any) -> list[An
     op, (g, dg, mask) = node.op, _parts(adjoint)
     if type(op).moving_gradient is Op.moving_gradient or not node.ndim or not (mask is None or op.elementwise):
         return None
-    if not all(type(t) is Tensor and t.dtype is node.dtype for t in (g, moved, by)) or type(dg) not in (
-        Tensor,
-        NoneType,
-    ):
+    if not all(type(t) is Tensor and t.dtype is node.dtype for t in (g, moved, by)) or type(dg) not in _PLAIN:
         return None
     change = None if dg is None else dg._array
     if mask is None:
@@ -178,8 +186,40 @@ def _moving(level: int, adjoint: Any, node: Any, moved: Any, by: Any) -> list[An
     return pair and [_joined(level, constant(pair[0]), constant(pair[1]), mask)]
 
 
-def _is_finite(tangent: Any) -> bool:
-    return tangent is None or (type(tangent) is Tensor and autograd.is_finite(tangent._array))
+def _are_finite(tangents: Sequence[Any]) -> bool:
+    return all(t is None or (type(t) is Tensor and autograd.is_finite(t._array)) for t in tangents)
+
+
+def _along(node: Any, tangent: Any) -> Any:
+    """The tangent of a node by the op's `array_gradient`, where its Jacobian is diagonal; None leaves it to `push`."""
+    op, tensors = node.op, (tangent, *node.inputs)
+    if not op.elementwise or len(tensors) != 2 or watching.active:
+        return None
+    if not all(type(t) is Tensor and t.dtype is node.dtype and t.shape == node.shape for t in tensors):
+        return None
+    found = op.array_gradient(tangent._array, node, {tensors[1]}) if node.dtype.kind == "f" else None
+    along = None if found is None else autograd.unmasked(found[0])
+    return constant(along) if type(along) is np.ndarray and along.dtype is node.dtype else None
+
+
+def _add(level: int, adjoints: dict[Value, Any], value: Value, adjoint: Any) -> None:
+    """Add to the adjoint that is there; of plain Tensors, without a Tensor for what is on the way."""
+    there = adjoints.get(value)
+    (x, dx, m), (y, dy, n) = _parts(there), _parts(adjoint)
+    plain = type(x) is Tensor is type(y) and type(dx) in _PLAIN and type(dy) in _PLAIN and m is None and n is None
+    if not plain or watching.active:
+        autograd.add_adjoint(adjoints, value, adjoint)
+        return
+    change = _sum(dx, dy) if dx is not None and dy is not None else dy if dx is None else dx
+    adjoints[value] = dual(level, _sum(x, y), change)
+
+
+def _sum(a: Tensor, b: Tensor) -> Tensor:
+    arrays = a._array, b._array
+    return constant(as_array(np.add(*arrays, out=result_of(arrays))))
+
+
+_PLAIN = (Tensor, NoneType)
 
 
 def _joined(level: int, value: Tensor, change: Any, mask: Any) -> Any:
