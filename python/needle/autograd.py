@@ -255,7 +255,8 @@ class Op:
 
     def moving_gradient(self, out_grad: Any, change: Any, node: Any, moved: Any, by: Any) -> tuple[Any, Any] | None:
         """For an op of one input that has it: `gradient` on arrays, and its change where out_grad changes by `change`
-        (None: not at all), the output by `moved` and the input by `by`. None leaves it to `gradient` on Tensors."""
+        (None: not at all), the input by `by` and the output by `moved` (None unless it is in `saves`). None leaves it
+        to `gradient` on Tensors."""
         return None
 
     def masks(self, mask: Any, node: Any) -> Any:

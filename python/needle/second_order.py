@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from . import autograd, watching
-from .autograd import Branch, Op, Tensor, TensorTuple, Value, WrappedTuple, constant
+from .autograd import Branch, Op, Part, Tensor, TensorTuple, Value, WrappedTuple, constant
 from .backend import as_array
 from .forward import Dual, dual, fitting, push
 from .ops.base import Bilinear
@@ -41,10 +41,9 @@ class HessianProduct:
         self._read: set[Value] = set()
         """Those whose tangents a rule reads, or another tangent is computed from."""
         for node in reversed(self._order):
-            op = node.op
-            if "output" in op.saves or type(op).moving_gradient is not Op.moving_gradient:
+            if "output" in node.op.saves:
                 self._read.add(node)
-            if node in self._read or "inputs" in op.saves:
+            if node in self._read or "inputs" in node.op.saves:
                 self._read.update(node.inputs)
 
     @property
@@ -102,17 +101,17 @@ class HessianProduct:
                 moving = autograd.applied(node.op, inputs, _with_tangent(level, seen, pushed.get(node)))
                 returned = autograd.apply_rule(node.op, adjoint, moving, wanted)
             for a, g in zip(node.inputs, returned, strict=True):
-                if g is not None and a in self._asked:
+                if g is None or a not in self._asked:
+                    continue
+                if a not in self._leaves:
                     _add(level, adjoints, a, g)
+                elif (change := _tangent_of(level, g)) is not None:
+                    autograd.add_adjoint(found, a, change)
             pushed.pop(node, None)  # all that read it are done
             if last:
                 self._asked.discard(node)
-        for v in self._variables:
-            g = adjoints.get(v)
-            g = None if g is None else autograd.unmasked(autograd.total_adjoint(g, v))
-            if type(g) is Dual and g.level == level:
-                autograd.add_adjoint(found, v, g.tangent)
-        return [autograd.total_adjoint(found.get(v), v) for v in self._variables]
+        totals = [autograd.total_adjoint(found.get(v), v) for v in self._variables]
+        return [None if g is autograd.ZERO else autograd.unmasked(g) for g in totals]
 
     def _on_arrays(  # noqa: PLR0917
         self, level: int, adjoint: Any, node: Any, tangents: Sequence[Any], pushed: Any, found: dict[Value, Any]
@@ -174,14 +173,14 @@ def _moving(level: int, adjoint: Any, node: Any, moved: Any, by: Any) -> list[An
     op, (g, dg, mask) = node.op, _parts(adjoint)
     if type(op).moving_gradient is Op.moving_gradient or not node.ndim or not (mask is None or op.elementwise):
         return None
-    if not all(type(t) is Tensor and t.dtype is node.dtype for t in (g, moved, by)) or type(dg) not in _PLAIN:
+    given = (g, moved, by) if "output" in op.saves else (g, by)
+    if not all(type(t) is Tensor and t.dtype is node.dtype for t in given) or type(dg) not in _PLAIN:
         return None
+    moved = moved._array if "output" in op.saves else None
     change = None if dg is None else dg._array
-    if mask is None:
-        pair = op.moving_gradient(g._array, change, node, moved._array, by._array)
-    else:
-        with np.errstate(all="ignore"):  # about elements that are not used
-            pair = op.moving_gradient(g._array, change, node, moved._array, by._array)
+    with np.errstate(all="ignore") if mask is not None else nullcontext():  # about elements that are not used
+        pair = op.moving_gradient(g._array, change, node, moved, by._array)
+    if mask is not None:
         pair = pair and (MASKED.compute(pair[0], mask), MASKED.compute(pair[1], mask))
     return pair and [_joined(level, constant(pair[0]), constant(pair[1]), mask)]
 
@@ -236,6 +235,17 @@ def _parts(adjoint: Any) -> tuple[Any, Any, Any]:
             return None, None, mask
         adjoint, mask = adjoint.adjoint, mask._array
     return (adjoint.value, adjoint.tangent, mask) if type(adjoint) is Dual else (adjoint, None, mask)
+
+
+def _tangent_of(level: int, adjoint: Any) -> Any:
+    """The tangent of an adjoint, None where it is zero."""
+    if isinstance(adjoint, Part):
+        change = _tangent_of(level, adjoint.adjoint)
+        return None if change is None else type(adjoint)(adjoint.index, change)
+    if type(adjoint) is Branch:
+        change = _tangent_of(level, adjoint.adjoint)
+        return None if change is None else Branch(change, adjoint.mask)
+    return adjoint.tangent if type(adjoint) is Dual and adjoint.level == level else None
 
 
 def _total(products: Sequence[Any]) -> Any:

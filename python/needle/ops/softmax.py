@@ -89,9 +89,10 @@ class LogSumExp(TensorOp):
         return expand(out_grad, a.shape, self.axes) * softmax(a, self.axes)
 
     def moving_gradient(self, out_grad: Any, change: Any, node: Any, moved: Any, by: Any) -> Any:
-        kept = kept_shape(node.inputs[0].shape, normalize_axes(self, self.axes, node.inputs[0].ndim))
-        probabilities = Softmax(self.axes).compute(node.saved[0])
-        changes = by - moved.reshape(kept)
+        axes = normalize_axes(self, self.axes, by.ndim)
+        kept = kept_shape(by.shape, axes)
+        probabilities = Softmax(axes).compute(node.saved[0])
+        changes = by - np.add.reduce(probabilities * by, axes, keepdims=True)
         changes *= out_grad.reshape(kept)
         if change is not None:
             changes += change.reshape(kept)
