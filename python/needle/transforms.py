@@ -673,13 +673,25 @@ class SecondOrder:
     def __call__(self, *tangents: Any, last: bool = False) -> Any:
         """The Hessian times the tangents, like `gradient`. `last`: nothing else will be asked of this."""
         arguments = self._arguments
-        given = _matching("hvp", "tangents", list(tangents), arguments.chosen)
+        given = _matching("hvp", "tangents", [_as_it_is(t) for t in tangents], arguments.chosen)
         if self._product is None or not self._product.applies or is_watched(given):
             return jvp(grad(self._f, self._argnums), self._primals, tangents)[1]
         if last:
             self._output = None
             self._run.outputs.clear()
-        return self._like(self._product(given, last))
+        return self._like([_apart(g, given) for g in self._product(given, last)])
+
+
+def _as_it_is(tangent: Any) -> Any:
+    """The tangent; a Tensor of the very array, if it is one, of which nothing is going to be kept."""
+    return constant(tangent) if type(tangent) is np.ndarray and tangent.dtype.kind in "fc" else tangent
+
+
+def _apart(found: Any, given: Sequence[Any]) -> Any:
+    """What was found, in memory of its own."""
+    if found is None or not any(np.may_share_memory(found._array, a._array) for a in given):
+        return found
+    return constant(found._array.copy())
 
 
 def hvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:

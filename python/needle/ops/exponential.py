@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Tensor, wanted
+from ..pool import result_of
 from .base import Elementwise, as_floats, by_input, by_output, operands
 from .discrete import discrete
 from .selection import where
@@ -18,11 +19,11 @@ class Exp(Elementwise):
     gradient, array_gradient = by_output(lambda g, y: g * y)
 
     def moving_gradient(self, out_grad: Any, change: Any, node: Any, moved: Any, by: Any) -> Any:
-        gradient = out_grad * node._array
-        changes = out_grad * moved
+        y = node._array
+        changes = np.multiply(out_grad, moved, out=result_of((moved,)))
         if change is not None:
-            changes += change * node._array
-        return gradient, changes
+            changes += np.multiply(change, y, out=result_of((y,)))
+        return np.multiply(out_grad, y, out=result_of((y,))), changes
 
 
 def exp(a: Any) -> Tensor:

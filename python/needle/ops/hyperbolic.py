@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Tensor
+from ..pool import result_of
 from .base import Elementwise, as_floats, by_output
 from .elementwise import sqrt
 from .trigonometric import hypot
@@ -36,12 +37,12 @@ class Tanh(Elementwise):
 
     def moving_gradient(self, out_grad: Any, change: Any, node: Any, moved: Any, by: Any) -> Any:
         y = node._array
-        slope = y * y
+        slope = np.multiply(y, y, out=result_of((y,)))
         np.subtract(1, slope, out=slope)
-        changes = y * moved
+        changes = np.multiply(y, moved, out=result_of((y,)))
         changes *= -2
         changes *= out_grad
-        gradient = out_grad * slope
+        gradient = np.multiply(out_grad, slope, out=result_of((y,)))
         if change is not None:
             slope *= change
             changes += slope

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import ZERO, Tensor, as_value, wanted
+from ..pool import result_of
 from .base import NUMBERS, Bilinear, Elementwise, ScalarOp, as_floats, operands
 from .exponential import log
 from .selection import where
@@ -80,11 +81,11 @@ class PowerScalar(ScalarOp):
         if self.scalar != 2:
             return None
         a = node.saved[0]
-        twice = out_grad + out_grad
-        changes = twice * by
+        twice = np.add(out_grad, out_grad, out=result_of((a,)))
+        changes = np.multiply(twice, by, out=result_of((a,)))
         twice *= a
         if change is not None:
-            slope = change * a
+            slope = np.multiply(change, a, out=result_of((a,)))
             slope *= 2
             changes += slope
         return twice, changes
