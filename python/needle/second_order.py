@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from . import autograd, watching
-from .autograd import Branch, Op, Part, Tensor, TensorTuple, Value, WrappedTuple, constant
+from .autograd import Branch, Op, Part, Tensor, TensorTuple, Value, WrappedTuple, constant, is_finite
 from .backend import as_array
 from .forward import Dual, dual, fitting, push
 from .ops.base import Bilinear
@@ -124,16 +124,10 @@ class HessianProduct:
         linear = bilinear or op.piecewise_linear or not op.saves
         if type(op).array_gradient is Op.array_gradient or not linear or op.takes_buffer:
             return None
-        g, dg, mask = _parts(adjoint)
-        if type(g) is not Tensor or type(dg) not in _PLAIN:
+        taken = _as_taken(adjoint, node, tangents if pushed is None else (pushed,))
+        if taken is None:
             return None
-        g, dg = g._array, None if dg is None else dg._array
-        if mask is not None and not op.carries_mask:
-            mask = None
-        elif mask is not None and op.takes_branch and _are_finite(tangents if pushed is None else (pushed,)):
-            g, dg, mask = Branch(g, mask), None if dg is None else Branch(dg, mask), None
-        elif mask is not None and not (op.elementwise and all(a.shape == mask.shape for a in node.inputs)):
-            return None
+        g, dg, mask = taken
         inner = {a for a in node.inputs if a in self._asked and a not in self._leaves}
         with np.errstate(all="ignore") if mask is not None else nullcontext():  # about elements that are not used
             values = op.array_gradient(g, node, inner) if inner else (None,) * len(node.inputs)
@@ -151,21 +145,39 @@ class HessianProduct:
                 joined.append(joined[0])
                 continue
             parts = [autograd.fitted(g, a, op, node) for g in (values[i], *[c[i] for c in changes]) if g is not None]
-            masks = [mask] if mask is not None else [part.mask for part in parts if type(part) is Branch]
-            parts = list(map(autograd.unmasked, parts))
-            if not all(type(part) is np.ndarray for part in parts) or len(masks) not in {0, 1, len(parts)}:
+            arrays, masks = [autograd.unmasked(g) for g in parts], [g.mask for g in parts if type(g) is Branch]
+            if not all(type(array) is np.ndarray for array in arrays) or len(masks) not in {0, len(parts)}:
                 return None  # of a few elements, or masked in part
             if mask is not None:
-                parts = [MASKED.compute(part, mask) for part in parts]
-            value = None if values[i] is None else constant(parts.pop(0))
-            either = None
-            for other in masks:
-                either = other if either is None or other is either else either | other
-            joined.append((value, constant(_total(parts)) if parts else None, either))
+                arrays, masks = [MASKED.compute(array, mask) for array in arrays], [mask]
+            value = None if values[i] is None else constant(arrays.pop(0))
+            joined.append((value, constant(_total(arrays)) if arrays else None, _either(masks)))
         for a, (_, change, _) in zip(node.inputs, joined, strict=True):
             if a in self._leaves and change is not None:
                 autograd.add_adjoint(found, a, change)
         return [value if value is None else _joined(level, value, change, mask) for value, change, mask in joined]
+
+
+def _as_taken(adjoint: Any, node: Any, tangents: Sequence[Any]) -> tuple[Any, Any, Any] | None:
+    """An adjoint and its tangent (None: zero) as `array_gradient` takes them, and the mask to be put on what it returns
+    (None: there is none, or it sees to that itself). None where only `gradient` knows what becomes of the mask."""
+    g, dg, mask = _parts(adjoint)
+    if type(g) is not Tensor or type(dg) not in _PLAIN:
+        return None
+    op, g, dg = node.op, g._array, None if dg is None else dg._array
+    if mask is None or not op.carries_mask:
+        return g, dg, None
+    if op.takes_branch and all(t is None or (type(t) is Tensor and is_finite(t._array)) for t in tangents):
+        return Branch(g, mask), None if dg is None else Branch(dg, mask), None
+    return (g, dg, mask) if op.elementwise and all(a.shape == mask.shape for a in node.inputs) else None
+
+
+def _either(masks: Sequence[Any]) -> Any:
+    """Where any of the masks holds; None if there is none."""
+    found = masks[0] if masks else None
+    for mask in masks[1:]:
+        found = found | mask
+    return found
 
 
 def _moving(level: int, adjoint: Any, node: Any, moved: Any, by: Any) -> list[Any] | None:
@@ -183,10 +195,6 @@ def _moving(level: int, adjoint: Any, node: Any, moved: Any, by: Any) -> list[An
     if mask is not None:
         pair = pair and (MASKED.compute(pair[0], mask), MASKED.compute(pair[1], mask))
     return pair and [_joined(level, constant(pair[0]), constant(pair[1]), mask)]
-
-
-def _are_finite(tangents: Sequence[Any]) -> bool:
-    return all(t is None or (type(t) is Tensor and autograd.is_finite(t._array)) for t in tangents)
 
 
 def _along(node: Any, tangent: Any) -> Any:
