@@ -340,7 +340,7 @@ CASES = (
         "Adam on 10 million parameters",
         adam,
         (EAGER, NEEDLE, FUSED, FOREACH, COMPILED, JAX),
-        ((0.5, (FUSED, FOREACH)),),
+        ((0.5, (FUSED,)), (0.5, (FOREACH,))),
         4,
     ),
 )

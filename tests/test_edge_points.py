@@ -565,6 +565,14 @@ def test_the_modulus_of_zero_has_the_second_derivative_zero():
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_the_modulus_has_its_direction_at_any_size(scale):
+    """The square of the modulus over- or underflows here; its gradient does not."""
+    z = np.array([3 + 4j, -1j]) * scale
+    assert_allclose(needle.grad(lambda z: (abs(z) ** 2).sum())(z), 2 * z.conj(), rtol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_determinants_beside_one_of_a_matrix_that_is_not_finite():
     a = np.array([[[1.0, 2.0], [3.0, 4.0]], [[NAN, 1.0], [1.0, 2.0]], [[INF, 1.0], [1.0, 2.0]]])
     gradient = needle.grad(lambda a: nnp.linalg.det(a).sum())(a)

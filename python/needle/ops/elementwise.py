@@ -75,7 +75,7 @@ class Abs(Elementwise):
         if a.dtype.kind != "c":
             return out_grad * sign(a)
         zero = node == 0
-        return masked(out_grad, ~zero) * a.conj() / where(zero, 1, node)
+        return masked(out_grad, ~zero) * (a.conj() / where(zero, 1, node))  # a quotient first: it cannot overflow
 
 
 def absolute(a: Any) -> Tensor:
