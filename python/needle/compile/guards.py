@@ -474,8 +474,8 @@ class Guards:
                         and all(map(is_, chain.from_iterable(self._sequences), self._members))
                     )
                 )
-                and all(map(is_, map(getitem, self._scopes, self._keys), self._items))
-                and all(map(is_, map(call, self._getters, self._owners), self._got))
+                and (not self._scopes or all(map(is_, map(getitem, self._scopes, self._keys), self._items)))
+                and (not self._getters or all(map(is_, map(call, self._getters, self._owners), self._got)))
                 and not (self._lacking and any(map(contains, self._lacking, self._lacked)))
             ):
                 if not (self._contents or self._unset):

@@ -39,6 +39,8 @@ class Replay:
     """Tensors from outside that share the array of an input of the plan."""
     alone = False
     """Whether an argument is assigned to: then none may share memory with another one."""
+    pure = False
+    """Whether there is none of these: what it gives depends on the arguments and on what the guards look at."""
     effects: list[Effect]
     results: list[Maker]
     rebuild: Rebuild
@@ -59,6 +61,9 @@ class Replay:
 
     def holds(self, given: Sequence[Any]) -> bool:
         """Whether what it depends on is as it was."""
+        return bool((self.pure or self._tensors_hold(given)) and self.guards.holds())
+
+    def _tensors_hold(self, given: Sequence[Any]) -> bool:
         for i, tensor in self.pinned:
             if given[i] is not tensor:
                 return False
@@ -72,9 +77,7 @@ class Replay:
             arrays = self._inputs(given)
             if any(latest(tensor)._array is not arrays[i] for tensor, i in self.aliases):
                 return False
-        if self.alone and overlap(given):
-            return False
-        return bool(self.guards.holds())
+        return not (self.alone and overlap(given))
 
     def _inputs(self, given: Sequence[Any]) -> list[Any]:
         """The plan's."""

@@ -141,6 +141,7 @@ class Trial:
             self._plan_backward(replay, inputs, recorded)
         self.give_up(recorder.why)
         replay.plan = Plan(inputs, self._wanted, recorder.recorded())
+        replay.pure = not (replay.pinned or replay.state or replay.gradients or replay.aliases or replay.alone)
         return replay
 
     def _want(self, node: Node) -> int:
