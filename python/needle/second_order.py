@@ -45,6 +45,18 @@ class HessianProduct:
                 self._read.add(node)
             if node in self._read or "inputs" in node.op.saves:
                 self._read.update(node.inputs)
+        self._valued: set[Value] = set()
+        """Those whose adjoints a rule reads; of the adjoints of others, the tangents alone are asked for."""
+        for node in self._order:
+            if node in self._asked and (self._reads_adjoint(node) or not self._valued.isdisjoint(node.inputs)):
+                self._valued.add(node)
+
+    def _reads_adjoint(self, node: Any) -> bool:
+        """Whether the tangents of what the node's rule returns depend on its adjoint, not on its tangent alone."""
+        op = node.op
+        if op.piecewise_linear or not op.saves:
+            return False
+        return not isinstance(op, Bilinear) or all(a in self._asked for a in node.inputs)
 
     @property
     def applies(self) -> bool:
@@ -80,7 +92,7 @@ class HessianProduct:
         """The tangents of the variables' adjoints."""
         level = next_level()
         adjoints: dict[Value, Any] = {self._output: constant_like(self._output, 1.0)}
-        found: dict[Value, Any] = {}  # tangents of adjoints that nobody asks for themselves
+        found: dict[Value, Any] = {}  # tangents of adjoints that nobody reads: pulled back, they are all that is left
         order = self._order if last else list(self._order)
         if last:
             self._output = None
@@ -103,22 +115,25 @@ class HessianProduct:
             for a, g in zip(node.inputs, returned, strict=True):
                 if g is None or a not in self._asked:
                     continue
-                if a not in self._leaves:
+                if a in self._valued:
                     _add(level, adjoints, a, g)
                 elif (change := _tangent_of(level, g)) is not None:
                     autograd.add_adjoint(found, a, change)
             pushed.pop(node, None)  # all that read it are done
             if last:
                 self._asked.discard(node)
-        totals = [autograd.total_adjoint(found.get(v), v) for v in self._variables]
-        return [None if g is autograd.ZERO else autograd.unmasked(g) for g in totals]
+        totals = [(a, autograd.total_adjoint(change, a)) for a, change in found.items()]
+        seeds = {a: autograd.as_arrays(total) for a, total in totals if total is not autograd.ZERO}
+        del totals
+        swept = dict(autograd.sweep(seeds, self._leaves))
+        return [constant(autograd.own(swept.pop(v))) if v in swept else None for v in self._variables]
 
     def _on_arrays(  # noqa: PLR0917
         self, level: int, adjoint: Any, node: Any, tangents: Sequence[Any], pushed: Any, found: dict[Value, Any]
     ) -> list[Any] | None:
         """The rule's adjoints with their tangents, from its `array_gradient` alone, where that is linear in all that it
-        reads: in the adjoint, or (`Bilinear`) in the adjoint and in the inputs. Those of variables, of which the
-        tangents alone are asked for, are added to `found`. None leaves it to wrapped values."""
+        reads: in the adjoint, or (`Bilinear`) in the adjoint and in the inputs. Where the tangents alone are asked for,
+        they are added to `found`. None leaves it to wrapped values."""
         op = node.op
         bilinear = isinstance(op, Bilinear)
         linear = bilinear or op.piecewise_linear or not op.saves
@@ -128,7 +143,7 @@ class HessianProduct:
         if taken is None:
             return None
         g, dg, mask = taken
-        inner = {a for a in node.inputs if a in self._asked and a not in self._leaves}
+        inner = self._valued.intersection(node.inputs)
         with np.errstate(all="ignore") if mask is not None else nullcontext():  # about elements that are not used
             values = op.array_gradient(g, node, inner) if inner else (None,) * len(node.inputs)
             changes: list[Any] = [] if dg is None else [op.array_gradient(dg, node, self._asked)]
@@ -152,9 +167,9 @@ class HessianProduct:
                 arrays, masks = [MASKED.compute(array, mask) for array in arrays], [mask]
             value = None if values[i] is None else constant(arrays.pop(0))
             joined.append((value, constant(_total(arrays)) if arrays else None, _either(masks)))
-        for a, (_, change, _) in zip(node.inputs, joined, strict=True):
-            if a in self._leaves and change is not None:
-                autograd.add_adjoint(found, a, change)
+        for a, (_, change, either) in zip(node.inputs, joined, strict=True):
+            if a in self._asked and a not in self._valued and change is not None:
+                autograd.add_adjoint(found, a, change if either is None else Branch(change, constant(either)))
         return [value if value is None else _joined(level, value, change, mask) for value, change, mask in joined]
 
 
@@ -247,6 +262,9 @@ def _parts(adjoint: Any) -> tuple[Any, Any, Any]:
 
 def _tangent_of(level: int, adjoint: Any) -> Any:
     """The tangent of an adjoint, None where it is zero."""
+    if isinstance(adjoint, (tuple, TensorTuple)):
+        changes = tuple([_tangent_of(level, member) for member in adjoint])
+        return changes if any(change is not None for change in changes) else None
     if isinstance(adjoint, Part):
         change = _tangent_of(level, adjoint.adjoint)
         return None if change is None else type(adjoint)(adjoint.index, change)
