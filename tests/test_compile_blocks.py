@@ -235,6 +235,9 @@ EDGES = np.array([0.0, -0.0, 1.5, -2.5, np.inf, -np.inf, np.nan, 1e30, -3e38, 1e
         (lambda x, y: x + -(y[:1]), "GetItem EWiseSub"),
         (lambda x, y: needle.broadcast_to(np.ones((), np.float32), x.shape) * x + y, "EWiseAdd"),
         (lambda x, y: -x.astype(int) * y.astype(int), "Discrete Negate Discrete EWiseMul"),
+        (lambda x, y: (x + 1j * y) * 1.0, "MulScalar EWiseAdd MulScalar"),
+        (lambda x, y: (x + 1j * y) / np.ones(x.shape), "MulScalar EWiseAdd EWiseDiv"),
+        (lambda x, y: -(x * 1j) * y, "MulScalar Negate EWiseMul"),
     ],
 )
 def test_negations_and_ones_are_moved_out_of_the_way(function: Callable[..., Any], ops: str) -> None:
@@ -342,6 +345,17 @@ class TestGroups:
         check(lambda x, y: nnp.exp(x * y).sum((0, 2)) + 1, normal(4, 5, 6), normal(4, 1, 6))
         check(lambda x, y: nnp.exp(x * y) * x, normal(4, 5, 6), normal(5, 1))
 
+    @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.bool])
+    def test_sums_of_squares_in_a_wider_dtype(self, dtype: Any) -> None:
+        check(lambda x: (x**2.0).sum(-1), np.full((40, 6), 100, dtype))
+
+    def test_a_factor_of_another_group(self) -> None:
+        def function(x: Any, y: Any) -> Any:
+            z = (y * (y - x)).reshape((-1,)) * 2
+            return z.detach(), *adjoints(z, [x, y])
+
+        check(function, normal(40, 25), normal(40, 1))
+
     @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, np.int32])
     def test_sums_of_products_along_rows(self, dtype: Any) -> None:
         x, y, w, s = [(3 * normal(*n)).astype(dtype) for n in ((40, 6), (40, 6), (6,), (40, 1))]
@@ -373,6 +387,12 @@ class TestGroups:
         for function in computed:
             (group,) = check(function, x, y, w, s)
             assert not multiplies_along_rows(group)
+
+        def made_elsewhere(x: Any, y: Any, *_: Any) -> Any:
+            product = x * y
+            return (product.reshape(-1)[::-1] * 2).reshape(product.shape) + product.sum(-1, keepdims=True)
+
+        check(made_elsewhere, x, y, w, s)
         infinite = x.copy()
         if dtype != np.int32:
             infinite[3, 2], infinite[4, 1] = np.inf, np.nan

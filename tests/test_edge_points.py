@@ -572,6 +572,22 @@ def test_the_modulus_has_its_direction_at_any_size(scale):
     assert_allclose(needle.grad(lambda z: (abs(z) ** 2).sum())(z), 2 * z.conj(), rtol=1e-12)
 
 
+def test_the_modulus_of_numbers_below_the_normal_ones():
+    z = np.array([8 + 4j]) * np.finfo(np.float64).tiny / 64
+    assert_allclose(needle.grad(lambda z: abs(z).sum())(z), (8 - 4j) / np.sqrt(80), rtol=1e-12)
+
+
+@pytest.mark.parametrize("number", [nnp.linalg.det, lambda x: nnp.linalg.slogdet(x)[1]])
+def test_masks_of_a_number(number):
+    def f(x: Any) -> Any:
+        y = number(x)
+        return nnp.where(y > 0.3, y * y, y)
+
+    x, v = 5 * np.eye(2) + 1, np.array([[1.0, 2.0], [0.0, 1.0]])
+    assert_allclose(needle.grad(f)(x), needle.grad(lambda x: number(x) ** 2)(x), rtol=1e-12)
+    assert_allclose(needle.hvp(f, (x,), (v,)), needle.hvp(lambda x: number(x) ** 2, (x,), (v,)), rtol=1e-12)
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_determinants_beside_one_of_a_matrix_that_is_not_finite():
     a = np.array([[[1.0, 2.0], [3.0, 4.0]], [[NAN, 1.0], [1.0, 2.0]], [[INF, 1.0], [1.0, 2.0]]])

@@ -11,6 +11,8 @@ import needle
 import numpy as np
 import pytest
 from needle import Tensor, autograd, ops, watching
+from samples import SAMPLES, Sample
+from test_laws import over, some, tensors_of
 
 
 def listing(**options: Any) -> needle.trace:
@@ -99,6 +101,14 @@ def test_names_of_outputs_constants_and_arguments():
     assert "where(c" in text
     assert "z * z" in text
     assert "dM_dz" in text
+
+
+@over({op: some(table, 3) for op, table in SAMPLES.items()})
+def test_every_op_can_be_written_down(op: str, sample: Sample):
+    with np.errstate(all="ignore"), listing() as trace:
+        sample.function(*tensors_of(sample))
+    assert " = " in str(trace)
+    assert "<function" not in str(trace)
 
 
 def test_a_trace_of_a_block_that_fails_is_printed(capsys):

@@ -1631,7 +1631,7 @@ class Part:
         """Add the parts to an adjoint of `value`, in place. Returns the mask of what was reached, None for all."""
         total = as_arrays(cls.total(parts, value))
         buffer += unmasked(total)
-        return None if mask is None or type(total) is not Branch else mask | total.mask
+        return None if mask is None or type(total) is not Branch else as_array(mask | total.mask)
 
 
 ZERO = Part(None, None)
@@ -1692,7 +1692,7 @@ class _Sum:
         if self.dense is None:
             self.dense, self.mask, self.is_buffer = adjoint, mask, is_buffer
             return
-        self.mask = None if mask is None or self.mask is None else self.mask | mask
+        self.mask = None if mask is None or self.mask is None else _plus(self.mask, mask)
         if self.is_buffer:
             self.dense += adjoint
         else:

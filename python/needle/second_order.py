@@ -191,7 +191,7 @@ def _either(masks: Sequence[Any]) -> Any:
     """Where any of the masks holds; None if there is none."""
     found = masks[0] if masks else None
     for mask in masks[1:]:
-        found = found | mask
+        found = as_array(found | mask)
     return found
 
 

@@ -326,10 +326,10 @@ def _adds_rows(node: Node, axes: tuple[int, ...], ndim: int) -> bool:
 def _factors(node: Node) -> tuple[Node, ...]:
     """What the node is the product of; () if it is not one of two arrays that vecdot takes."""
     op: Any = node.op
-    if type(op) is PowerScalar and op.scalar == 2:
-        return node.inputs * 2
-    fit = type(op) is EWiseMul and all(a.shape[-1:] == node.shape[-1:] and a.dtype == node.dtype for a in node.inputs)
-    return node.inputs if fit else ()
+    factors = node.inputs * 2 if type(op) is PowerScalar and op.scalar == 2 else node.inputs
+    if type(op) not in {PowerScalar, EWiseMul} or len(factors) != 2:
+        return ()
+    return factors if all(a.shape[-1:] == node.shape[-1:] and a.dtype == node.dtype for a in factors) else ()
 
 
 class _Planner:
@@ -409,16 +409,16 @@ class _Planner:
         return found
 
     def _products(self) -> dict[Node, tuple[Node, ...]]:
-        readers: dict[Node, int] = {}
+        inside, readers = set(self.nodes), dict[Node, int]()
         for node in self.nodes:
             for a in node.inputs:
                 readers[a] = readers.get(a, 0) + 1
         found = {}
         for node in self.nodes:
             op: Any = node.op
-            if type(op) is not Summation or readers.get(node.inputs[0]) != 1 or node.inputs[0] in self.outputs:
+            product = node.inputs[0] if type(op) is Summation else None
+            if product not in inside or product in self.outputs or readers[product] != 1:
                 continue
-            (product,) = node.inputs
             factors = _factors(product)
             after = rows_after(op, product.shape, self.rows)
             if factors and after and after[0] == ROWS and _adds_rows(node, after[1], 1 + len(self._row(product))):

@@ -188,16 +188,18 @@ def _negative_of(made: _Made, op: Any, inputs: tuple[Node, ...], like: Node) -> 
 
 def _multiplied(made: _Made, op: Any, inputs: tuple[Node, ...], like: Node) -> Node | None:
     a, b = inputs
+    if like.dtype.kind == "c":  # inf + 0j, multiplied by 1, has become NaN in part
+        return None
     return a if _are_ones(b) else b if _are_ones(a) else _negative_of(made, op, inputs, like)
 
 
 def _divided(made: _Made, op: Any, inputs: tuple[Node, ...], like: Node) -> Node | None:
     a, b = inputs
-    return a if _are_ones(b) else _negative_of(made, op, inputs, like)
+    return a if like.dtype.kind != "c" and _are_ones(b) else _negative_of(made, op, inputs, like)
 
 
 def _by_scalar(made: _Made, op: Any, inputs: tuple[Node, ...], like: Node) -> Node | None:
-    return inputs[0] if op.scalar == 1 else _negative_of(made, op, inputs, like)
+    return inputs[0] if like.dtype.kind != "c" and op.scalar == 1 else _negative_of(made, op, inputs, like)
 
 
 def _added(made: _Made, op: Any, inputs: tuple[Node, ...], like: Node) -> Node | None:

@@ -23,7 +23,7 @@ class Einsum(TensorOp):
     It is linear in each operand, and its adjoint by one of them is of the same kind: out_grad takes its place.
     """
 
-    notation = "einsum('{subscripts}', {inputs})"
+    notation = "einsum({subscripts}, {inputs})"
     saves, view, batches, mixes = ("inputs",), True, True, True
     __slots__ = ("optimize", "output", "terms")
 

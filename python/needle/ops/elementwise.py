@@ -74,8 +74,7 @@ class Abs(Elementwise):
         a = node.inputs[0]
         if a.dtype.kind != "c":
             return out_grad * sign(a)
-        zero = node == 0
-        return masked(out_grad, ~zero) * (a.conj() / where(zero, 1, node))  # a quotient first: it cannot overflow
+        return masked(out_grad, node != 0) * sign(a).conj()
 
 
 def absolute(a: Any) -> Tensor:

@@ -19,7 +19,7 @@ class Rearrange(View):
     Applied to the numbers from 1 on, it says by itself which element goes where, and that is its adjoint.
     """
 
-    notation = "{function.__name__}({0}, {more})"
+    notation = "{function}({0}, {more})"
     saves, moves = (), True
     __slots__ = ("_places", "function", "more", "options")
 

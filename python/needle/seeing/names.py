@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from inspect import CO_OPTIMIZED
+from string import Formatter
 from types import FrameType
 from typing import Any
 
@@ -56,13 +57,18 @@ def written(op: Op, inputs: Sequence[str]) -> str:
         own |= {name: getattr(op, name) for name in vars(kind).get("__slots__", ()) if hasattr(op, name)}
     own |= getattr(op, "__dict__", {})
     if op.notation:
+        asked = [name for _, name, _, _ in Formatter().parse(op.notation) if name and not name.isdecimal()]
+        own |= {name: getattr(op, name) for name in asked if name not in own and name != "inputs"}
         return op.notation.format(*inputs, inputs=", ".join(inputs), **{k: _short(v) for k, v in own.items()})
     options = [f"{k}={_short(v)}" for k, v in own.items() if not k.startswith("_") and v is not None and v is not False]
     return f"{type(op).__name__.lower()}({', '.join([*inputs, *options])})"
 
 
 def _short(value: Any) -> str:
-    """An attribute of an op in few characters: slices as they are written in an index, arrays by shape."""
+    """An attribute of an op in few characters: slices as they are written in an index, arrays by shape, functions by
+    name."""
+    if callable(value) and hasattr(value, "__name__"):
+        return str(value.__name__)
     if isinstance(value, tuple) and any(part is None or part is ... or isinstance(part, slice) for part in value):
         return ", ".join(map(_short, value))  # an index
     if isinstance(value, slice):
