@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from ..ops.softmax import LogSoftmax, LogSumExp, Softmax, _shifted, _wide
+from ..ops.softmax import _NO_SHIFT, LogSoftmax, LogSumExp, Softmax, _shifted, _wide
 
 _LONGEST = 1 << 12
 """Elements of a row up to which it is added up without pairs of partial sums."""
+_ENOUGH = 1e-3
+"""A sum of exponentials of which none that is a normal number would be another one after a shift."""
 
 
 def are_short(a: Any) -> bool:
@@ -61,9 +63,21 @@ def _dot(a: Any, b: Any) -> Any:
 
 
 def _exponentials(a: Any, out: Any = None) -> tuple[Any, Any, Any, Any]:
-    """a less something of each row, that, its exponentials (in `out`, if they fit there), and their sums."""
-    z, top = _shifted(_wide(a), (a.ndim - 1,))
-    exponentials = np.exp(z, out=out if out is not None and out.dtype == z.dtype else None)
+    """a less something of each row, that, its exponentials (in `out`, if they fit there), and their sums.
+
+    A row needs no shift whose sum shows that nothing has overflown, and nothing that counts beside the rest of the row
+    has come near the smallest numbers."""
+    z, top = _wide(a), _NO_SHIFT
+    if out is not None and out.dtype != z.dtype:
+        out = None
+    if z.dtype.char in "fd" and z.size:
+        with np.errstate(over="ignore"):
+            exponentials = np.exp(z, out=out)
+        total = _sum(exponentials)
+        if total.min() > _ENOUGH and total.max() < np.inf:
+            return z, top, exponentials, total
+    z, top = _shifted(z, (a.ndim - 1,))
+    exponentials = np.exp(z, out=out)
     return z, top, exponentials, _sum(exponentials)
 
 
