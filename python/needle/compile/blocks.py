@@ -30,6 +30,7 @@ from .fuse import (
     LOSSES,
     RENAMED,
     ROWS,
+    SEVERAL_PASSES,
     TOTAL,
     TOTALS,
     WHOLE,
@@ -242,7 +243,8 @@ class Kernel:
         group, rows = self.group, self.rows
         whole = {group.inputs[a.value.index] for a in self.arguments() if a.value.kind == "whole"}
         longest = row_bytes([a for a in (*group.nodes, *group.inputs) if a not in whole], max(rows, 1))
-        fit = min(BLOCK // max(longest, 1), SCRATCH // max(sum(self._slots.sizes), 1))
+        several = any(isinstance(node.op, SEVERAL_PASSES) for node in group.nodes)  # which take the lock more often
+        fit = min((BLOCK << several) // max(longest, 1), SCRATCH // max(sum(self._slots.sizes), 1))
         blocks = -(-rows // max(fit, 1))
         if blocks > 2:
             blocks += -blocks % 4  # threads end together

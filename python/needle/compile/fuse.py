@@ -46,7 +46,7 @@ _BY_AXES = (Summation, Max, Min, NanMax, NanMin, Prod, Var, Std, Softmax, LogSof
 TOTALS = (Summation, Max, Min, NanMax, NanMin)
 """Those whose result for all rows is the same reduction of the results for some."""
 LOSSES = (SoftmaxLoss, LossAndProbabilities)
-_SEVERAL_PASSES = (*LOSSES, Softmax, LogSoftmax, LogSumExp, Var, Std)
+SEVERAL_PASSES = (*LOSSES, Softmax, LogSoftmax, LogSumExp, Var, Std)
 RENAMED = (Reshape, BroadcastTo)
 """Ops that make a group no work: views."""
 
@@ -167,7 +167,7 @@ def work_of(nodes: Iterable[Node]) -> int:
     work = 0
     for node in nodes:
         if type(node.op) not in RENAMED:
-            passes = 8 if isinstance(node.op, _SEVERAL_PASSES) else 1
+            passes = 8 if isinstance(node.op, SEVERAL_PASSES) else 1
             work += passes * max(a.nbytes for a in (node, *node.inputs))
     return work
 
