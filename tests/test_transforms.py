@@ -108,6 +108,24 @@ def test_hessian_products_are_jvps_of_gradients(op, sample):
             assert_allclose(found_one, by_wrapping, rtol=1e-12, atol=1e-12 * (1 + np.abs(by_wrapping).max(initial=0)))
 
 
+@pytest.mark.parametrize(
+    "f", [lambda x, y: (x * y).sum(), lambda x, y: (x * y).sum() + x.sum(), lambda x, y: (x * y * x).sum()]
+)
+def test_products_with_a_hessian_are_arrays_of_their_own(f):
+    """Behind a sum, the adjoint of a factor is the other factor."""
+    x, y, v, w = np.random.default_rng(0).normal(size=(4, 3, 5))
+    kept = [a.copy() for a in (x, y, v, w)]
+    found = needle.hvp(f, (x, y), (v, w))
+    expected = needle.jvp(needle.grad(f, (0, 1)), (x, y), (v, w))[1]
+    assert not any(np.may_share_memory(a, b) for a in found for b in (x, y, v, w))
+    assert not np.may_share_memory(*found)
+    for a, b in zip(found, expected, strict=True):
+        assert_allclose(a, b, rtol=1e-13)
+        a[:] = np.nan
+    for a, copy in zip((x, y, v, w), kept, strict=True):
+        assert_array_equal(a, copy)
+
+
 class Pair(needle.TensorTupleOp):
     """exp(a) * b and a * b."""
 

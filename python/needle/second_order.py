@@ -18,6 +18,7 @@ from . import autograd, watching
 from .autograd import Branch, Op, Part, Tensor, TensorTuple, Value, WrappedTuple, constant, is_finite
 from .backend import as_array
 from .forward import Dual, dual, fitting, push
+from .ops.arithmetic import EWiseMul
 from .ops.base import Bilinear
 from .ops.selection import MASKED
 from .pool import result_of
@@ -143,15 +144,16 @@ class HessianProduct:
         if taken is None:
             return None
         g, dg, mask = taken
+        rule = _other_factor if type(op) is EWiseMul and _is_one(g, node) else op.array_gradient
         inner = self._valued.intersection(node.inputs)
         with np.errstate(all="ignore") if mask is not None else nullcontext():  # about elements that are not used
-            values = op.array_gradient(g, node, inner) if inner else (None,) * len(node.inputs)
+            values = rule(g, node, inner) if inner else (None,) * len(node.inputs)
             changes: list[Any] = [] if dg is None else [op.array_gradient(dg, node, self._asked)]
             if bilinear:
                 moved = autograd.twin_of(node, node._array)
                 moved.saved = tuple([s if t is None else t._array for s, t in zip(node.saved, tangents, strict=True)])
                 moving = {a for a, other in zip(node.inputs, reversed(tangents), strict=True) if other is not None}
-                changes.append(op.array_gradient(g, moved, self._asked & moving))
+                changes.append(rule(g, moved, self._asked & moving))
         if values is None or None in changes:
             return None
         joined: list[Any] = []
@@ -185,6 +187,18 @@ def _as_taken(adjoint: Any, node: Any, tangents: Sequence[Any]) -> tuple[Any, An
     if op.takes_branch and all(t is None or (type(t) is Tensor and is_finite(t._array)) for t in tangents):
         return Branch(g, mask), None if dg is None else Branch(dg, mask), None
     return (g, dg, mask) if op.elementwise and all(a.shape == mask.shape for a in node.inputs) else None
+
+
+def _is_one(g: Any, node: Any) -> bool:
+    """Whether an adjoint is 1 everywhere, as behind a sum; it and the inputs are of the node's shape and dtype."""
+    alike = type(g) is np.ndarray and all(a.shape == g.shape and a.dtype is g.dtype for a in node.inputs)
+    return alike and g.ndim > 0 and g.size > 0 and not any(g.strides) and g.flat[0] == 1
+
+
+def _other_factor(g: Any, node: Any, asked: set[Value]) -> tuple[Any, ...]:
+    """EWiseMul's `array_gradient` of an adjoint that is 1."""
+    (a, b), (x, y) = node.inputs, node.saved
+    return y if a in asked else None, x if b in asked else None
 
 
 def _either(masks: Sequence[Any]) -> Any:
