@@ -122,8 +122,8 @@ def test_products_with_a_hessian_are_arrays_of_their_own(f):
     for a, b in zip(found, expected, strict=True):
         assert_allclose(a, b, rtol=1e-13)
         a[:] = np.nan
-    for a, copy in zip((x, y, v, w), kept, strict=True):
-        assert_array_equal(a, copy)
+    for a, before in zip((x, y, v, w), kept, strict=True):
+        assert_array_equal(a, before)
 
 
 class Pair(needle.TensorTupleOp):
