@@ -106,7 +106,7 @@ class HessianProduct:
             tangents = tuple([pushed.get(a) for a in node.inputs])
             returned: Sequence[Any] | None = None
             if not watching.active:
-                returned = self._on_arrays(level, adjoint, seen, tangents, pushed.get(node), found)
+                returned = self._on_arrays(level, adjoint, seen, tangents, pushed.get(node))
                 returned = returned or _moving(level, adjoint, seen, pushed.get(node), tangents[0])
             if returned is None:
                 inputs = tuple([_with_tangent(level, a, t) for a, t in zip(seen.inputs, tangents, strict=True)])
@@ -129,12 +129,10 @@ class HessianProduct:
         swept = dict(autograd.sweep(seeds, self._leaves))
         return [constant(autograd.own(swept.pop(v))) if v in swept else None for v in self._variables]
 
-    def _on_arrays(  # noqa: PLR0917
-        self, level: int, adjoint: Any, node: Any, tangents: Sequence[Any], pushed: Any, found: dict[Value, Any]
-    ) -> list[Any] | None:
+    def _on_arrays(self, level: int, adjoint: Any, node: Any, tangents: Sequence[Any], pushed: Any) -> list[Any] | None:
         """The rule's adjoints with their tangents, from its `array_gradient` alone, where that is linear in all that it
         reads: in the adjoint, or (`Bilinear`) in the adjoint and in the inputs. Where the tangents alone are asked for,
-        they are added to `found`. None leaves it to wrapped values."""
+        they stand for the adjoints, too, which nobody reads. None leaves it to wrapped values."""
         op = node.op
         bilinear = isinstance(op, Bilinear)
         linear = bilinear or op.piecewise_linear or not op.saves
@@ -168,11 +166,10 @@ class HessianProduct:
             if mask is not None:
                 arrays, masks = [MASKED.compute(array, mask) for array in arrays], [mask]
             value = None if values[i] is None else constant(arrays.pop(0))
-            joined.append((value, constant(_total(arrays)) if arrays else None, _either(masks)))
-        for a, (_, change, either) in zip(node.inputs, joined, strict=True):
-            if a in self._asked and a not in self._valued and change is not None:
-                autograd.add_adjoint(found, a, change if either is None else Branch(change, constant(either)))
-        return [value if value is None else _joined(level, value, change, mask) for value, change, mask in joined]
+            change = constant(_total(arrays)) if arrays else None
+            value = change if value is None else value
+            joined.append(None if value is None else _joined(level, value, change, _either(masks)))
+        return joined
 
 
 def _as_taken(adjoint: Any, node: Any, tangents: Sequence[Any]) -> tuple[Any, Any, Any] | None:
