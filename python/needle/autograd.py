@@ -1481,7 +1481,7 @@ def _apply_to_others(op: Op, inputs: tuple[Any, ...]) -> Any:
         return top.process(op, tuple(gathered))
     if all(map(is_, inputs, values)):
         return [a._array for a in values]  # raises: one has no value at all
-    return op(*values)
+    return Op.__call__(op, *values)  # what an op's own call does besides, it does for the inputs as they came
 
 
 def watched_call(op: Op, inputs: tuple[Any, ...]) -> Any:
@@ -1614,6 +1614,8 @@ class Part:
     """
 
     __slots__ = ("adjoint", "index")
+    folds = False
+    """Whether an array of their total can take up further parts, so that a loop's reads are not held until its last."""
 
     def __init__(self, index: Any, adjoint: Any):
         self.index = index
@@ -1667,6 +1669,10 @@ class Buffer:
         return self.array if self.mask is None else Branch(self.array, self.mask)
 
 
+MOST_PARTS = 64
+"""So many contributions to parts of one value are kept before they are put together."""
+
+
 class _Sum:
     """The adjoints that have reached one value so far, where they are of several kinds."""
 
@@ -1698,7 +1704,8 @@ class _Sum:
         else:
             self.dense = _plus(self.dense, adjoint)
 
-    def total(self, value: Any) -> Any:
+    def add_parts(self, value: Any) -> None:
+        """Put the parts so far together."""
         kinds: dict[Any, None] = dict.fromkeys(map(type, self.parts))
         for kind in kinds:
             parts = [part for part in self.parts if type(part) is kind]
@@ -1707,6 +1714,19 @@ class _Sum:
                 continue
             total = kind.total(parts, value)
             self.add(as_arrays(total) if type(self.dense) is ndarray else total)
+        self.parts = []
+
+    def fold(self, value: Any) -> None:
+        """Put them together in a buffer, where adjoints are arrays. Not if it takes all of them: those that are masked
+        make up a mask, and those of half precision are summed in more."""
+        if not all(part.folds and type(part.adjoint) is not Branch for part in self.parts) or value.dtype == np.float16:
+            return
+        self.add_parts(value)
+        self.dense = as_arrays(self.dense)
+        self.is_buffer = True
+
+    def total(self, value: Any) -> Any:
+        self.add_parts(value)
         if self.is_buffer:
             return Buffer(self.dense, self.mask)
         if self.dense is None:
@@ -1732,7 +1752,7 @@ def add_up(a: Any, b: Any) -> Any:
     return both.total(None)
 
 
-def add_adjoint(adjoints: dict[Value, Any], value: Value, adjoint: Any) -> None:
+def add_adjoint(adjoints: dict[Value, Any], value: Value, adjoint: Any) -> Any:
     there = adjoints.get(value)
     if there is None:
         adjoints[value] = adjoint
@@ -1740,6 +1760,7 @@ def add_adjoint(adjoints: dict[Value, Any], value: Value, adjoint: Any) -> None:
         if type(there) is not _Sum:
             there = adjoints[value] = _Sum(there)
         there.add(adjoint)
+    return there
 
 
 def total_adjoint(adjoint: Any, value: Value) -> Any:
@@ -2004,7 +2025,9 @@ def sweep(adjoints: dict[Value, Any], variables: set[Value] | None = None) -> li
                 continue
             there = adjoints[a]
             if type(g) is not ndarray or type(there) is not ndarray:
-                add_adjoint(adjoints, a, g)
+                total = add_adjoint(adjoints, a, g)
+                if len(total.parts) == MOST_PARTS:
+                    total.fold(a)
             elif a in summed:
                 np.add(there, g, there)
             else:

@@ -80,9 +80,9 @@ def add(a: Any, b: Any, *, alpha: Any = 1) -> Tensor:
     if alpha != 1:
         return AddScaled(alpha)(a, b) if type(a) is type(b) is Tensor else AddScaled(alpha)(*operands(a, b))
     if type(b) in NUMBERS and type(a) not in NUMBERS:
-        return AddScalar(b)(a)
+        return AddScalar.of(b)(a)
     if type(a) in NUMBERS and type(b) not in NUMBERS:
-        return AddScalar(a)(b)
+        return AddScalar.of(a)(b)
     return EWISE_ADD(a, b)
 
 
@@ -117,7 +117,7 @@ def subtract(a: Any, b: Any) -> Tensor:
         a = as_value(a)
         if type(b) is int and a.dtype.kind == "u" and 0 <= b <= np.iinfo(a.dtype).max:
             b = b - 2 ** (8 * a.dtype.itemsize) if b else 0  # -b as the unsigned number that wraps to it
-        return AddScalar(-b)(a)
+        return AddScalar.of(-b)(a)
     if not is_recorded(a, b):
         return EWISE_SUB(*operands(a, b))
     a, b = a if type(a) in NUMBERS else as_value(a), as_value(b)
@@ -194,9 +194,9 @@ class MulScalar(Linear, ScalarOp):
 def multiply(a: Any, b: Any) -> Tensor:
     """a * b, element by element."""
     if type(b) in NUMBERS and type(a) not in NUMBERS:
-        return MulScalar(b)(a)
+        return MulScalar.of(b)(a)
     if type(a) in NUMBERS and type(b) not in NUMBERS:
-        return MulScalar(a)(b)
+        return MulScalar.of(a)(b)
     return EWISE_MUL(a, b)
 
 
@@ -244,9 +244,9 @@ class RDivScalar(ScalarOp):
 def divide(a: Any, b: Any) -> Tensor:
     """a / b; integers give float64."""
     if type(b) in NUMBERS and type(a) not in NUMBERS:
-        return DivScalar(b)(a)
+        return DivScalar.of(b)(a)
     if type(a) in NUMBERS and type(b) not in NUMBERS:
-        return RDivScalar(a)(b)
+        return RDivScalar.of(a)(b)
     return EWISE_DIV(a, b)
 
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import sys
 import weakref
+from copy import copy
+from functools import lru_cache
 from sys import getrefcount
 from typing import Any
 
@@ -59,7 +61,7 @@ from ..memory import handed_out, owner_of
 from ..pool import owns_memory
 from .base import NUMBERS, is_operand, own_copy
 from .dtypes import Imag, imag, real
-from .indexing import behind_batch, plain_index, repeats
+from .indexing import Places, behind_batch, plain_index, repeats
 from .selection import branch
 
 _new = object.__new__
@@ -203,6 +205,9 @@ class SetItem(TensorOp):
         return SetItem(index)(a, v)
 
 
+_at = Places(SetItem)
+
+
 def _along(path: tuple[Op, ...], array: Any) -> Any:
     """The view that these ops lead to."""
     for op in path:
@@ -322,7 +327,7 @@ class _Versions(Versions):
     def refreshed(self, name: Any) -> Any:
         base = latest(self.base)
         with enable_grad():  # it belongs to whoever reads it next, too
-            value = base.detach() if self.by is None else self.by(base)
+            value = base.detach() if self.by is None else Op.__call__(self.by, base)  # a copy: no view to be noted
         if type(value) is Tensor and self.by is not None:
             value._array = own_copy(value._array)  # else the next assignment could not write in place
         name.saved, name.needs = value, value.needs
@@ -351,7 +356,10 @@ def _make_name(a: Any, link: tuple[Any, Any] | None, original: Any) -> None:
     cls = type(a)
     if cls not in _classes:
         _classes[cls] = type(f"Assigned{cls.__name__}", (Assigned, cls), {"__slots__": (), "__hash__": object.__hash__})
-    a.op, a.inputs, a.saved, a._grad = _Versions(original, *(link or (None, None))), (), None, None
+    base, by = link or (None, None)
+    if by is not None:
+        original.op = by  # without the base, which the name holds
+    a.op, a.inputs, a.saved, a._grad = _Versions(original, base, by), (), None, None
     a.__class__ = _classes[cls]
     VIEWS.forget_base(a)
 
@@ -385,7 +393,10 @@ def setitem(a: Any, index: Any, value: Any) -> None:
             recorded = False  # through t.data: the value changes, and nothing is recorded
         else:
             path.append(by)
-    op = SetItem(index, tuple(reversed(path)), _memory_order(latest(root)) if path else ())
+    if path:
+        op = SetItem(index, tuple(reversed(path)), _memory_order(latest(root)))
+    else:
+        op = _at[index] if type(index) is int else SetItem(index)
     if recorded:
         _assign(root, op, value)
     else:
@@ -408,7 +419,11 @@ def set_imag(a: Any, value: Any) -> None:
 
 
 def _memory_order(a: Any) -> tuple[int, ...]:
-    strides = (a.laid_out() if isinstance(a, Wrapped) else a._array).strides
+    return _by_strides((a.laid_out() if isinstance(a, Wrapped) else a._array).strides)
+
+
+@lru_cache(256)
+def _by_strides(strides: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(range(len(strides)), key=lambda axis: -abs(strides[axis])))
 
 
@@ -482,7 +497,9 @@ def _put(op: SetItem, out: Any, v: Any, a: Any) -> None:
 
 def _next_version(root: Any, before: Any, op: SetItem, value: Any) -> Any:
     """The version after this assignment, recorded."""
-    op.passes_mask = _passes_mask(before)
+    if _passes_mask(before):
+        op = copy(op)
+        op.passes_mask = True
     if isinstance(before, Wrapped) or isinstance(value, Wrapped):
         if isinstance(root, Assigned):
             return op(before, value)

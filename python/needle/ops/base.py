@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -94,6 +95,15 @@ class ScalarOp(Elementwise):
     """Element-wise with a Python number as the second operand."""
 
     __slots__ = ("scalar",)
+    of: Callable[[Any], ScalarOp]
+    """The op by its number, one object for all that is done with this number: a loop then makes fewer objects that live
+    as long as its graph."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        shared = lru_cache(256, typed=True)(cls)
+        # Equal numbers may differ in the sign of a zero.
+        cls.of = staticmethod(lambda n: shared(n) if n and type(n) is not complex else cls(n))
 
     def __init__(self, scalar: Any):
         self.scalar = scalar
@@ -316,7 +326,7 @@ def is_operand(a: Any) -> bool:
 
 def _with_number(function: Callable[[Any, Any], Any], scalar_op: Any) -> Callable[[Any, Any], Any]:
     """What an operator does with a small Tensor and a Python number, whose class of ops this is; see `operator`."""
-    ufunc = getattr(np, scalar_op.ufunc)
+    ufunc, op_of = getattr(np, scalar_op.ufunc), scalar_op.of
 
     def with_number(self: Any, number: Any) -> Any:
         if autograd.LAZY_MODE or handed_out or watching.active:
@@ -332,7 +342,7 @@ def _with_number(function: Callable[[Any, Any], Any], scalar_op: Any) -> Callabl
         node._array = out if type(out) is ndarray else as_array(out)
         node._grad = node.saved = None
         if self.needs > DETACHED and is_recording():
-            node.op = scalar_op(number)
+            node.op = op_of(number)
             node.inputs = (self,)
             node.needs = RECORDED
         else:

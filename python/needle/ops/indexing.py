@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -40,7 +39,7 @@ def getitem(a: Any, index: Any) -> Tensor:
     Integer and boolean Tensors may be part of the index. Elements that are read several times add their gradients up.
     """
     if type(index) is int:
-        return _at(index)(a)
+        return _at[index](a)
     parts = index if isinstance(index, tuple) else (index,)
     if watching.active and any(map(is_input, parts)):
         arrays = [part for part in parts if is_input(part)]
@@ -49,8 +48,22 @@ def getitem(a: Any, index: Any) -> Tensor:
     return GetItem(index)(a)
 
 
-_at = lru_cache(256)(GetItem)
-"""One op for all that is read at the same place: a loop then makes fewer objects that live as long as its graph."""
+class Places(dict[int, Any]):
+    """One op for all that is done at the same place: a loop then makes fewer objects that live as long as its graph, and
+    the same loop makes none the next time."""
+
+    def __init__(self, op: Any):
+        super().__init__()
+        self._op = op
+
+    def __missing__(self, index: int) -> Any:
+        op = self._op(index)
+        if len(self) < 1 << 14:
+            self[index] = op
+        return op
+
+
+_at = Places(GetItem)
 
 
 def is_input(index: Any) -> bool:
@@ -75,6 +88,7 @@ class IndexPart(Part):
     """The adjoint of the elements a[index]."""
 
     __slots__ = ()
+    folds = True
 
     @staticmethod
     def total(parts: list[IndexPart], value: Any) -> Any:

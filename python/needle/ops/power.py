@@ -120,9 +120,9 @@ def power(a: Any, b: Any) -> Tensor:
     At a = 0 the derivative by the exponent is 0 for b >= 0; at b = 0 that by the base is 0.
     """
     if type(b) in NUMBERS and type(a) not in NUMBERS:
-        return PowerScalar(b)(a)
+        return PowerScalar.of(b)(a)
     if type(a) in NUMBERS and type(a) is not complex and a > 0 and type(b) not in NUMBERS:
-        return RPowerScalar(a)(b)
+        return RPowerScalar.of(a)(b)
     return EWISE_POW(*operands(a, b))
 
 
