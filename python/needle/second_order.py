@@ -24,6 +24,8 @@ from .ops.selection import MASKED
 from .pool import result_of
 from .tape import constant_like, next_level
 
+_AS_IT_IS = nullcontext()
+
 
 class HessianProduct:
     """The Hessian of a recorded number by the variables that it was computed from, as a linear map: call it with a
@@ -42,9 +44,10 @@ class HessianProduct:
         self._read: set[Value] = set()
         """Those whose tangents a rule reads, or another tangent is computed from."""
         for node in reversed(self._order):
-            if "output" in node.op.saves:
+            saves = node.op.saves
+            if "output" in saves:
                 self._read.add(node)
-            if node in self._read or "inputs" in node.op.saves:
+            if "inputs" in saves or node in self._read:
                 self._read.update(node.inputs)
         self._valued: set[Value] = set()
         """Those whose adjoints a rule reads; of the adjoints of others, the tangents alone are asked for."""
@@ -144,14 +147,14 @@ class HessianProduct:
         g, dg, mask = taken
         rule = _other_factor if type(op) is EWiseMul and _is_one(g, node) else op.array_gradient
         inner = self._valued.intersection(node.inputs)
-        with np.errstate(all="ignore") if mask is not None else nullcontext():  # about elements that are not used
+        with np.errstate(all="ignore") if mask is not None else _AS_IT_IS:  # about elements that are not used
             values = rule(g, node, inner) if inner else (None,) * len(node.inputs)
             changes: list[Any] = [] if dg is None else [op.array_gradient(dg, node, self._asked)]
-            if bilinear:
+            moving = bilinear and self._beside_moving(node, tangents)
+            if moving:
                 moved = autograd.twin_of(node, node._array)
                 moved.saved = tuple([s if t is None else t._array for s, t in zip(node.saved, tangents, strict=True)])
-                moving = {a for a, other in zip(node.inputs, reversed(tangents), strict=True) if other is not None}
-                changes.append(rule(g, moved, self._asked & moving))
+                changes.append(rule(g, moved, moving))
         if values is None or None in changes:
             return None
         joined: list[Any] = []
@@ -159,10 +162,21 @@ class HessianProduct:
             if i and a is node.inputs[0] and bilinear and op.commutes:  # a * a
                 joined.append(joined[0])
                 continue
-            parts = [autograd.fitted(g, a, op, node) for g in (values[i], *[c[i] for c in changes]) if g is not None]
-            arrays, masks = [autograd.unmasked(g) for g in parts], [g.mask for g in parts if type(g) is Branch]
-            if not all(type(array) is np.ndarray for array in arrays) or len(masks) not in {0, len(parts)}:
-                return None  # of a few elements, or masked in part
+            arrays, masks = [], []
+            for g in (values[i], *[c[i] for c in changes]):
+                if g is None:
+                    continue
+                array = g
+                if type(g) is not np.ndarray or g.shape != a.shape or g.dtype is not a.dtype:
+                    g = autograd.fitted(g, a, op, node)
+                    array = autograd.unmasked(g)
+                    if type(array) is not np.ndarray:
+                        return None  # of a few elements
+                    if type(g) is Branch:
+                        masks.append(g.mask)
+                arrays.append(array)
+            if len(masks) not in {0, len(arrays)}:
+                return None  # masked in part
             if mask is not None:
                 arrays, masks = [MASKED.compute(array, mask) for array in arrays], [mask]
             value = None if values[i] is None else constant(arrays.pop(0))
@@ -170,6 +184,11 @@ class HessianProduct:
             value = change if value is None else value
             joined.append(None if value is None else _joined(level, value, change, _either(masks)))
         return joined
+
+    def _beside_moving(self, node: Any, tangents: Sequence[Any]) -> set[Value]:
+        """Of a product's factors, those asked for whose other factor has a tangent."""
+        (a, b), (s, t) = node.inputs, tangents
+        return {x for x, other in ((a, t), (b, s)) if other is not None and x in self._asked}
 
 
 def _as_taken(adjoint: Any, node: Any, tangents: Sequence[Any]) -> tuple[Any, Any, Any] | None:
@@ -216,7 +235,7 @@ def _moving(level: int, adjoint: Any, node: Any, moved: Any, by: Any) -> list[An
         return None
     moved = moved._array if "output" in op.saves else None
     change = None if dg is None else dg._array
-    with np.errstate(all="ignore") if mask is not None else nullcontext():  # about elements that are not used
+    with np.errstate(all="ignore") if mask is not None else _AS_IT_IS:  # about elements that are not used
         pair = op.moving_gradient(g._array, change, node, moved, by._array)
     if mask is not None:
         pair = pair and (MASKED.compute(pair[0], mask), MASKED.compute(pair[1], mask))
@@ -225,14 +244,19 @@ def _moving(level: int, adjoint: Any, node: Any, moved: Any, by: Any) -> list[An
 
 def _along(node: Any, tangent: Any) -> Any:
     """The tangent of a node by the op's `array_gradient`, where its Jacobian is diagonal; None leaves it to `push`."""
-    op, tensors = node.op, (tangent, *node.inputs)
-    if not op.elementwise or len(tensors) != 2 or watching.active:
+    op = node.op
+    if not op.elementwise or len(node.inputs) != 1 or watching.active:
         return None
-    if not all(type(t) is Tensor and t.dtype is node.dtype and t.shape == node.shape for t in tensors):
+    a = node.inputs[0]
+    if type(tangent) is not Tensor or type(a) is not Tensor:
         return None
-    found = op.array_gradient(tangent._array, node, {tensors[1]}) if node.dtype.kind == "f" else None
+    t, x, y = tangent._array, a._array, node._array
+    dtype = y.dtype
+    if dtype.kind != "f" or not t.shape == x.shape == y.shape or t.dtype is not dtype or x.dtype is not dtype:
+        return None
+    found = op.array_gradient(t, node, {a})
     along = None if found is None else autograd.unmasked(found[0])
-    return constant(along) if type(along) is np.ndarray and along.dtype is node.dtype else None
+    return constant(along) if type(along) is np.ndarray and along.dtype is dtype else None
 
 
 def _add(level: int, adjoints: dict[Value, Any], value: Value, adjoint: Any) -> None:

@@ -273,6 +273,8 @@ def normalize_axes(op: object, axes: Axes, ndim: int) -> tuple[int, ...]:
     if axes is None:
         return tuple(range(ndim))
     given = axes if isinstance(axes, (tuple, list)) else (axes,)
+    if len(given) == 1 and type(given[0]) is int and -ndim <= given[0] < ndim:
+        return (given[0] % ndim,)  # mostly
     normal = []
     for axis in given:
         if isinstance(axis, bool) or not hasattr(axis, "__index__"):
@@ -302,7 +304,7 @@ def given_axes(name: str, axes: Axes, axis: Axes) -> Axes:
 
 def kept_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of a reduction over these (normal) axes that keeps them with length 1."""
-    return tuple(1 if i in axes else n for i, n in enumerate(shape))
+    return tuple([1 if i in axes else n for i, n in enumerate(shape)])
 
 
 OPERANDS = (Tensor, np.ndarray, np.generic, int, float, complex, list, tuple)
