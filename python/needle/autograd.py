@@ -20,7 +20,7 @@ from operator import is_
 from sys import getrefcount, modules
 from time import perf_counter
 from types import NoneType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 from numpy import ndarray
@@ -117,6 +117,16 @@ def is_recorded(*inputs: Any) -> bool:
 
 
 _new = object.__new__
+
+
+class Moves(NamedTuple):
+    """The changes, as arrays, of what a rule computes with."""
+
+    adjoint: Any
+    """None: it does not change."""
+    input: Any
+    output: Any
+    """None unless it is in the op's `saves`."""
 
 
 class Op:
@@ -253,10 +263,9 @@ class Op:
         """`gradient` on arrays, for an op that has it; see above."""
         return None
 
-    def moving_gradient(self, out_grad: Any, change: Any, node: Any, moved: Any, by: Any) -> tuple[Any, Any] | None:
-        """For an op of one input that has it: `gradient` on arrays, and its change where out_grad changes by `change`
-        (None: not at all), the input by `by` and the output by `moved` (None unless it is in `saves`). None leaves it
-        to `gradient` on Tensors."""
+    def moving_gradient(self, out_grad: Any, node: Any, moves: Moves, valued: bool) -> tuple[Any, Any] | None:
+        """For an op of one input that has it: `gradient` on arrays (None unless `valued`), and how it changes with what
+        it is computed from. None leaves it to `gradient` on Tensors."""
         return None
 
     def masks(self, mask: Any, node: Any) -> Any:

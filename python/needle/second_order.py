@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from . import autograd, watching
-from .autograd import Branch, Op, Part, Tensor, TensorTuple, Value, WrappedTuple, constant, is_finite
+from .autograd import Branch, Moves, Op, Part, Tensor, TensorTuple, Value, WrappedTuple, constant, is_finite
 from .backend import as_array
 from .forward import Dual, dual, fitting, push
 from .ops.arithmetic import EWiseMul
@@ -110,7 +110,8 @@ class HessianProduct:
             returned: Sequence[Any] | None = None
             if not watching.active:
                 returned = self._on_arrays(level, adjoint, seen, tangents, pushed.get(node))
-                returned = returned or _moving(level, adjoint, seen, pushed.get(node), tangents[0])
+                valued = node.inputs[0] in self._valued
+                returned = returned or _moving(level, adjoint, seen, pushed.get(node), tangents[0], valued)
             if returned is None:
                 inputs = tuple([_with_tangent(level, a, t) for a, t in zip(seen.inputs, tangents, strict=True)])
                 wanted = {w for a, w in zip(node.inputs, inputs, strict=True) if a in self._asked}
@@ -225,7 +226,7 @@ def _either(masks: Sequence[Any]) -> Any:
     return found
 
 
-def _moving(level: int, adjoint: Any, node: Any, moved: Any, by: Any) -> list[Any] | None:
+def _moving(level: int, adjoint: Any, node: Any, moved: Any, by: Any, valued: bool) -> list[Any] | None:  # noqa: PLR0917
     """The adjoint with its tangent by the op's `moving_gradient`, where all is floats in plain arrays."""
     op, (g, dg, mask) = node.op, _parts(adjoint)
     if type(op).moving_gradient is Op.moving_gradient or not node.ndim or not (mask is None or op.elementwise):
@@ -233,13 +234,14 @@ def _moving(level: int, adjoint: Any, node: Any, moved: Any, by: Any) -> list[An
     given = (g, moved, by) if "output" in op.saves else (g, by)
     if not all(type(t) is Tensor and t.dtype is node.dtype for t in given) or type(dg) not in _PLAIN:
         return None
-    moved = moved._array if "output" in op.saves else None
-    change = None if dg is None else dg._array
+    moves = Moves(None if dg is None else dg._array, by._array, moved._array if "output" in op.saves else None)
     with np.errstate(all="ignore") if mask is not None else _AS_IT_IS:  # about elements that are not used
-        pair = op.moving_gradient(g._array, change, node, moved, by._array)
-    if mask is not None:
-        pair = pair and (MASKED.compute(pair[0], mask), MASKED.compute(pair[1], mask))
-    return pair and [_joined(level, constant(pair[0]), constant(pair[1]), mask)]
+        pair = op.moving_gradient(g._array, node, moves, valued)
+    if pair is None:
+        return None
+    arrays = pair if mask is None else [None if array is None else MASKED.compute(array, mask) for array in pair]
+    change = constant(arrays[1])
+    return [_joined(level, constant(arrays[0]) if valued else change, change, mask)]
 
 
 def _along(node: Any, tangent: Any) -> Any:

@@ -227,7 +227,22 @@ def aligned(values: tuple[Any, ...], depths: tuple[int | None, ...]) -> list[Any
 
 def by_itself(op: Any, out_grad: Any, node: Any, asked: set[Value]) -> Any:
     """`array_gradient` of an op with one input that is its own transpose: the op, applied to out_grad."""
+    number = repeated_number(out_grad)
+    if number is not None:
+        return (repeated(as_array(op.compute(number)), out_grad.shape),)
     return (op.compute(out_grad, out=result_of((out_grad,))),)
+
+
+def repeated(a: Any, shape: tuple[int, ...]) -> Any:
+    """A 0-d array as one of this shape, not copied: np.broadcast_to takes 2 us, and every sum's gradient does this."""
+    out = np.ndarray(shape, a.dtype, a, 0, (0,) * len(shape))
+    out.flags.writeable = False
+    return out
+
+
+def repeated_number(a: Any) -> Any:
+    """The number that is everywhere in a large array, as in the adjoint behind a sum; None where it is not known to."""
+    return None if a.nbytes < SMALLEST or any(a.strides) else a.flat[0]
 
 
 def broadcast_hint(*arrays: Any) -> str:

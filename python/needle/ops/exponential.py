@@ -18,12 +18,12 @@ class Exp(Elementwise):
     ufunc, saves = "exp", ("output",)
     gradient, array_gradient = by_output(lambda g, y: g * y)
 
-    def moving_gradient(self, out_grad: Any, change: Any, node: Any, moved: Any, by: Any) -> Any:
-        y = node._array
-        changes = np.multiply(out_grad, moved, out=result_of((moved,)))
+    def moving_gradient(self, out_grad: Any, node: Any, moves: Any, valued: bool) -> Any:
+        y, change = node._array, moves.adjoint
+        changes = np.multiply(out_grad, moves.output, out=result_of((y,)))
         if change is not None:
             changes += np.multiply(change, y, out=result_of((y,)))
-        return np.multiply(out_grad, y, out=result_of((y,))), changes
+        return np.multiply(out_grad, y, out=result_of((y,))) if valued else None, changes
 
 
 def exp(a: Any) -> Tensor:

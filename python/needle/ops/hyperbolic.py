@@ -35,17 +35,19 @@ class Tanh(Elementwise):
     ufunc, saves = "tanh", ("output",)
     gradient, array_gradient = by_output(lambda g, y: g * (1 - y * y))  # from the output: g / cosh(a)**2 overflows
 
-    def moving_gradient(self, out_grad: Any, change: Any, node: Any, moved: Any, by: Any) -> Any:
-        y = node._array
-        slope = np.multiply(y, y, out=result_of((y,)))
-        np.subtract(1, slope, out=slope)
-        changes = np.multiply(y, moved, out=result_of((y,)))
+    def moving_gradient(self, out_grad: Any, node: Any, moves: Any, valued: bool) -> Any:
+        y, change, gradient = node._array, moves.adjoint, None
+        changes = np.multiply(y, moves.output, out=result_of((y,)))
         changes *= -2
         changes *= out_grad
-        gradient = np.multiply(out_grad, slope, out=result_of((y,)))
-        if change is not None:
-            slope *= change
-            changes += slope
+        if valued or change is not None:
+            slope = np.multiply(y, y, out=result_of((y,)))
+            np.subtract(1, slope, out=slope)
+            if valued:
+                gradient = np.multiply(out_grad, slope, out=result_of((y,)))
+            if change is not None:
+                slope *= change
+                changes += slope
         return gradient, changes
 
 

@@ -49,8 +49,8 @@ def getitem(a: Any, index: Any) -> Tensor:
 
 
 class Places(dict[int, Any]):
-    """One op for all that is done at the same place: a loop then makes fewer objects that live as long as its graph, and
-    the same loop makes none the next time."""
+    """One op for all that is done at the same place: a loop then makes fewer objects that live as long as its graph,
+    and the same loop makes none the next time."""
 
     def __init__(self, op: Any):
         super().__init__()

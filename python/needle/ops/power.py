@@ -9,7 +9,7 @@ import numpy as np
 
 from ..autograd import ZERO, Tensor, as_value, wanted
 from ..pool import result_of
-from .base import NUMBERS, Bilinear, Elementwise, ScalarOp, as_floats, operands
+from .base import NUMBERS, Bilinear, Elementwise, ScalarOp, as_floats, operands, repeated_number
 from .exponential import log
 from .selection import where
 
@@ -77,18 +77,17 @@ class PowerScalar(ScalarOp):
             return out_grad * (n * a ** (n - 1))
         return zero_safe_multiply(out_grad, n * PowerScalar(n - 1, quiet=True)(a))
 
-    def moving_gradient(self, out_grad: Any, change: Any, node: Any, moved: Any, by: Any) -> Any:
+    def moving_gradient(self, out_grad: Any, node: Any, moves: Any, valued: bool) -> Any:
         if self.scalar != 2:
             return None
-        a = node.saved[0]
-        twice = np.add(out_grad, out_grad, out=result_of((a,)))
-        changes = np.multiply(twice, by, out=result_of((a,)))
-        twice *= a
+        a, change, number = node.saved[0], moves.adjoint, repeated_number(out_grad)
+        twice = np.add(out_grad, out_grad, out=result_of((a,))) if number is None else number + number
+        changes = np.multiply(twice, moves.input, out=result_of((a,)))
         if change is not None:
             slope = np.multiply(change, a, out=result_of((a,)))
             slope *= 2
             changes += slope
-        return twice, changes
+        return np.multiply(twice, a, out=result_of((a,)) if number is not None else twice) if valued else None, changes
 
 
 class RPowerScalar(ScalarOp):

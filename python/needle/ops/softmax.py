@@ -88,7 +88,8 @@ class LogSumExp(TensorOp):
         a = node.inputs[0]
         return expand(out_grad, a.shape, self.axes) * softmax(a, self.axes)
 
-    def moving_gradient(self, out_grad: Any, change: Any, node: Any, moved: Any, by: Any) -> Any:
+    def moving_gradient(self, out_grad: Any, node: Any, moves: Any, valued: bool) -> Any:
+        by, change = moves.input, moves.adjoint
         axes = normalize_axes(self, self.axes, by.ndim)
         kept = kept_shape(by.shape, axes)
         probabilities = Softmax(axes).compute(node.saved[0])
@@ -97,7 +98,7 @@ class LogSumExp(TensorOp):
         if change is not None:
             changes += change.reshape(kept)
         changes *= probabilities
-        return out_grad.reshape(kept) * probabilities, changes
+        return out_grad.reshape(kept) * probabilities if valued else None, changes
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         return summation(tangents[0] * softmax(node.inputs[0], self.axes), self.axes, self.keepdims)
