@@ -18,6 +18,8 @@ _SAFE = {4: 60.0, 8: 500.0}
 """Bytes of a float -> the largest magnitude at which exp(), and a sum of many of them, has all its digits."""
 _MANY = 1 << 16
 """Elements from which on sums over all of them are kept in float64: their difference is much smaller than they."""
+_FEW = 1 << 12
+"""Elements up to which the sum of their squares is found faster than their extrema."""
 _SHORT = 256
 """A matrix's rows up to this length are summed by a product with ones, which is faster than sum()."""
 
@@ -42,8 +44,7 @@ def _shifted(a: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
     """
     if a.size == 0:
         return a, np.full([1 if i in axes else n for i, n in enumerate(a.shape)], -np.inf, a.dtype)
-    safe = _SAFE.get(a.itemsize, 0.0) if a.dtype.kind == "f" else 0.0
-    if np.maximum.reduce(a, None) < safe and np.minimum.reduce(a, None) > -safe:
+    if _is_small(a, _SAFE.get(a.itemsize, 0.0) if a.dtype.kind == "f" else 0.0):
         return a, _NO_SHIFT
     top = a.max(axes, keepdims=True)
     if np.isfinite(top).all():
@@ -51,6 +52,15 @@ def _shifted(a: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
     differences = np.zeros(a.shape, np.result_type(a, top))
     np.subtract(a, top, out=differences, where=a != top)
     return differences, top
+
+
+def _is_small(a: Any, limit: float) -> bool:
+    """Whether all elements are between these limits. Where they are few, their squares' sum mostly shows it, at once."""
+    if a.size <= _FEW and a.flags.c_contiguous:
+        flat = a.reshape(-1)
+        if flat.dot(flat) < limit * limit:
+            return True
+    return bool(np.maximum.reduce(a, None) < limit and np.minimum.reduce(a, None) > -limit)
 
 
 def _exp_and_sum(z: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
