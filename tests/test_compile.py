@@ -2289,6 +2289,21 @@ def test_large_arrays(dtype):
     )
 
 
+@pytest.mark.parametrize("rows", [5, 3000])
+def test_labels(rows):
+    """Other labels are other data; wrong ones are refused as ever, in blocks, too."""
+    f = needle.value_and_grad(ops.softmax_loss)
+    compiled = needle.compile(f)
+    for i in range(5):
+        logits, labels = random(i, rows, 300), np.random.default_rng(i).integers(0, 300, rows)
+        (loss, gradient), (expected, by) = compiled(logits, labels), f(logits, labels)
+        assert_allclose(loss, expected, rtol=1e-12)
+        assert_allclose(gradient, by, rtol=1e-12, atol=1e-18)
+    labels[-1] = 300
+    with pytest.raises(ValueError, match=r"SoftmaxLoss: labels must lie in 0\.\.299"):
+        compiled(logits, labels)
+
+
 def test_large_training_state():
     def make():
         p, m, v = [Tensor(random(k, 300_000), requires_grad=k == 0) for k in range(3)]

@@ -299,16 +299,39 @@ class TestGroups:
 
         targets = Tensor(np.eye(7, dtype=np.float32)[np.arange(50) % 7], requires_grad=False)
         check(function, 3 * normal(50, 7), targets, least=1)
-        graph, outputs = captured(function, 300 * normal(50, 7), targets)
+        names = self.simplified(function, 300 * normal(50, 7), targets)
+        assert names >= {"LossAndProbabilities", "EWiseSub"}
+
+    @staticmethod
+    def simplified(function: Any, *given: Any) -> set[str]:
+        """What is left in the only group, whose values are checked."""
+        graph, outputs = captured(function, *given)
         arrays = dict(zip(graph.inputs, [graph.values[a] for a in graph.inputs], strict=True))
         kept, outputs = simplify(sort(outputs), outputs, graph.values, {})
         leaves = dict.fromkeys(a for node in kept for a in node.inputs if a.op is None)
         items = groups([*leaves, *kept], set(outputs))
         (group,) = [item for item in items if isinstance(item, Group)]
-        assert {type(node.op).__name__ for node in group.nodes} >= {"LossAndProbabilities", "EWiseSub"}
         values, expected = in_groups(items, arrays), one_by_one([*leaves, *kept], arrays)
         for node in outputs:
-            assert_allclose(values[node], expected[node], rtol=1e-5)
+            assert_allclose(values[node], expected[node], rtol=1e-5, atol=1e-8)
+        return {type(node.op).__name__ for node in group.nodes}
+
+    def test_cross_entropy_by_labels_is_one_pass_with_its_gradient(self) -> None:
+        def function(logits: Any, labels: Any) -> Any:
+            loss = 3 * needle.softmax_loss(logits, labels)
+            return loss.detach(), *adjoints(loss, [logits])
+
+        labels = Tensor(np.arange(60).reshape(5, 12) % 7, requires_grad=False)
+        for scale in (3, 300):
+            assert self.simplified(function, scale * normal(5, 12, 7), labels) == {"LossAndGradient", "TupleGetItem"}
+
+    def test_cross_entropy_by_labels_whose_softmax_has_other_uses(self) -> None:
+        def function(logits: Any, labels: Any) -> Any:
+            loss = needle.softmax_loss(logits, labels)
+            return loss.detach(), *adjoints(loss, [logits]), needle.softmax(logits).detach()
+
+        names = self.simplified(function, normal(60, 7), Tensor(np.arange(60) % 7, requires_grad=False))
+        assert names >= {"LossAndProbabilities", "EWiseSub"}
 
     def test_flat_where_rows_are_few(self) -> None:
         (group,) = check(lambda x: wave(x).sum(), normal(2, 500), least=1)

@@ -208,6 +208,24 @@ def test_softmax_loss_far_out():
     assert_allclose(wrong.grad.numpy(), [[-0.5, 0.5], [0.25, -0.25]])
 
 
+def test_softmax_loss_by_labels():
+    logits = Tensor([[0.0, -INF, 1.0], [3.0, 800.0, -800.0]])
+    loss = ops.softmax_loss(logits, [0, 2])
+    assert loss.item() == ops.softmax_loss(logits, np.eye(3)[[0, 2]]).item()
+    loss.backward()
+    assert_allclose(logits.grad.numpy(), [[-0.36552929, 0, 0.36552929], [0, 0.5, -0.5]], rtol=1e-7)
+    assert ops.softmax_loss(Tensor([[0.0, -INF]]), [1]).item() == INF
+    assert np.isnan(ops.softmax_loss(np.zeros((0, 3)), np.zeros(0, int)).item())
+    labels = Tensor([0, 2])  # integers may need a gradient, too
+    ops.softmax_loss(logits.detach(), labels).backward()
+    assert labels.grad.tolist() == [0, 0]
+    for wrong, range_ in (([0, 3], "0 to 3"), ([0, -1], "-1 to 0")):
+        with pytest.raises(ValueError, match=f"SoftmaxLoss: labels must lie in 0..2 .* got values from {range_}"):
+            ops.softmax_loss(logits, wrong)
+    with pytest.raises(ValueError, match="of integers, the labels from 0 to classes - 1"):
+        ops.softmax_loss(logits, [0.0, 2.0])
+
+
 # ------------------------------------------------------------------------------------------------ indices and shapes
 
 

@@ -62,6 +62,9 @@ def test_every_op_passes(op, sample):
 @over({"SoftmaxLoss": SAMPLES["SoftmaxLoss"]})
 def test_softmax_loss_passes_where_it_is_defined(op, sample):
     """Its targets are rows that sum to 1; the rule for them is that of such rows."""
+    if len(sample.arrays) == 1:  # by labels
+        check_grads(sample.function, *sample.arrays)
+        return
     logits, targets = sample.arrays
     check_grads(lambda a: ops.softmax_loss(a, targets), logits)
     check_grads(lambda a: ops.softmax_loss(logits.astype(np.float64), needle.softmax(a)), targets.astype(np.float64))

@@ -57,11 +57,16 @@ class Device:
         labels = self.xp.asarray(labels)
         if labels.dtype.kind not in "iu":
             raise TypeError(f"one_hot: labels must be integers, got {labels.dtype}; write labels.astype(int)")
-        if labels.size and (labels.min() < 0 or labels.max() >= n):
-            raise ValueError(
-                f"one_hot: labels must lie in 0..{n - 1} for n={n}, got values from {labels.min()} to {labels.max()}"
-            )
+        check_labels("one_hot", n, labels)
         return self.xp.eye(n, dtype=dtype)[labels]
+
+
+def check_labels(what: str, n: int, labels: Any) -> None:
+    """Labels of n classes count from 0 to n - 1."""
+    if labels.size and (labels.min() < 0 or labels.max() >= n):
+        raise ValueError(
+            f"{what}: labels must lie in 0..{n - 1} for n={n}, got values from {labels.min()} to {labels.max()}"
+        )
 
 
 _CPU = Device("cpu", np)

@@ -277,8 +277,21 @@ def loss_samples() -> list[Sample]:
         sample(ops.softmax_loss, np_softmax_loss, numbers((2, 2, 3)), np.stack([smooth_rows, smooth_rows[::-1]])),
         sample(ops.softmax_loss, np_softmax_loss, numbers((2, 1)), np.ones((2, 1))),
         sample(ops.softmax_loss, np_softmax_loss, FAR[:1], smooth_rows[:1], name="far apart"),
+        *[by_labels(np.array([2, 0]), numbers((2, 3), code)) for code in "defl"],
+        by_labels(np.array(1, np.uint8), numbers((3,))),
+        by_labels(np.array([[0, 2], [2, 1]]), numbers((2, 2, 3))),
+        by_labels(np.array([2]), FAR[:1], name="labels, far apart"),
     ]
     return table
+
+
+def by_labels(labels: Any, logits: Any, name: str = "labels") -> Sample:
+    return sample(
+        lambda a: ops.softmax_loss(a, labels),
+        lambda a: np_softmax_loss(a, np.eye(3, dtype=as_floats(a).dtype)[labels]),
+        logits,
+        name=name,
+    )
 
 
 # ---------------------------------------------------------------------------------------------- matrix products

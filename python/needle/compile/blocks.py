@@ -111,9 +111,10 @@ class _Total:
         """A function that stores a block's part."""
         axes, op = self.axes, self.op
         if self.is_loss:
+            scale = getattr(op, "scale", None)
 
-            def store_loss(logits: Any, targets: Any, probabilities: Any, part: Any) -> None:
-                part[0] = loss_of(logits, targets, probabilities)
+            def store_loss(logits: Any, targets: Any, out: Any, part: Any) -> None:
+                part[0] = loss_of(logits, targets, out, scale)
 
             return store_loss
         reduce = np.add.reduce if self.is_sum else op.of.reduce

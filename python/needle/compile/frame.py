@@ -65,9 +65,11 @@ class Frame:
         for node in plan.outputs:
             self._bind(node, self._outputs)
         self._copied = [
-            i for i, node in enumerate(plan.outputs) if node not in self._uses or node.bases or node in plan.outputs[:i]
+            i
+            for i, node in enumerate(plan.outputs)
+            if node in plan.outputs[:i] or (node not in plan.fresh and (node.bases or node not in self._uses))
         ]
-        """Which outputs lie in the frame's memory, or are a view, or another output, too."""
+        """Which outputs are another output, too, or lie in the frame's memory, or are a view."""
         self._inputs = [self._uses[node] for node in plan.inputs]
         self._moving = [use for uses in self._uses.values() for use in uses]
 

@@ -6,7 +6,7 @@ goes through all of the group's ops while it is in the caches. To a group, a val
 - ROWS: its rows are those of the group, and a block sees its own;
 - WHOLE: made elsewhere, and the same for each block, because it is broadcast along the rows;
 - TOTAL: a reduction over all rows, put together from those of the blocks: it is complete only when the group is;
-- PAIR: a loss and the probabilities, of which the one is TOTAL and the other ROWS.
+- PAIR: a loss and the probabilities or its gradient, of which the one is TOTAL and the other ROWS.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from ..ops.discrete import Discrete
 from ..ops.moments import Std, Var
 from ..ops.reduction import Max, Min, NanMax, NanMin, Prod, Summation
 from ..ops.shape import BroadcastTo, Reshape
-from ..ops.softmax import LogSoftmax, LogSumExp, Softmax, SoftmaxLoss
+from ..ops.softmax import LogSoftmax, LogSumExp, Softmax, SoftmaxLoss, are_labels
 from ..ops.tuples import TupleGetItem
 from .graph import Node
-from .simplify import LossAndProbabilities
+from .simplify import LossAndGradient, LossAndProbabilities
 
 ROWS, WHOLE, TOTAL, PAIR = "rows", "whole", "total", "pair"
 
@@ -45,7 +45,7 @@ _BY_AXES = (Summation, Max, Min, NanMax, NanMin, Prod, Var, Std, Softmax, LogSof
 """Row by row, they are the same function: of the axes after the rows'."""
 TOTALS = (Summation, Max, Min, NanMax, NanMin)
 """Those whose result for all rows is the same reduction of the results for some."""
-LOSSES = (SoftmaxLoss, LossAndProbabilities)
+LOSSES = (SoftmaxLoss, LossAndProbabilities, LossAndGradient)
 SEVERAL_PASSES = (*LOSSES, Softmax, LogSoftmax, LogSumExp, Var, Std)
 RENAMED = (Reshape, BroadcastTo)
 """Ops that make a group no work: views."""
@@ -133,7 +133,9 @@ def fits(node: Node, rows: int, made: dict[Node, str]) -> str | None:
     if type(op) in LOSSES:
         a, b = node.inputs
         lead = leading(a.shape[:-1], rows)
-        if lead is None or made.get(a, ROWS) != ROWS or made.get(b, ROWS) != ROWS or a.shape != b.shape:
+        if lead is None or made.get(a, ROWS) != ROWS or made.get(b, ROWS) != ROWS:
+            return None
+        if a.shape != b.shape and not are_labels(b, a):
             return None
         return TOTAL if type(op) is SoftmaxLoss else PAIR
     if isinstance(op, TupleGetItem) and made.get(node.inputs[0]) == PAIR:

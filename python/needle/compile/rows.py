@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ops.softmax import _NO_SHIFT, LogSoftmax, LogSumExp, Softmax, _shifted, _wide
+from ..ops.softmax import _NO_SHIFT, LogSoftmax, LogSumExp, Softmax, _shifted, _wide, are_labels, places_of
 
 _LONGEST = 1 << 12
 """Elements of a row up to which it is added up without pairs of partial sums."""
@@ -117,18 +117,22 @@ def log_sum_exp(keepdims: bool) -> Callable[[Any], Any]:
     return compute
 
 
-def loss_of(logits: Any, targets: Any, out: Any) -> float:
-    """The sum of the rows' SoftmaxLoss; the probabilities are written into `out`, if that is not None."""
+def loss_of(logits: Any, targets: Any, out: Any, scale: Any) -> float:
+    """The sum of the rows' SoftmaxLoss. Into `out`, if that is not None, go the probabilities; or by labels and with a
+    scale, the gradient: the probabilities less 1 at the labels, times the scale."""
     z, top, exponentials, total = _exponentials(logits, out)
-    hit = _dot(targets, z)
-    if not isfinite(hit):  # a target of 0 at a logit of -inf costs nothing
+    if are_labels(targets, logits):
+        hit, top = z[places_of(targets, logits)].sum(dtype=np.float64), _NO_SHIFT
+    elif not isfinite(hit := _dot(targets, z)):  # a target of 0 at a logit of -inf costs nothing
         hit = np.multiply(targets, z, out=np.zeros_like(z), where=targets != 0).sum(dtype=np.float64)
     found = np.log(total).sum(dtype=np.float64) - hit
     if top.ndim:  # what the shift of z left out; exactly 0 where the targets sum to 1
         missing = 1 - _sum(targets)
         found += np.multiply(missing, top, out=np.zeros_like(top), where=missing != 0).sum(dtype=np.float64)
     if out is not None:
-        np.divide(exponentials, total, out=exponentials)
+        np.divide(exponentials, total if scale is None else total / scale, out=exponentials)
+        if scale is not None:
+            exponentials[places_of(targets, logits)] -= scale
         if exponentials is not out:
             np.copyto(out, exponentials, casting="unsafe")
     return float(found)

@@ -20,9 +20,10 @@ from ..ops.arithmetic import (
     MulScalar,
     Negate,
 )
+from ..ops.discrete import Discrete
 from ..ops.selection import Masked
 from ..ops.shape import BroadcastTo, Reshape
-from ..ops.softmax import Softmax, SoftmaxLoss
+from ..ops.softmax import Softmax, SoftmaxLoss, less_labels, one_hot
 from ..ops.tuples import TupleGetItem
 from .graph import Node
 
@@ -127,17 +128,66 @@ class LossAndProbabilities(TensorTupleOp):
         return SoftmaxLoss().both(logits, targets)
 
 
+class LossAndGradient(TensorTupleOp):
+    """A softmax loss by labels, and its gradient by the logits: the softmax less 1 at the labels, times `scale`."""
+
+    __slots__ = ("scale",)
+    saves = ()
+
+    def __init__(self, scale: Any):
+        self.scale = scale
+
+    def compute(self, logits: Any, labels: Any) -> Any:
+        loss, probabilities = SoftmaxLoss().both(logits, labels)
+        return loss, less_labels(probabilities, labels, self.scale)
+
+
+def _gradient_of(loss: Node, softmax: Node, readers: dict[Node, list[Node]]) -> tuple[Node, Any] | None:
+    """(softmax - one_hot) * scale, if that is all that the softmax is for, and the scale; None for other gradients."""
+    difference = _only_reader(softmax, EWiseSub, readers)
+    product = difference and _only_reader(difference, EWiseMul, readers)
+    if difference is None or product is None or difference.inputs[0] is not softmax:
+        return None
+    rows, (scale,) = difference.inputs[1], [a for a in (*product.inputs, product) if a is not difference][:1]
+    if not isinstance(rows.op, Discrete) or rows.op.function is not one_hot or rows.inputs != loss.inputs[1:]:
+        return None
+    if scale.array is None or scale.array.size != 1 or scale.dtype != product.dtype:
+        return None
+    number = scale.array.reshape(())
+    return (product, number) if _TINY < abs(number) < 1 / _TINY else None
+
+
+_TINY = 1e-20
+"""A scale beyond which a sum of exponentials might overflow when it is divided by it."""
+
+
+def _only_reader(node: Node, op: type[Op], readers: dict[Node, list[Node]]) -> Node | None:
+    by = readers.get(node, [])
+    alike = len(by) == 1 and type(by[0].op) is op and (by[0].shape, by[0].dtype) == (node.shape, node.dtype)
+    return by[0] if alike else None
+
+
 def _share_softmax(order: list[Node], outputs: list[Node]) -> tuple[list[Node], list[Node]]:
     """Compute each softmax with the loss of the same logits."""
     losses = {node.inputs[0]: node for node in order if type(node.op) is SoftmaxLoss}
+    if not losses:
+        return order, outputs
     now: dict[Node, Node] = {}
     both: dict[Node, Node] = {}
+    readers: dict[Node, list[Node]] = {}
+    for node in order:
+        for a in node.inputs:
+            readers.setdefault(a, []).append(node)
+    for node in outputs:
+        readers.setdefault(node, []).append(node)  # which is no op on it
     for node in order:
         op: Any = node.op
         if type(op) is Softmax and node.inputs[0] in losses and op.axes in (-1, len(node.shape) - 1):
             loss = losses[node.inputs[0]]
-            pair = both[loss] = Node(LossAndProbabilities(), loss.inputs, None, None)
-            for i, member in enumerate((loss, node)):
+            found = _gradient_of(loss, node, readers)
+            pair = Node(LossAndProbabilities() if found is None else LossAndGradient(found[1]), loss.inputs, None, None)
+            both[loss] = pair
+            for i, member in enumerate((loss, node if found is None else found[0])):
                 now[member] = Node(TupleGetItem(i), (pair,), member.shape, member.dtype)
     if not both:
         return order, outputs

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Axes, Tensor, TensorOp, Value, wanted
+from ..autograd import ZERO, Axes, Tensor, TensorOp, Value, wanted
+from ..backend import check_labels, cpu
 from .base import batch_axes, given_axes, kept_shape, normalize_axes
+from .discrete import discrete
 from .exponential import exp
 from .reduction import any_along, expand, summation
 
@@ -55,10 +57,12 @@ def _shifted(a: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
 
 
 def _is_small(a: Any, limit: float) -> bool:
-    """Whether all elements are between these limits. Where they are few, their squares' sum mostly shows it, at once."""
+    """Whether all elements are between these limits. Where they are few, the sum of squares mostly shows it at once."""
     if a.size <= _FEW and a.flags.c_contiguous:
         flat = a.reshape(-1)
-        if flat.dot(flat) < limit * limit:
+        with np.errstate(over="ignore"):
+            squares = flat.dot(flat)
+        if squares < limit * limit:
             return True
     return bool(np.maximum.reduce(a, None) < limit and np.minimum.reduce(a, None) > -limit)
 
@@ -208,15 +212,18 @@ class SoftmaxLoss(TensorOp):
 
     def both(self, logits: Any, targets: Any) -> tuple[Any, Any]:
         """The loss, and the softmax of the logits."""
-        if logits.shape != targets.shape or logits.ndim == 0:
+        if logits.ndim == 0 or not (logits.shape == targets.shape or are_labels(targets, logits)):
             raise ValueError("shapes differ")
         z, top = _shifted(_wide(logits), (logits.ndim - 1,))
         probabilities, total = _exp_and_sum(z, (logits.ndim - 1,))
         probabilities /= total
         many = z.size > _MANY
-        hit = np.multiply(targets, z).sum(dtype=np.float64) if many else np.vdot(targets, z)
-        if not isfinite(hit):  # a target of 0 at a logit of -inf costs nothing
-            hit = np.multiply(targets, z, out=np.zeros_like(z), where=targets != 0).sum()
+        if are_labels(targets, logits):
+            hit, top = z[places_of(targets, logits)].sum(dtype=np.float64 if many else None), _NO_SHIFT
+        else:
+            hit = np.multiply(targets, z).sum(dtype=np.float64) if many else np.vdot(targets, z)
+            if not isfinite(hit):  # a target of 0 at a logit of -inf costs nothing
+                hit = np.multiply(targets, z, out=np.zeros_like(z), where=targets != 0).sum()
         loss = np.add.reduce(np.log(total, out=total), None, np.float64 if many else None) - hit
         if top.ndim:  # what the shift of z left out; exactly 0 where the targets sum to 1
             missing = 1 - targets.sum(-1, keepdims=True)
@@ -227,8 +234,8 @@ class SoftmaxLoss(TensorOp):
 
     def hint(self, *arrays: Any) -> str:
         return (
-            "the logits (a) and the target probabilities (b) must have the same shape (..., classes); "
-            "device.one_hot(classes, labels) makes such rows from labels"
+            "the logits (a) and the target probabilities (b) must have the same shape (..., classes); or b is of the "
+            "shape (...) and of integers, the labels from 0 to classes - 1"
         )
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
@@ -236,22 +243,57 @@ class SoftmaxLoss(TensorOp):
         if out_grad.dtype == np.float16:  # which cannot count the rows beyond 65,504
             out_grad = out_grad.astype(np.float32)
         scale = out_grad / prod(logits.shape[:-1])
-        by_logits = (softmax(logits) - targets) * scale if wanted(logits) else None
-        return by_logits, logits * -scale if wanted(targets) else None
+        labels = are_labels(targets, logits)
+        by_logits = by_targets = None
+        if wanted(logits):
+            classes, dtype = logits.shape[-1], _result_dtype(logits.dtype)
+            rows = discrete(one_hot, targets, classes=classes, dtype=dtype) if labels else targets
+            by_logits = (softmax(logits) - rows) * scale
+        if wanted(targets):
+            by_targets = ZERO if labels else logits * -scale
+        return by_logits, by_targets
 
     def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
         logits, targets = node.saved
         of, probabilities = self._latest
         if of is not logits or node.inputs[1] in asked or not logits.size or out_grad.itemsize == 2:
             return None
+        scale = out_grad / prod(logits.shape[:-1])
+        if are_labels(targets, logits):
+            return less_labels(probabilities, targets, scale), None
         by_logits = probabilities - targets
-        by_logits *= out_grad / prod(logits.shape[:-1])
+        by_logits *= scale
         return by_logits, None
+
+
+def are_labels(targets: Any, logits: Any) -> bool:
+    """Whether targets are numbers of classes, and not probabilities."""
+    return targets.dtype.kind in "iu" and targets.shape == logits.shape[:-1]
+
+
+def places_of(labels: Any, logits: Any) -> tuple[Any, ...]:
+    """The index of the elements that the labels name."""
+    check_labels("SoftmaxLoss", logits.shape[-1], labels)
+    return *np.indices(labels.shape, sparse=True), labels
+
+
+def less_labels(probabilities: Any, labels: Any, scale: Any) -> Any:
+    """(probabilities - one_hot(labels)) * scale, without these rows."""
+    places = places_of(labels, probabilities)
+    found = probabilities * scale
+    found[places] = (probabilities[places] - 1) * scale
+    return found
+
+
+def one_hot(labels: Any, classes: int, dtype: Any) -> Any:
+    """The rows that labels stand for."""
+    return cpu().one_hot(classes, labels, dtype)
 
 
 def softmax_loss(logits: Any, targets: Any) -> Tensor:
     """The mean over the rows of logsumexp(logits) - sum(logits * targets), along the last axis: the cross-entropy of
-    softmax(logits) with target probabilities (one-hot rows, or any that sum to 1). No rows give NaN."""
+    softmax(logits) with target probabilities (one-hot rows, or any that sum to 1), or with labels: integers from 0 to
+    classes - 1, one for each row. No rows give NaN."""
     return SoftmaxLoss()(logits, targets)
 
 
