@@ -24,6 +24,7 @@ import chain
 import mnist_step
 import numpy as np
 import numpy_code
+from by_hand import LayerNorm
 from harness import (
     COLUMNS,
     NEEDLE,
@@ -41,9 +42,9 @@ from harness import (
 
 EAGER, TORCH, COMPILED, JAX = "Needle, eager", "PyTorch", "torch.compile", "jax.jit"
 BY_HAND, FUSED, FOREACH = "PyTorch, update by hand", "PyTorch, fused", "PyTorch, foreach"
-PRODUCTS = "five matrix products"
+PRODUCTS, NUMPY = "five matrix products", "by hand in NumPy"
 ALL = (EAGER, NEEDLE, TORCH, COMPILED, JAX)
-NEEDS = {EAGER: "numpy", NEEDLE: "numpy", PRODUCTS: "numpy", JAX: "jax"}
+NEEDS = {EAGER: "numpy", NEEDLE: "numpy", PRODUCTS: "numpy", NUMPY: "numpy", JAX: "jax"}
 """The packages that contenders need; PyTorch, if not named here."""
 REPLAY = 1.05
 """The most that a replay may take of the eager program's time."""
@@ -104,7 +105,7 @@ def keeping(function: Callable[..., Any], args: Any, arrays: Callable[[Any], Any
 def mnist(who: str) -> Work:
     if who not in {NEEDLE, COMPILED}:
         by = {EAGER: mnist_step.needle_step, TORCH: mnist_step.torch_sgd, JAX: mnist_step.jax_jit}
-        by |= {BY_HAND: mnist_step.torch_by_hand, PRODUCTS: mnist_step.products}
+        by |= {BY_HAND: mnist_step.torch_by_hand, PRODUCTS: mnist_step.products, NUMPY: mnist_step.by_hand}
         return by[who]()
     if who == NEEDLE:
         work = mnist_step.needle_step()
@@ -220,6 +221,13 @@ def differentiated(what: Callable[[str, Any], Any], who: str) -> Work:
     return keeping(as_called(who)(derive), [module.Tensor(a, requires_grad=False) for a in arrays], _flat)
 
 
+def normalized(who: str) -> Work:
+    if who == NUMPY:
+        _, (x, w, b), _, g = layer_norm("numpy", np)
+        return keeping(LayerNorm(x, w, b, g), (), _flat)
+    return differentiated(layer_norm, who)
+
+
 def _flat(found: Any) -> list[Any]:
     """The arrays in a tensor, or in nested tuples of tensors."""
     if isinstance(found, (tuple, list)):
@@ -288,7 +296,7 @@ CASES = (
     Case(
         "MNIST step, 784-100-10, batch 100",
         mnist,
-        (EAGER, NEEDLE, PRODUCTS, BY_HAND, TORCH, COMPILED, JAX),
+        (EAGER, NEEDLE, PRODUCTS, NUMPY, BY_HAND, TORCH, COMPILED, JAX),
         ((0.70, (TORCH, BY_HAND)), (1.25, (PRODUCTS,))),
     ),
     Case("np.sum(np.tanh(x * 2 + 1)) of 10 floats, its gradient", four_operations, ALL, ((1.0, (JAX,)),), 2),
@@ -330,8 +338,8 @@ CASES = (
     ),
     Case(
         "layer norm over 8192 x 512 with weight and bias, value and gradients",
-        partial(differentiated, layer_norm),
-        ALL,
+        normalized,
+        (*ALL, NUMPY),
         ((0.6, (TORCH,)),),
         4,
     ),
