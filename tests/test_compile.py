@@ -2304,6 +2304,24 @@ def test_labels(rows):
         compiled(logits, labels)
 
 
+@pytest.mark.parametrize(("dtype", "tops"), [(np.float32, (50, 60, 81, 88, 300)), (np.float64, (400, 499, 707, 900))])
+def test_labels_of_large_logits(dtype, tops):
+    """Their exponentials come near the largest number, and must not overflow by the scale of the gradient."""
+    labels = np.ones(3000, int)
+    for scale in (1, 1e-3, 1e-10):
+
+        def f(logits, labels, scale=scale):
+            return scale * ops.softmax_loss(logits, labels)
+
+        f, compiled = needle.value_and_grad(f), needle.compile(needle.value_and_grad(f))
+        for top in tops:
+            logits = np.zeros((3000, 300), dtype)
+            logits[:, :2] = top, top - 1
+            (loss, gradient), (expected, by) = compiled(logits, labels), f(logits, labels)
+            assert_allclose(loss, expected, rtol=1e-5)
+            assert_allclose(gradient, by, rtol=1e-5, atol=1e-12 * scale)
+
+
 def test_large_training_state():
     def make():
         p, m, v = [Tensor(random(k, 300_000), requires_grad=k == 0) for k in range(3)]

@@ -317,3 +317,33 @@ def test_products_of_which_rows_and_columns_do_not_count(seed, bias, poisoned):
     assert_allclose(leaves[1].grad.numpy(), expected[1], atol=1e-14)
     if bias:
         assert_allclose(leaves[2].grad.numpy(), by_product.sum(0), atol=1e-14)
+
+
+@pytest.mark.parametrize("masked_first", [False, True])
+@pytest.mark.parametrize("n", [1, 62, 63, 64, 65, 200])
+def test_many_readings_beside_one_that_does_not_count(n, masked_first):
+    z = Tensor([0.0, 2.0])
+    with np.errstate(divide="ignore"):
+        x = needle.log(z)
+    one = needle.relu(x[0])
+    total = one if masked_first else 0 * x[1]
+    for _ in range(n):
+        total = total + x[1]
+    (total if masked_first else total + one).backward()
+    assert z.grad.tolist() == [0, n / 2]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.complex128, np.int64])
+@pytest.mark.parametrize("n", [63, 64, 200])
+def test_many_readings_of_a_leaf(n, dtype):
+    """With sums and choices of the whole, before and after, and places that are read again and again."""
+    x = Tensor(np.arange(1, 8).astype(dtype), requires_grad=True)
+    total = (x * x).sum() + where(x.real > 3, x, 0).sum()
+    for i in range(n):
+        total = total + 2 * x[i % 7] + x[[i % 5, i % 5]].sum() + x[i % 3 :].sum()
+    (total + (3 * x).sum()).real.backward()
+    counts = [np.bincount(np.arange(n) % m, minlength=7) for m in (7, 5, 3)]
+    value = np.arange(1, 8)
+    expected = 2 * value + (value > 3) + 2 * counts[0] + 2 * counts[1] + np.cumsum(counts[2]) + 3
+    assert_allclose(x.grad.numpy(), expected, rtol=1e-2 if dtype == np.float16 else 1e-6)
+    assert x.grad.dtype == (np.float64 if dtype == np.int64 else dtype)

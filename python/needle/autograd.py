@@ -1726,9 +1726,9 @@ class _Sum:
         self.parts = []
 
     def fold(self, value: Any) -> None:
-        """Put them together in a buffer, where adjoints are arrays. Not if it takes all of them: those that are masked
-        make up a mask, and those of half precision are summed in more."""
-        if not all(part.folds and type(part.adjoint) is not Branch for part in self.parts) or value.dtype == np.float16:
+        """Put them together in a buffer, where adjoints are arrays, and the value is a leaf: of another one, all parts
+        together make up a mask. Not if they are of half precision, which they are summed in more than."""
+        if value.op is not None or not all(part.folds for part in self.parts) or value.dtype == np.float16:
             return
         self.add_parts(value)
         self.dense = as_arrays(self.dense)

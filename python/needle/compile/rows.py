@@ -117,6 +117,17 @@ def log_sum_exp(keepdims: bool) -> Callable[[Any], Any]:
     return compute
 
 
+def _scaled_softmax(exponentials: Any, total: Any, scale: Any) -> None:
+    """Divide by the total and multiply by the scale, in place; in one pass unless that overflows."""
+    with np.errstate(over="ignore"):
+        divisor = total / scale
+    if np.isfinite(divisor).all():
+        np.divide(exponentials, divisor, out=exponentials)
+    else:
+        np.divide(exponentials, total, out=exponentials)
+        np.multiply(exponentials, scale, out=exponentials)
+
+
 def loss_of(logits: Any, targets: Any, out: Any, scale: Any) -> float:
     """The sum of the rows' SoftmaxLoss. Into `out`, if that is not None, go the probabilities; or by labels and with a
     scale, the gradient: the probabilities less 1 at the labels, times the scale."""
@@ -130,8 +141,10 @@ def loss_of(logits: Any, targets: Any, out: Any, scale: Any) -> float:
         missing = 1 - _sum(targets)
         found += np.multiply(missing, top, out=np.zeros_like(top), where=missing != 0).sum(dtype=np.float64)
     if out is not None:
-        np.divide(exponentials, total if scale is None else total / scale, out=exponentials)
-        if scale is not None:
+        if scale is None:
+            np.divide(exponentials, total, out=exponentials)
+        else:
+            _scaled_softmax(exponentials, total, scale)
             exponentials[places_of(targets, logits)] -= scale
         if exponentials is not out:
             np.copyto(out, exponentials, casting="unsafe")

@@ -158,7 +158,7 @@ def _gradient_of(loss: Node, softmax: Node, readers: dict[Node, list[Node]]) -> 
 
 
 _TINY = 1e-20
-"""A scale beyond which a sum of exponentials might overflow when it is divided by it."""
+"""Sums of exponentials divided by a scale between this and its inverse do not come near the smallest numbers."""
 
 
 def _only_reader(node: Node, op: type[Op], readers: dict[Node, list[Node]]) -> Node | None:
