@@ -320,6 +320,34 @@ def test_a_view_of_a_view():
     assert_array_equal(x.grad.numpy(), [2, 0, 6])
 
 
+def test_what_was_computed_from_a_constant_view():
+    """The view was not recorded, so what it was before its base was assigned to is a leaf."""
+    x, base = Tensor([2.0, 3.0]), zeros(2, 2)
+    base[1, 0] = 5.0
+    base[0] = x  # from here on, views are of something that is recorded
+    constant = zeros(2, 2) + 1
+    row = constant[0]
+    product = row * x
+    constant[0] = x
+    (product * row).sum().backward()
+    assert x.grad.tolist() == [4, 6]
+    assert needle.autograd.original_of(row).is_leaf
+    assert all(node.op is None or node.inputs for node in needle.autograd.find_topo_sort([product]))
+
+
+def test_a_view_whose_data_was_set_before_its_base_was_assigned_to():
+    x = Tensor([2.0, 3.0])
+    base = zeros(2, 2)
+    base[1] = x
+    row = base[1]
+    before = row * 1
+    row.data = np.array([7.0, 8.0])
+    after = row * x
+    base[0] = x
+    (before + after).sum().backward()
+    assert x.grad.tolist() == [1 + 7 + 2, 1 + 8 + 3]
+
+
 def test_an_advanced_index_makes_a_copy():
     B = zeros(4)
     picked = B[[0, 1]]

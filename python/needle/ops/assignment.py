@@ -357,8 +357,8 @@ def _make_name(a: Any, link: tuple[Any, Any] | None, original: Any) -> None:
     if cls not in _classes:
         _classes[cls] = type(f"Assigned{cls.__name__}", (Assigned, cls), {"__slots__": (), "__hash__": object.__hash__})
     base, by = link or (None, None)
-    if by is not None:
-        original.op = by  # without the base, which the name holds
+    if by is not None and getattr(original.op, "_base", None) is not None:
+        original.op = by  # which keeps no base alive: the name does
     a.op, a.inputs, a.saved, a._grad = _Versions(original, base, by), (), None, None
     a.__class__ = _classes[cls]
     VIEWS.forget_base(a)
