@@ -112,7 +112,12 @@ def _adjoints(product: Any, total: Any, g: Any, a: Any, b: Any, of_a: bool, of_b
 
 
 def _vector_adjoints(product: Any, total: Any, g: Any, a: Any, b: Any, of_a: bool, of_b: bool) -> Any:  # noqa: PLR0917
-    """A vector is a matrix of one row on the left, of one column on the right, whose axis is then dropped."""
+    """A vector is a matrix of one row on the left, of one column on the right, whose axis is then dropped. Beside a
+    single matrix, that is a product of this and the adjoint, which is a vector, too, and an outer product."""
+    if a.ndim == 1 and b.ndim == 2:
+        return product(g, b.mT) if of_a else None, product(a.reshape(-1, 1), g.reshape(1, -1)) if of_b else None
+    if a.ndim == 2 and b.ndim == 1:
+        return product(g.reshape(-1, 1), b.reshape(1, -1)) if of_a else None, product(a.mT, g) if of_b else None
     rows = a.reshape(1, -1) if a.ndim == 1 else a
     columns = b.reshape(-1, 1) if b.ndim == 1 else b
     if b.ndim == 1:
