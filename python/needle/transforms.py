@@ -536,8 +536,9 @@ def _basis(leaves: Sequence[Any]) -> tuple[int, list[Any]]:
     sizes = [a.size if a.dtype.kind != "b" else 0 for a in values]
     total, start, directions = sum(sizes), 0, []
     for a, size in zip(values, sizes, strict=True):
-        rows = np.zeros((total, a.size), gradient_dtype(a.dtype))
-        rows[np.arange(start, start + size), np.arange(size)] = 1
+        rows = np.eye(total, a.size, -start, gradient_dtype(a.dtype))
+        if size < a.size:
+            rows[:] = 0
         directions.append(constant(rows.reshape((total, *a.shape))))
         start += size
     return total, directions
@@ -552,8 +553,12 @@ def _blocks(batches: Sequence[Any], leaves: Sequence[Any]) -> list[list[Any]]:
             a = _facts(leaf)
             size = a.size if a.dtype.kind != "b" else 0
             shape = (*a.shape, *batch.shape[1:])
-            block = batch[start : start + size] if size == a.size else constant(np.zeros(shape, batch.dtype))
-            row.append(block.reshape(shape))
+            block = batch
+            if size != a.size:
+                block = constant(np.zeros(shape, batch.dtype))
+            elif size != batch.shape[0]:
+                block = batch[start : start + size]
+            row.append(block if block.shape == shape else block.reshape(shape))
             start += size
         blocks.append(row)
     return blocks
