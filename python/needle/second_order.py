@@ -60,7 +60,7 @@ class HessianProduct:
         op = node.op
         if op.piecewise_linear or not op.saves:
             return False
-        return not isinstance(op, Bilinear) or all(a in self._asked for a in node.inputs)
+        return not isinstance(op, Bilinear) or self._asked.issuperset(node.inputs)
 
     @property
     def applies(self) -> bool:

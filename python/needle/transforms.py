@@ -694,9 +694,10 @@ def _as_it_is(tangent: Any) -> Any:
 
 def _apart(found: Any, given: Sequence[Any]) -> Any:
     """What was found, in memory of its own."""
-    if found is None or not any(np.may_share_memory(found._array, a._array) for a in given):
-        return found
-    return constant(found._array.copy())
+    for a in given if found is not None else ():
+        if np.may_share_memory(found._array, a._array):
+            return constant(found._array.copy())
+    return found
 
 
 def hvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:

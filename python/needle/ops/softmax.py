@@ -107,7 +107,10 @@ class LogSumExp(TensorOp):
         axes = normalize_axes(self, self.axes, by.ndim)
         kept = kept_shape(by.shape, axes)
         probabilities = Softmax(axes).compute(node.saved[0])
-        changes = by - np.add.reduce(probabilities * by, axes, keepdims=True)
+        if axes == (by.ndim - 1,):
+            changes = by - np.vecdot(probabilities, by)[..., None]
+        else:
+            changes = by - np.add.reduce(probabilities * by, axes, keepdims=True)
         changes *= out_grad.reshape(kept)
         if change is not None:
             changes += change.reshape(kept)
