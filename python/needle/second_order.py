@@ -111,7 +111,7 @@ class HessianProduct:
             if not watching.active:
                 returned = self._on_arrays(level, adjoint, seen, tangents, pushed.get(node))
                 valued = node.inputs[0] in self._valued
-                returned = returned or _moving(level, adjoint, seen, pushed.get(node), tangents[0], valued)
+                returned = returned or _moving(level, adjoint, seen, (pushed.get(node), tangents[0]), valued)
             if returned is None:
                 inputs = tuple([_with_tangent(level, a, t) for a, t in zip(seen.inputs, tangents, strict=True)])
                 wanted = {w for a, w in zip(node.inputs, inputs, strict=True) if a in self._asked}
@@ -226,9 +226,10 @@ def _either(masks: Sequence[Any]) -> Any:
     return found
 
 
-def _moving(level: int, adjoint: Any, node: Any, moved: Any, by: Any, valued: bool) -> list[Any] | None:  # noqa: PLR0917
-    """The adjoint with its tangent by the op's `moving_gradient`, where all is floats in plain arrays."""
-    op, (g, dg, mask) = node.op, _parts(adjoint)
+def _moving(level: int, adjoint: Any, node: Any, tangents: tuple[Any, Any], valued: bool) -> list[Any] | None:
+    """The adjoint with its tangent by the op's `moving_gradient`, where all is floats in plain arrays. The tangents are
+    those of the output and of the input."""
+    op, (moved, by), (g, dg, mask) = node.op, tangents, _parts(adjoint)
     if type(op).moving_gradient is Op.moving_gradient or not node.ndim or not (mask is None or op.elementwise):
         return None
     given = (g, moved, by) if "output" in op.saves else (g, by)
