@@ -348,6 +348,20 @@ def test_a_view_whose_data_was_set_before_its_base_was_assigned_to():
     assert x.grad.tolist() == [1 + 7 + 2, 1 + 8 + 3]
 
 
+def test_products_with_a_hessian_of_what_was_computed_before_data_were_set():
+    def f(x, sets):
+        h = x * x
+        k = needle.tanh(h) * h
+        m = k * k * h
+        if sets:
+            h.data, k.data = np.zeros(2), np.ones(2)
+        return m.sum()
+
+    x, v = np.array([0.3, -0.7]), np.array([1.0, 2.0])
+    before, after = [needle.hvp(lambda x, sets=sets: f(x, sets), (x,), (v,)) for sets in (False, True)]
+    assert_allclose(after, before, rtol=1e-12)
+
+
 def test_an_advanced_index_makes_a_copy():
     B = zeros(4)
     picked = B[[0, 1]]

@@ -106,6 +106,8 @@ class HessianProduct:
             if adjoint is None or adjoint is autograd.ZERO:
                 continue
             seen = autograd.node_as_recorded(node, self._asked)
+            if seen is not node:
+                self._valued.update([b for a, b in zip(node.inputs, seen.inputs, strict=True) if a in self._valued])
             tangents = tuple([pushed.get(a) for a in node.inputs])
             returned: Sequence[Any] | None = None
             if not watching.active:
