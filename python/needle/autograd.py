@@ -724,25 +724,13 @@ class Tensor(Value):
     @data.setter
     def data(self, value: Any) -> None:
         array = latest(value)._array if isinstance(value, Tensor) else np.array(value)
-        if _deferred:
-            compute_all_deferred()
         old = self._array
         if array.shape != old.shape or array.dtype != old.dtype:
             raise ValueError(
                 f"Tensor.data: the new value must have shape {old.shape} and dtype {old.dtype}, got {array.shape} and "
                 f"{array.dtype}; make a new Tensor for another shape, or write value.astype({str(old.dtype)!r})"
             )
-        key = id(self)
-        if key not in _assigned:
-            _assigned[key] = weakref.ref(self, lambda _: _assigned.pop(key, None))
-        if self.op is not None:  # what was recorded lives on as the input of an assignment
-            if type(self.op) is GradientOf:
-                self.op.became(array)
-            self.inputs = (twin_of(self, old),)
-            self.op, self.saved = IDENTITY, None
-        self._array = array
-        if watching.active:
-            watching.tell("changed", self, "data")
+        set_value(self, array)
 
     # The gradient --------------------------------------------------------------------------------------------
 
@@ -1153,6 +1141,23 @@ def constant(array: Any, cls: type[Any] = Tensor) -> Any:
     tensor.saved = None
     tensor.needs = CONSTANT
     return tensor
+
+
+def set_value(tensor: Tensor, array: Any) -> None:
+    """Let a tensor have this very array, of its shape and dtype, as its value from now on."""
+    if _deferred:
+        compute_all_deferred()
+    key = id(tensor)
+    if key not in _assigned:
+        _assigned[key] = weakref.ref(tensor, lambda _: _assigned.pop(key, None))
+    if tensor.op is not None:  # what was recorded lives on as the input of an assignment
+        if type(tensor.op) is GradientOf:
+            tensor.op.became(array)
+        tensor.inputs = (twin_of(tensor, tensor._array),)
+        tensor.op, tensor.saved = IDENTITY, None
+    tensor._array = array
+    if watching.active:
+        watching.tell("changed", tensor, "data")
 
 
 def value_of(a: Tensor, what: str) -> Any:

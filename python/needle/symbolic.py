@@ -698,7 +698,7 @@ class _Run:
 
     def replay(self, arrays: list[Any]) -> list[Any]:
         plan: Any = self.plan
-        results = plan.run([*arrays, *[latest(tensor)._array for tensor in self.state]] if self.state else arrays)
+        results = plan.run(*arrays, *[latest(tensor)._array for tensor in self.state])
         for i, result in enumerate(results):
             if result.base is not None or any(result is a for a in arrays) or not result.flags.writeable:
                 results[i] = result.copy()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import update_wrapper
 from operator import is_
 from threading import RLock
@@ -19,7 +19,7 @@ from .. import autograd, watching
 from ..autograd import Assigned, Tensor, Value, Wrapped
 from ..nested import children_of
 from .guards import LOOKED_THROUGH
-from .replay import Replay, overlap
+from .replay import STALE, Replay, Writer, overlap
 from .trial import Trial
 
 CAPTURES = 8
@@ -36,12 +36,13 @@ class CompileWarning(UserWarning):
 class _Captured(NamedTuple):
     """What became of a call with arguments of one signature."""
 
-    replay: Replay | None
-    why: str
+    replay: Replay | None = None
+    again: Callable[[Any, Any, Sequence[Any]], Any] = lambda args, kwargs, given: STALE
+    """What replays it; see `Writer`."""
+    why: str = ""
     """Why there is no replay; "" if there is one."""
-    quick: Any
-    """What the arguments are, if they are Tensors and arrays by position, each another one; None for others."""
-    recording: bool | None
+    flat: bool = False
+    """Whether `again` looks at the arguments itself."""
 
 
 class Compiled:
@@ -52,7 +53,8 @@ class Compiled:
         self._f = f
         self._captured: dict[Any, list[_Captured]] = {}
         """By signature, the latest first."""
-        self._latest = _Captured(None, "", None, None)
+        self._quick = _Captured().again
+        """What replays the latest call, if it looks at the arguments itself."""
         self._tried: set[Any] = set()
         """Signatures for which the function has changed something outside, at its first run."""
         self._kinds: dict[Any, int] = {}
@@ -61,12 +63,13 @@ class Compiled:
         self._lock = RLock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        found = self._quick(args, kwargs, args)
+        return self._find(args, kwargs) if found is STALE else found
+
+    def _find(self, args: Any, kwargs: Any) -> Any:
+        """The same, when it was not like the latest call."""
         if autograd.LAZY_MODE or (watching.active and watching.here()):
             return self._f(*args, **kwargs)
-        captured = self._latest
-        replay = captured.replay
-        if replay is not None and not kwargs and _fits(args, captured) and replay.holds(args):
-            return replay.run(args, kwargs, args)
         given: list[Any] = []
         try:
             key = _signature((args, kwargs), given, {}), autograd.is_recording()
@@ -76,12 +79,13 @@ class Compiled:
                 self._warn(str(error))
             return self._f(*args, **kwargs)
         for captured in self._captured.get(key, ()):
-            replay = captured.replay
-            if replay is None:
+            if captured.replay is None:
                 return self._f(*args, **kwargs)
-            if replay.holds(given):
-                self._latest = captured
-                return replay.run(args, kwargs, given)
+            found = captured.again(args, kwargs, given)
+            if found is not STALE:
+                if captured.flat:
+                    self._quick = captured.again
+                return found
         return self._capture(key, args, kwargs, given)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
@@ -105,10 +109,10 @@ class Compiled:
     def _capture(self, key: Any, args: Any, kwargs: Any, given: list[Any]) -> Any:
         with self._lock:
             found = self._captured.setdefault(key, [])
-            if (
-                found and found[0].replay is not None and found[0].replay.holds(given)
-            ):  # another thread's, made meanwhile
-                return found[0].replay.run(args, kwargs, given)
+            if found and found[0].replay is not None:  # another thread's, made meanwhile
+                result = found[0].again(args, kwargs, given)
+                if result is not STALE:
+                    return result
             if any(isinstance(a, ndarray) for a in given) and overlap(given):
                 return self._f(*args, **kwargs)  # what is assigned to one is seen in another
             kind = tuple([(a.shape, a.dtype) for a in given])
@@ -118,23 +122,25 @@ class Compiled:
             self._kinds[kind] = self._kinds.get(kind, 0) + (not found)
             if len(found) < CAPTURES:
                 trial = Trial(self._f, args, kwargs, given)
-                quick = [_kind_of(a) for a in given] if not kwargs and _are_flat(args, given) else None
-                captured = _Captured(trial.replay, trial.why, quick, autograd.is_recording())
-                result = trial.result
-                if trial.replay is None and not trial.why:
+                replay, result = trial.replay, trial.result
+                if replay is None and not trial.why:
                     return result
                 if trial.changes and key not in self._tried:  # something that is done once, perhaps: a cache is filled
                     self._tried.add(key)
                     return result
-                self._latest = captured
+                captured = _Captured(why=trial.why)
+                if replay is not None:
+                    flat = not kwargs and _are_flat(args, given)
+                    captured = _Captured(replay, Writer(replay, trial.source, given, flat).function, "", flat)
+                    self._quick = captured.again if flat else self._quick
                 found.insert(0, captured)
             else:
                 why = found[0].replay.guards.why() if found[0].replay is not None else ""
-                self._latest = _Captured(None, f"what it reads keeps changing: {why}", None, None)
-                found[:] = [self._latest]
+                captured = _Captured(why=f"what it reads keeps changing: {why}")
+                found[:], self._quick = [captured], captured.again
                 result = self._f(*args, **kwargs)
-        if self._latest.why:
-            self._warn(self._latest.why)
+        if captured.why:
+            self._warn(captured.why)
         return result
 
     def _run_as_it_is(self, kind: Any, args: Any, kwargs: Any) -> Any:
@@ -216,23 +222,6 @@ def _signature(value: Any, given: list[Any], places: dict[int, int]) -> Any:
     return cls, *[_signature(member, given, places) for member in children]
 
 
-def _fits(args: tuple[Any, ...], captured: _Captured) -> bool:
-    """Whether arguments are like those that were captured, quickly; False leaves it open."""
-    quick = captured.quick
-    if quick is None or len(args) != len(quick):
-        return False
-    for a, (cls, shape, dtype, needs) in zip(args, quick):  # noqa: B905 - of equal length
-        if type(a) is not cls:
-            return False
-        if cls is Tensor:
-            if a.needs != needs:
-                return False
-            a = a._array
-        if a.shape != shape or a.dtype is not dtype:
-            return False
-    return captured.recording is autograd.is_recording() and (len(args) < 2 or _are_distinct(args))
-
-
 def _are_flat(args: tuple[Any, ...], given: list[Any]) -> bool:
     """Whether the arguments are nothing but Tensors and arrays, each another one."""
     return len(args) == len(given) and all(map(is_, args, given)) and _are_distinct(args)
@@ -240,11 +229,6 @@ def _are_flat(args: tuple[Any, ...], given: list[Any]) -> bool:
 
 def _are_distinct(args: tuple[Any, ...]) -> bool:
     return len({id(a if type(a) is ndarray else a._array) for a in args}) == len(args)
-
-
-def _kind_of(a: Any) -> tuple[Any, ...]:
-    array = a._array if isinstance(a, Tensor) else a
-    return type(a), array.shape, array.dtype, a.needs if isinstance(a, Tensor) else None
 
 
 class _Same:

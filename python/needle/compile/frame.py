@@ -1,4 +1,4 @@
-"""The memory of one run of a plan, and the calls on it, ready made."""
+"""The memory of one run of a plan, and the calls on it, written out."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..backend import as_array
 from .calls import Call
 from .fuse import Group
 from .graph import Node
+from .source import Source
 
 _ALIGNMENT = 64
 
@@ -39,8 +40,8 @@ class Layout(NamedTuple):
 
 
 class Frame:
-    """Calls whose operands are arrays in the frame's own blocks, bound once. What moves from run to run (inputs, large
-    outputs, what a function returns in memory of its own) is put into the operands when it is there."""
+    """The function `run`, which makes a plan's calls and returns the outputs: on its parameters, which are the inputs,
+    on arrays in the frame's own blocks, which are made once, and on what the calls return."""
 
     def __init__(self, plan: Layout):
         blocks = [_aligned(nbytes) for nbytes in plan.blocks]
@@ -48,65 +49,48 @@ class Frame:
             node: _laid_out(node, blocks[block][: node.nbytes], plan.axes.get(node))
             for node, block in plan.places.items()
         }
-        self._uses: dict[Node, list[tuple[list[Any], int]]] = {node: [] for node in plan.inputs}
-        """Where the array of a node that moves is an operand."""
-        self._steps: list[tuple[Callable[..., Any], list[Any], Any]] = []
-        """(function, operands, where what it returns is an operand; None where it writes)."""
+        self._source = Source()
+        self._moving = {node: f"x{i}" for i, node in enumerate(plan.inputs)}
+        """The names of values whose arrays are others in each run."""
         for unit, call in zip(plan.units, plan.calls, strict=True):
             if call is not None:
-                self._add_outputs(call, plan)
+                for node in call.outputs:
+                    if node in plan.fresh:
+                        self._set(node, pool.empty, (node.shape, node.dtype, node.nbytes))
                 self._add(call)
             elif isinstance(unit, Node):
                 self._show(unit)
             for node in (unit,) if isinstance(unit, Node) else unit.outputs:
                 if node in plan.checked:
-                    self._add(Call(_check, (node, node), (node,)))
-        self._outputs: list[Any] = []
-        for node in plan.outputs:
-            self._bind(node, self._outputs)
-        self._copied = [
-            i
+                    self._source.lines.append(self._written(_check, (node,)))
+        copies = [
+            node in plan.outputs[:i] or (node not in plan.fresh and (bool(node.bases) or node not in self._moving))
             for i, node in enumerate(plan.outputs)
-            if node in plan.outputs[:i] or (node not in plan.fresh and (node.bases or node not in self._uses))
         ]
         """Which outputs are another output, too, or lie in the frame's memory, or are a view."""
-        self._inputs = [self._uses[node] for node in plan.inputs]
-        self._moving = [use for uses in self._uses.values() for use in uses]
-
-    def run(self, arrays: Sequence[Any]) -> list[Any]:
-        for array, uses in zip(arrays, self._inputs):  # noqa: B905 - of equal length
-            for operands, i in uses:
-                operands[i] = array
-        for function, operands, uses in self._steps:
-            if uses is None:
-                function(*operands)
-            else:
-                out = function(*operands)
-                for its_operands, i in uses:
-                    its_operands[i] = out
-        outputs = self._outputs.copy()
-        for i in self._copied:
-            outputs[i] = outputs[i].copy(order="K")
-        for operands, i in self._moving:  # nothing that is handed out is held here
-            operands[i] = None
-        return outputs
-
-    def _add_outputs(self, call: Call, plan: Layout) -> None:
-        for node in call.outputs:
-            if node in plan.fresh:
-                self._uses[node] = []
-                self._steps.append((pool.empty, [node.shape, node.dtype, node.nbytes], self._uses[node]))
+        outputs = [
+            self._operand(node) + ".copy(order='K')" * copied for node, copied in zip(plan.outputs, copies, strict=True)
+        ]
+        self._source.lines.append(f"return [{', '.join(outputs)}]")
+        self.run = self._source.function("run", [f"x{i}" for i in range(len(plan.inputs))], "a plan")
 
     def _add(self, call: Call) -> None:
-        operands: list[Any] = []
-        for operand in call.operands:
-            self._bind(operand, operands)
-        function, uses = call.function, None
-        if not call.writes:
-            uses = self._uses[call.outputs[0]] = []
-            if call.outputs[0].shape == ():
-                function = _to_array(function)
-        self._steps.append((function, operands, uses))
+        if call.writes:
+            self._source.lines.append(self._written(call.function, call.operands))
+        else:
+            self._set(call.outputs[0], call.function, call.operands)
+
+    def _set(self, node: Node, function: Callable[..., Any], operands: Sequence[Any]) -> None:
+        """Let the node be what the function returns."""
+        made = self._written(function, operands)
+        if node.shape == ():  # where NumPy returns a number
+            made = self._source.call(as_array, made)
+        name = f"y{len(self._moving)}"
+        self._source.lines.append(f"{name} = {made}")
+        self._moving[node] = name
+
+    def _written(self, function: Callable[..., Any], operands: Sequence[Any]) -> str:
+        return self._source.call(function, *map(self._operand, operands))
 
     def _show(self, node: Node) -> None:
         """A view: made once where what it shows stays in its place, and else each time."""
@@ -116,30 +100,23 @@ class Frame:
         if view is not None and np.may_share_memory(view, base):
             self._arrays[node] = view
         else:
-            self._add(Call(op.compute, node.inputs, (node,)))
+            self._set(node, op.compute, node.inputs)
 
-    def _bind(self, operand: Any, operands: list[Any]) -> None:
-        if isinstance(operand, Node):
-            array = self._array(operand)
-            if array is None:
-                self._uses[operand].append((operands, len(operands)))
-            operand = array
-        operands.append(operand)
+    def _operand(self, operand: Any) -> str:
+        if not isinstance(operand, Node):
+            return self._source.text(operand)
+        array = self._array(operand)
+        return self._moving[operand] if array is None else self._source.name(array)
 
     def _array(self, node: Node) -> Any:
         """Where the node lies in each run; None if that differs."""
         return self._arrays.get(node) if node.array is None else node.array
 
 
-def _check(array: Any, _: Any) -> None:
+def _check(array: Any) -> None:
     flat = array.reshape(-1)
     if not isfinite(abs(flat.dot(flat))) and not is_finite(array):  # their squares may overflow
         raise FloatingPointError("a value is not finite, and what was captured is right for finite ones only")
-
-
-def _to_array(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, with an array where it returns a NumPy number."""
-    return lambda *operands: as_array(function(*operands))
 
 
 def _aligned(nbytes: int) -> Any:

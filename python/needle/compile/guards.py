@@ -42,10 +42,13 @@ import numpy as np
 from ..autograd import Tensor, Value
 from ..nested import children_of
 from ..transforms import Transformed
+from .source import Source
 
 MOST_ITEMS = 100_000
 """How many values may be looked at for one function, and below, how many bytes of arrays copied."""
 MOST_BYTES = 1 << 28
+MOST_WRITTEN = 100
+"""How many values a function is written for that looks at them one by one."""
 
 
 LOOKED_THROUGH: dict[type[Any], str] = {Transformed: "f"}
@@ -488,6 +491,21 @@ class Guards:
         self._take_equal_ones()
         return True
 
+    def written(self, source: Source) -> list[str] | None:
+        """What is true of each value if all is as it was, for the source of a function. If one of these is false, or
+        raises an error, only `holds` can tell; and if there is too much to look at, which is None."""
+        rest = bool(self._sequences or self._lacking or self._contents or self._unset)
+        if rest or len(self._getters) + len(self._scopes) > MOST_WRITTEN:
+            return None
+        got, items = source.name(self._got), source.name(self._items)
+        looks = []
+        for i, (getter, owner) in enumerate(zip(self._getters, self._owners, strict=True)):
+            value = f"{source.name(owner)}.{_PLAIN_GETTERS[getter]}" if getter in _PLAIN_GETTERS else None
+            looks.append(f"{value or source.call(getter, source.name(owner))} is {got}[{i}]")
+        for i, (scope, key) in enumerate(zip(self._scopes, self._keys, strict=True)):
+            looks.append(f"{source.name(scope)}[{source.text(key)}] is {items}[{i}]")
+        return looks
+
     def why(self) -> str:
         """What is not as it was, "" if all is."""
         return next((difference.why for difference in self._differences()), "")
@@ -521,8 +539,8 @@ class Guards:
 
     def _take_equal_ones(self) -> None:
         """Other objects stand for the same values now: know them the next time."""
-        self._got = [_get(getter, owner) for getter, owner in zip(self._getters, self._owners, strict=True)]
-        self._items = [_item(scope, key) for scope, key in zip(self._scopes, self._keys, strict=True)]
+        self._got[:] = [_get(getter, owner) for getter, owner in zip(self._getters, self._owners, strict=True)]
+        self._items[:] = [_item(scope, key) for scope, key in zip(self._scopes, self._keys, strict=True)]
         self._members = list(chain.from_iterable(self._sequences))
 
 
@@ -582,6 +600,8 @@ def _compared(sequence: Any, old: list[Any], where: _Where) -> Iterator[_Differe
 _contents = attrgetter("cell_contents")
 _code, _defaults, _kwdefaults = attrgetter("__code__"), attrgetter("__defaults__"), attrgetter("__kwdefaults__")
 _attributes = attrgetter("__dict__")
+_PLAIN_GETTERS = {_contents: "cell_contents", _code: "__code__", _defaults: "__defaults__", type: "__class__"}
+"""As they are written."""
 
 
 def _value_here(variable: ContextVar[Any]) -> Any:

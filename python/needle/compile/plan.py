@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,9 @@ _COPIED = 1 << 14
 class Plan:
     """How to compute `outputs` from `inputs`, as it was recorded.
 
-    `run(arrays)` returns the outputs' arrays, which nobody else holds, unless they are inputs. Several threads may run
-    it at once: each takes a frame, the memory of one run. It raises FloatingPointError where a value is not finite that
-    must be, for the plan to be right.
+    `run(*arrays)` returns a list of the outputs for these inputs, of the shapes and dtypes that were recorded: arrays
+    that nobody else holds, unless they are inputs. Several threads may run it at once: each takes a frame, the memory
+    of one run. It raises FloatingPointError where a value is not finite that must be, for the plan to be right.
     """
 
     def __init__(self, inputs: Sequence[Node], outputs: Sequence[Node], recorded: Recorded):
@@ -50,19 +50,20 @@ class Plan:
             self.checked,
         )
         self._frames: list[Frame] = []
+        stateless = not (self.blocks or self.checked)
+        self.run: Callable[..., list[Any]] = Frame(self._layout).run if stateless else self._run
         self._figures = len(recorded.order), len(kept), sum([node.nbytes for node in recorded.order])
 
-    def run(self, arrays: Sequence[Any]) -> list[Any]:
-        """The outputs for these inputs, of the shapes and dtypes that were recorded."""
+    def _run(self, *arrays: Any) -> list[Any]:
         try:
             frame = self._frames.pop()
         except IndexError:
             frame = Frame(self._layout)
         if self.checked:
             with np.errstate(invalid="ignore"):  # about what is found by the checks
-                outputs = frame.run(arrays)
+                outputs = frame.run(*arrays)
         else:
-            outputs = frame.run(arrays)
+            outputs = frame.run(*arrays)
         self._frames.append(frame)
         return outputs
 

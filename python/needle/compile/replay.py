@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy import ndarray
 
-from .. import autograd
+from .. import autograd, watching
 from ..autograd import RECORDED, Tensor, TensorOp, TensorTupleOp, Value, constant, gradient_dtype, latest
 from ..checkpoint import Checkpoint
 from ..nested import Rebuild
 from .arguments import Substitution
 from .plan import Plan
+from .source import Source
 
-Maker = Callable[[Sequence[Any], Sequence[Any], Sequence[Any]], Any]
-"""Of a result: from what is given, the arrays that the plan has computed, and the results before."""
-Effect = Callable[[Sequence[Any], Sequence[Any]], None]
-"""From what is given, and the arrays that the plan has computed."""
+STALE = object()
+"""What a replay returns where something that it depends on is not as it was; it has changed nothing then."""
 
 
 class Replay:
@@ -39,10 +39,10 @@ class Replay:
     """Tensors from outside that share the array of an input of the plan."""
     alone = False
     """Whether an argument is assigned to: then none may share memory with another one."""
-    pure = False
-    """Whether there is none of these: what it gives depends on the arguments and on what the guards look at."""
-    effects: list[Effect]
-    results: list[Maker]
+    effects: list[str]
+    """Statements (see `Writer`), which are done when all is computed."""
+    results: list[str]
+    """Expressions."""
     rebuild: Rebuild
     """Puts the results into the structure that the function returned."""
     repeated: list[tuple[int, int]]
@@ -59,65 +59,117 @@ class Replay:
     adjoints: list[int | None]
     """For each Tensor given, and each from outside, where its adjoint is among what `backward` computes."""
 
-    def holds(self, given: Sequence[Any]) -> bool:
-        """Whether what it depends on is as it was."""
-        return bool((self.pure or self._tensors_hold(given)) and self.guards.holds())
-
-    def _tensors_hold(self, given: Sequence[Any]) -> bool:
-        for i, tensor in self.pinned:
-            if given[i] is not tensor:
-                return False
-        for tensor, needs in self.state:
-            if tensor.needs != needs:
-                return False
-        for tensor, there in self.gradients:
-            if (type(tensor._grad) is autograd._Gradient) is not there:
-                return False
-        if self.aliases:
-            arrays = self._inputs(given)
-            if any(latest(tensor)._array is not arrays[i] for tensor, i in self.aliases):
-                return False
-        return not (self.alone and overlap(given))
-
-    def _inputs(self, given: Sequence[Any]) -> list[Any]:
-        """The plan's."""
-        arrays = []
-        for i in self.arguments:
-            a = given[i]
-            arrays.append(a if type(a) is ndarray else a._array)
-        for tensor, _ in self.state:
-            arrays.append(latest(tensor)._array)
-        for tensor, there in self.gradients:
-            if there:
-                arrays.append(tensor._grad.array)
-        return arrays
-
-    def run(self, args: Any, kwargs: Any, given: Sequence[Any]) -> Any:
-        """What the function would give and change. Nothing is changed before all is computed."""
-        arrays = self._inputs(given)
-        try:
-            found = self.plan.run(arrays)
-        except Exception:  # nothing has been changed yet, and the function itself can say what is wrong
-            return self.f(*args, **kwargs)
-        for effect in self.effects:
-            effect(given, found)
-        if self.rebuild is next and not self.recorded:
-            return self.results[0](given, found, ())
-        results: list[Any] = []
-        for make in self.results:
-            results.append(make(given, found, results))
-        if self.recorded:
-            arguments = Substitution(args, kwargs, given)
-            inputs = arguments.tensors
-            saved = [arrays[i] if i >= 0 else found[~i] for i in self.saved]
-            values = [results[i] for i in self.tensors]
-            op = Replayed(self, (arguments.args, arguments.kwargs), saved, values)
-            outputs = op(*inputs, *[t for t, _ in self.state])
-            for place in self.recorded:
-                results[self.tensors[place]] = outputs[place]
-            for i, same in self.repeated:
-                results[i] = results[same]
+    def as_one_op(self, args: Any, kwargs: Any, given: Sequence[Any], saved: list[Any], results: list[Any]) -> Any:
+        """The results, some of which need a gradient."""
+        arguments = Substitution(args, kwargs, given)
+        values = [results[i] for i in self.tensors]
+        op = Replayed(self, (arguments.args, arguments.kwargs), saved, values)
+        outputs = op(*arguments.tensors, *[t for t, _ in self.state])
+        for place in self.recorded:
+            results[self.tensors[place]] = outputs[place]
+        for i, same in self.repeated:
+            results[i] = results[same]
         return self.rebuild(iter(results))
+
+
+class Writer:
+    """Writes the function that replays: of (args, kwargs, the Tensors and arrays in these), it returns STALE, or does
+    and returns what the function that was captured would.
+
+    In its lines, a0, a1, ... are the Tensors and arrays given, x0, x1, ... the plan's inputs, y0, y1, ... its outputs,
+    and r0, r1, ... the results. `given` are like those that it will be given. `flat`: the arguments are nothing but
+    these, by position, each another one; it then looks at what it is given itself, and returns STALE for anything else.
+    """
+
+    def __init__(self, replay: Replay, source: Source, given: Sequence[Any], flat: bool):
+        self._replay, self._source = replay, source
+        self._arrays = [f"a{i}" if type(a) is ndarray else f"a{i}._array" for i, a in enumerate(given)]
+        if flat:
+            self._look_at_modes(len(given))
+        if given:
+            source.lines.append(f"{', '.join([f'a{i}' for i in range(len(given))])}, = given")
+        if flat and given:
+            self._stop_if([*[self._unlike(i, a) for i, a in enumerate(given)], _any_same(self._arrays)])
+        self._look_outside()
+        self._compute()
+        whose = getattr(replay.f, "__qualname__", repr(replay.f))
+        self.function = source.function("replay", ("args", "kwargs", "given"), whose)
+
+    def _stop_if(self, conditions: Sequence[str]) -> None:
+        if conditions:
+            self._source.lines.append(f"if {' or '.join(conditions)}: return {self._source.name(STALE)}")
+
+    def _look_at_modes(self, n: int) -> None:
+        name = self._source.name
+        recording = f"{name(autograd.is_recording)}() is not {name(autograd.is_recording())}"
+        modes = [f"{name(autograd)}.LAZY_MODE", f"{name(watching)}.active", recording]
+        self._stop_if(["kwargs", f"len(given) != {n}", *modes])
+
+    def _unlike(self, i: int, a: Any) -> str:
+        """What is true if the argument there is not like this one."""
+        name, array = self._source.name, a if type(a) is ndarray else a._array
+        shape, dtype = array.shape, name(array.dtype)
+        kind = f"type(a{i}) is not {name(type(a))}"
+        if array is a:
+            return f"{kind} or a{i}.shape != {shape} or a{i}.dtype is not {dtype}"
+        return f"{kind} or a{i}.needs != {a.needs} or (x := a{i}._array).shape != {shape} or x.dtype is not {dtype}"
+
+    def _look_outside(self) -> None:
+        """Whether what it depends on is as it was."""
+        replay, name, lines = self._replay, self._source.name, self._source.lines
+        same, holds = replay.guards.written(self._source), f"{name(replay.guards.holds)}()"
+        if same is None:
+            self._stop_if([f"not {holds}"])
+        elif same:
+            lines.append(f"try: same = {' and '.join(same)}")
+            lines.append("except (LookupError, AttributeError, ValueError, RuntimeError): same = False")
+            self._stop_if([f"not (same or {holds})"])
+        changed = [f"a{i} is not {name(tensor)}" for i, tensor in replay.pinned]
+        changed += [f"{name(tensor)}.needs != {needs}" for tensor, needs in replay.state]
+        for tensor, there in replay.gradients:
+            changed.append(f"(type({name(tensor)}._grad) is {name(autograd._Gradient)}) is not {there}")
+        changed += [f"{self._array_of(tensor)} is not {self._inputs()[i]}" for tensor, i in replay.aliases]
+        self._stop_if([*changed, f"{name(overlap)}(given)"] if replay.alone else changed)
+
+    def _array_of(self, tensor: Any) -> str:
+        """The array of a tensor from outside, as it is now; where elements were assigned to, another tensor has it."""
+        name = self._source.name(tensor)
+        return f"({name} if type({name}) is {self._source.name(Tensor)} else {self._source.call(latest, name)})._array"
+
+    def _inputs(self) -> list[str]:
+        """The plan's."""
+        replay = self._replay
+        inputs = [self._arrays[i] for i in replay.arguments] + [self._array_of(tensor) for tensor, _ in replay.state]
+        return inputs + [f"{self._source.name(tensor)}._grad.array" for tensor, there in replay.gradients if there]
+
+    def _compute(self) -> None:
+        """What the function would give and change. Nothing is changed before all is computed."""
+        replay, name, lines = self._replay, self._source.name, self._source.lines
+        lines += [f"x{i} = {array}" for i, array in enumerate(self._inputs())]
+        inputs, outputs = [
+            [f"{x}{i}" for i in range(len(of))] for x, of in (("x", self._inputs()), ("y", replay.plan.outputs))
+        ]
+        lines.append(f"try: [{', '.join(outputs)}] = {self._source.call(replay.plan.run, *inputs)}")
+        # Nothing has been changed yet, and the function itself can say what is wrong.
+        lines.append(f"except Exception: return {name(replay.f)}(*args, **kwargs)")
+        lines += replay.effects
+        if replay.rebuild is next and not replay.recorded:
+            lines.append(f"return {replay.results[0]}")
+            return
+        lines += [f"r{i} = {result}" for i, result in enumerate(replay.results)]
+        results = f"[{', '.join([f'r{i}' for i in range(len(replay.results))])}]"
+        if replay.recorded:
+            saved = f"[{', '.join([inputs[i] if i >= 0 else outputs[~i] for i in replay.saved])}]"
+            lines.append(f"return {self._source.call(replay.as_one_op, 'args', 'kwargs', 'given', saved, results)}")
+        else:
+            lines.append(f"return {name(replay.rebuild)}(iter({results}))")
+
+
+def _any_same(names: Sequence[str]) -> str:
+    """What is true if two of these are the same object."""
+    if len(names) > 4:
+        return f"len({{{', '.join([f'id({name})' for name in names])}}}) != {len(names)}"
+    return " or ".join([f"{a} is {b}" for a, b in combinations(names, 2)]) or "False"
 
 
 class Replayed(TensorTupleOp):
@@ -144,7 +196,7 @@ class Replayed(TensorTupleOp):
             g, y = out_grad[place], self._values[place]
             seeds.append(np.zeros(y.shape, gradient_dtype(y.dtype)) if g is None else g)
         try:
-            found = replay.backward.run([*self._saved, *seeds])
+            found = replay.backward.run(*self._saved, *seeds)
         except Exception:  # `gradient` says what is wrong
             return None
         there = [out_grad[place] is not None for place in replay.recorded]
@@ -199,102 +251,26 @@ def overlap(given: Sequence[Any]) -> bool:
     return any(a is not b and np.may_share_memory(a, b) for i, a in enumerate(arrays) for b in arrays[:i])
 
 
-# Makers of results and effects ---------------------------------------------------------------------------------------
+# Results and effects -------------------------------------------------------------------------------------------------
 
 
-def given_one(i: int) -> Maker:
-    """What was given there, itself."""
-    return lambda given, found, earlier: given[i]
+def tensor(array: Any, needs: int) -> Any:
+    made = constant(array)
+    made.needs = needs
+    return made
 
 
-def the_same(thing: Any) -> Maker:
-    """The same object each time."""
-    return lambda given, found, earlier: thing
+def with_gradient(tensor: Any, gradient: Any) -> Any:
+    tensor._grad = autograd._Gradient(gradient, GONE)
+    return tensor
 
 
-def again(i: int) -> Maker:
-    """The same object as that result."""
-    return lambda given, found, earlier: earlier[i]
+def spent(array: Any, op: Spent) -> Any:
+    tensor, source = constant(array), constant(array)
+    source.needs = tensor.needs = RECORDED
+    tensor.op, tensor.inputs = op, (source,)
+    return tensor
 
 
-def copy_of(array: Any) -> Maker:
-    return lambda given, found, earlier: array.copy()
-
-
-def array(place: int) -> Maker:
-    """An array, or a number if it has no axes, as NumPy's functions return it."""
-    return lambda given, found, earlier: as_from_numpy(found[place])
-
-
-def as_from_numpy(array: Any) -> Any:
-    return array if array.ndim else array[()]
-
-
-def tensor(place: int, needs: int) -> Maker:
-    def make(given: Any, found: Any, earlier: Any) -> Any:
-        tensor = constant(found[place])
-        tensor.needs = needs
-        return tensor
-
-    return make
-
-
-def with_gradient(maker: Maker, place: int) -> Maker:
-    """A Tensor with a gradient."""
-
-    def make(given: Any, found: Any, earlier: Any) -> Any:
-        tensor = maker(given, found, earlier)
-        tensor._grad = autograd._Gradient(found[place], _GONE)
-        return tensor
-
-    return make
-
-
-def spent(place: int, name: str) -> Maker:
-    op = Spent(name)
-
-    def make(given: Any, found: Any, earlier: Any) -> Any:
-        tensor, source = constant(found[place]), constant(found[place])
-        source.needs = tensor.needs = RECORDED
-        tensor.op, tensor.inputs = op, (source,)
-        return tensor
-
-    return make
-
-
-def set_data(target: Any, place: int) -> Effect:
-    """Assign to the data of a Tensor, or of what is given at this place."""
-
-    def effect(given: Any, found: Any) -> None:
-        tensor = given[target] if type(target) is int else target
-        if isinstance(tensor, ndarray):
-            tensor[...] = found[place]
-        else:
-            tensor.data = constant(found[place])
-
-    return effect
-
-
-def set_gradient(target: Any, place: int, *, plain: bool) -> Effect:
-    """Set a gradient: a plain value, or that of a call of backward() whose output is gone."""
-    pasts = () if plain else _GONE
-
-    def effect(given: Any, found: Any) -> None:
-        tensor = given[target] if type(target) is int else target
-        tensor._grad = autograd._Gradient(found[place], pasts)
-
-    return effect
-
-
-def clear_gradient(target: Any, what: Any) -> Effect:
-    """Set what stands for no gradient."""
-
-    def effect(given: Any, found: Any) -> None:
-        tensor = given[target] if type(target) is int else target
-        tensor._grad = what
-
-    return effect
-
-
-_GONE = (autograd._Past(constant(np.zeros(())), None, None),)
+GONE = (autograd._Past(constant(np.zeros(())), None, None),)
 """A call of backward() on an output that is gone: what it left cannot be differentiated further, and says so."""

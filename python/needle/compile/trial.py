@@ -18,6 +18,7 @@ from ..autograd import (
     constant,
     gradient_dtype,
     latest,
+    set_value,
     sweep_recorded,
     whole_adjoint,
 )
@@ -29,8 +30,9 @@ from .graph import Node, sort
 from .guards import Reads, TooMuch
 from .plan import Plan
 from .record import Newborn, Recorder
-from .replay import Maker, Replay
+from .replay import Replay
 from .simplify import needed
+from .source import Source
 
 _MUCH = 1 << 27
 """Bytes of values from which on a first run may take more memory than the program will ever need again."""
@@ -44,7 +46,8 @@ class Trial:
     `result` is what it returned. `replay` does the same again; it is None where that cannot be, and `why` says why:
     "" if it says nothing of other calls, because a transform around the function takes part, or an argument that is
     assigned to shares memory with another one. `changes`: because of
-    something outside that the function has changed, which may have been for the first time only.
+    something outside that the function has changed, which may have been for the first time only. `source`: what a
+    `Writer` is to write on.
     """
 
     def __init__(self, f: Callable[..., Any], args: Any, kwargs: Any, given: Sequence[Any]):
@@ -54,6 +57,7 @@ class Trial:
         self.why = ""
         self.changes = False
         self._overlaps = False
+        self.source = Source()
         arguments = Substitution(args, kwargs, given)
         self._tensors = arguments.tensors
         try:
@@ -141,13 +145,16 @@ class Trial:
             self._plan_backward(replay, inputs, recorded)
         self.give_up(recorder.why)
         replay.plan = Plan(inputs, self._wanted, recorder.recorded())
-        replay.pure = not (replay.pinned or replay.state or replay.gradients or replay.aliases or replay.alone)
         return replay
 
     def _want(self, node: Node) -> int:
         """The place of a node among what the plan is to compute, and nobody else is to hold."""
         self._wanted.append(node)
         return len(self._wanted) - 1
+
+    def _output(self, node: Node) -> str:
+        """The same, as the replay's source names it."""
+        return f"y{self._want(node)}"
 
     # Results -----------------------------------------------------------------------------------------------------
 
@@ -159,9 +166,9 @@ class Trial:
             same = first.setdefault(id(y), i) if isinstance(y, (Tensor, ndarray)) else i
             if same < i:
                 replay.repeated.append((i, same))
-                replay.results.append(make.again(same))
+                replay.results.append(f"r{same}")
             else:
-                replay.results.append(self._maker(y))
+                replay.results.append(self._expression(y))
                 if self._is_recorded(y):
                     replay.recorded.append(replay.tensors.index(i))
 
@@ -171,26 +178,34 @@ class Trial:
             return False
         return id(y) not in self._recorder.swept
 
-    def _maker(self, y: Any) -> Maker:
-        """What makes this result; of one that is recorded, its value."""
-        recorder = self._recorder
+    def _expression(self, y: Any) -> str:
+        """What this result is in a replay's source; of one that is recorded, its value."""
+        recorder, source = self._recorder, self.source
         for i, t in enumerate(self._tensors):
             if y is t:
-                return make.given_one(i)
+                return f"a{i}"
         if isinstance(y, ndarray):
             node = recorder.known(y)
-            return make.copy_of(y) if node is None else make.array(self._want(node))
+            return f"{source.name(y)}.copy()" if node is None else self._array(node)
         if not isinstance(y, Tensor) or self._is_outside(y):
-            return make.the_same(y)
-        place = self._want(recorder.known_or_constant(y._array))
+            return source.name(y)
+        node = recorder.known_or_constant(y._array)
         if self._is_array(y):
-            return make.array(place)
+            return self._array(node)
+        array = self._output(node)
         if y.op is not None and id(y) in recorder.swept:
-            return make.spent(place, getattr(self._f, "__name__", repr(self._f)))
-        maker, gradient = make.tensor(place, CONSTANT if self._is_recorded(y) else y.needs), y._grad
+            op = make.Spent(getattr(self._f, "__name__", repr(self._f)))
+            return source.call(make.spent, array, source.name(op))
+        needs, gradient = CONSTANT if self._is_recorded(y) else y.needs, y._grad
+        made = source.call(make.tensor, array, str(needs)) if needs != CONSTANT else source.call(constant, array)
         if y.op is None and type(gradient) is autograd._Gradient:
-            return make.with_gradient(maker, self._want(recorder.known_or_constant(gradient.array)))
-        return maker
+            gradient = self._output(recorder.known_or_constant(gradient.array))
+            return source.call(make.with_gradient, made, gradient)
+        return made
+
+    def _array(self, node: Node) -> str:
+        """The same, for what goes out as `_as_from_numpy` makes it."""
+        return self._output(node) + "[()]" * (not node.shape)
 
     def _is_array(self, y: Any) -> bool:
         """Whether a result goes out as an array, because it was computed from arrays alone."""
@@ -204,7 +219,7 @@ class Trial:
         for a, t in zip(self._given, self._tensors, strict=True):
             if y is t:
                 return a
-        return make.as_from_numpy(latest(y)._array) if self._is_array(y) else y
+        return _as_from_numpy(latest(y)._array) if self._is_array(y) else y
 
     # Effects -----------------------------------------------------------------------------------------------------
 
@@ -219,18 +234,22 @@ class Trial:
             if isinstance(tensor, Assigned) or not what <= {"data", "grad"}:
                 self.give_up("it assigns to elements of a tensor from outside, or makes it need a gradient")
                 continue
-            target = given[0] if given else tensor
+            target = f"a{given[0]}" if given else self.source.name(tensor)
             if "data" in what:
-                place = self._want(recorder.known_or_constant(tensor._array))
-                replay.effects.append(make.set_data(target, place))
+                array = self._output(recorder.known_or_constant(tensor._array))
+                is_array = bool(given) and isinstance(self._given[given[0]], ndarray)
+                effect = f"{target}[...] = {array}" if is_array else self.source.call(set_value, target, array)
+                replay.effects.append(effect)
                 self._overlaps = self._overlaps or (bool(given) and make.overlap(self._given))
                 replay.alone = replay.alone or bool(given)
             gradient = tensor._grad
             if "grad" in what and type(gradient) is autograd._Gradient:
-                place = self._want(recorder.known_or_constant(gradient.array))
-                replay.effects.append(make.set_gradient(target, place, plain=not gradient.pasts))
+                array = self._output(recorder.known_or_constant(gradient.array))
+                pasts = self.source.name(make.GONE if gradient.pasts else ())
+                made = self.source.call(autograd._Gradient, array, pasts)
+                replay.effects.append(f"{target}._grad = {made}")
             elif "grad" in what:
-                replay.effects.append(make.clear_gradient(target, gradient))
+                replay.effects.append(f"{target}._grad = {self.source.name(gradient)}")
 
     # Gradients of results ----------------------------------------------------------------------------------------
 
@@ -256,6 +275,11 @@ class Trial:
         replay.reaches = [[i for i, seed in enumerate(given) if seed in needed(order, [node])] for node in wanted]
         places = {id(a): place for place, a in enumerate(adjoints)}
         replay.adjoints = [places.pop(id(a), None) for a in tensors]
+
+
+def _as_from_numpy(array: Any) -> Any:
+    """An array, or a number if it has no axes, as NumPy's functions return it."""
+    return array if array.ndim else array[()]
 
 
 def _stranger(tree: Any) -> Any:
