@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import copy
-from functools import lru_cache
 from itertools import count
 from math import prod
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..ops.arithmetic import EWiseMul
+from ..ops.elementwise import zeros
 from ..ops.power import PowerScalar
 from ..ops.reduction import Summation
 from ..ops.shape import BroadcastTo, Reshape
@@ -73,13 +73,6 @@ def _owned(compute: Any) -> Any:
         return out if type(out) is np.ndarray and out.base is None else np.array(out)
 
     return call
-
-
-@lru_cache(maxsize=16)
-def _zeros(shape: tuple[int, ...], dtype: Any) -> Any:
-    zeros = np.zeros(shape, dtype)
-    zeros.flags.writeable = False
-    return zeros
 
 
 # --------------------------------------------------------------------------------------- reductions over all the rows
@@ -538,7 +531,7 @@ class _Program:
             for i, a in enumerate(step.args):
                 if a is ZEROS:
                     out = step.args[-1]
-                    args.append(_zeros((rows, *out.shape), out.dtype))
+                    args.append(zeros((rows, *out.shape), out.dtype))
                 elif not isinstance(a, _Argument):
                     args.append(a)
                 elif a.value.kind == "slot":

@@ -12,7 +12,7 @@ from ..ops.arithmetic import AddScalar, AddScaled, DivScalar, MulScalar, RDivSca
 from ..ops.base import ScalarOp, normalize_axes
 from ..ops.discrete import Discrete
 from ..ops.dtypes import Cast
-from ..ops.elementwise import ReLU
+from ..ops.elementwise import ReLU, zeros_beside
 from ..ops.matmul import MatMul
 from ..ops.power import PowerScalar, RPowerScalar
 from ..ops.reduction import Summation
@@ -74,9 +74,12 @@ def _into(op: Any, node: Node, inputs: tuple[Any, ...]) -> tuple[Callable[..., A
         axes = None if op.axes is None else normalize_axes(op, op.axes, len(inputs[0].shape))
         return np.add.reduce, (inputs[0], axes, None, node, op.keepdims)
     call = ufunc_call(node)
-    if call is not None and ZEROS not in call[1]:
+    if call is not None:
         ufunc, places = call
-        return CALLS.get(ufunc, ufunc), (*[inputs[i] if type(i) is int else i for i in places], node)
+        operands = [
+            inputs[i] if type(i) is int else zeros_beside(node.shape, node.dtype) if i is ZEROS else i for i in places
+        ]
+        return CALLS.get(ufunc, ufunc), (*operands, node)
     several = into_out_call(node)
     if several is not None:
         return several, (*inputs, node)
@@ -99,8 +102,6 @@ def may_take_over(call: Call) -> bool:
     """Whether the output may be written into the memory of an input of its shape and dtype: by a single ufunc, for
     what takes several steps may read the input again after the first."""
     function = call.function
-    if isinstance(function, partial):
-        return function.func is _copied and type(call.outputs[0].op) is ReLU
     ufunc = isinstance(function, np.ufunc) and function is not np.matmul
     return ufunc or any(function is named for named in CALLS.values())
 

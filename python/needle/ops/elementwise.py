@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ class ReLU(Elementwise):
     ufunc, saves, piecewise_linear = "maximum", ("output",), True
 
     def compute(self, a: Any, out: Any = None) -> Any:
-        return np.maximum(a, _zeros_beside(a), out=out)
+        return np.maximum(a, zeros_beside(a.shape, a.dtype), out=out)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return branch(out_grad, node > 0)
@@ -45,21 +46,22 @@ class ReLU(Elementwise):
         return (branch_of(MASKED.compute(out_grad, mask), mask, node.inputs[0]),)
 
 
-def _zeros_beside(a: Any) -> Any:
+def zeros_beside(shape: tuple[int, ...], dtype: Any) -> Any:
     """What an array of floats is compared with: NumPy's maximum is three times as fast on two arrays as on an array
     and a number. One row of zeros will do for a large one, if it is long."""
-    if a.dtype.char not in "fd":
+    if dtype.char not in "fd":
         return 0
-    if a.size <= 1 << 16:
-        return _zeros(a.shape, a.dtype)
-    return _zeros(a.shape[-1:], a.dtype) if a.shape[-1] >= 256 else 0
+    if prod(shape) <= 1 << 16:
+        return zeros(shape, dtype)
+    return zeros(shape[-1:], dtype) if shape[-1] >= 256 else 0
 
 
 @lru_cache(maxsize=32)
-def _zeros(shape: tuple[int, ...], dtype: Any) -> Any:
-    zeros = np.zeros(shape, dtype)
-    zeros.flags.writeable = False
-    return zeros
+def zeros(shape: tuple[int, ...], dtype: Any) -> Any:
+    """They are shared, and so are read-only."""
+    found = np.zeros(shape, dtype)
+    found.flags.writeable = False
+    return found
 
 
 def relu(a: Any) -> Tensor:
