@@ -1975,8 +1975,11 @@ def _sweep_in_view(adjoints: dict[Value, Any], variables: set[Value] | None) -> 
     return [(a, as_arrays(g)) for a, g in found]
 
 
-def sweep(adjoints: dict[Value, Any], variables: set[Value] | None = None) -> list[tuple[Any, Any]]:
+def sweep(
+    adjoints: dict[Value, Any], variables: set[Value] | None = None, order: Sequence[Any] | None = None
+) -> list[tuple[Any, Any]]:
     """The adjoints of these variables (None: of all leaves, and of tensors that retain theirs), as far as there are.
+    `order`: the nodes, if they are sorted already.
 
     Starts from the outputs' `adjoints` and walks the sorted graph backwards; each node's adjoint is complete when it is
     reached, is handed to the node's rule, and is freed; those of the leaves are left. `sweep_recorded` above does the
@@ -1986,9 +1989,12 @@ def sweep(adjoints: dict[Value, Any], variables: set[Value] | None = None) -> li
     watchers = watching.here() if watching.active else ()
     if any(watcher.inside for watcher in watchers):
         return _sweep_in_view(adjoints, variables)
-    order, asked = sort_inner(list(adjoints))
-    if variables is not None and len(asked.intersection(variables)) < len(asked) - len(order):  # other leaves, too
+    if order is not None and variables is not None:
         asked = on_paths_to(variables, order)
+    else:
+        order, asked = sort_inner(list(adjoints))
+        if variables is not None and len(asked.intersection(variables)) < len(asked) - len(order):  # other leaves, too
+            asked = on_paths_to(variables, order)
     found = []
     summed: set[Value] = set()  # values whose adjoint is a sum that nothing else holds: it is added to in place
     for node in reversed(order):
@@ -2075,7 +2081,7 @@ def fitted(adjoint: Any, value: Value, op: Op, node: Any) -> Any:
     return adjoint if fits else as_arrays(_fit(_as_tensors(adjoint), value, op, node))
 
 
-def on_paths_to(variables: set[Value], order: list[Any]) -> set[Value]:
+def on_paths_to(variables: set[Value], order: Sequence[Any]) -> set[Value]:
     """The variables, and the sorted nodes that were computed from any of them."""
     asked = set(variables)
     for node in order:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ import numpy as np
 from .autograd import Tensor, TensorTuple, shown
 
 Rebuild = Callable[[Iterator[Any]], Any]
+_PLAIN = (list, tuple)
+"""Containers that mostly hold nothing but leaves, and are quickly done then."""
 
 
 def is_leaf(value: Any) -> bool:
@@ -30,6 +33,9 @@ def flatten(tree: Any) -> tuple[list[Any], Rebuild]:
     """
     if isinstance(tree, (Tensor, np.ndarray)) and is_leaf(tree):  # by far the most frequent, and quickly done
         return [shown(tree)], next
+    if type(tree) in _PLAIN and all(map(is_leaf, tree)):
+        n, make = len(tree), type(tree)
+        return list(map(shown, tree)), lambda values: make(islice(values, n))
     leaves: list[Any] = []
     rebuild = _take_apart(tree, leaves)
     return leaves, rebuild
@@ -84,6 +90,9 @@ def leaves_like(given: Any, like: Any, what: str) -> list[Any]:
         if is_leaf(given):
             return [shown(given)]
         raise TypeError(f"{what} must have the structure of what they belong to: a number or array, got {given!r:.60}")
+    both = type(like) in _PLAIN and type(given) in _PLAIN and len(like) == len(given)
+    if both and all(map(is_leaf, (*like, *given))):
+        return list(map(shown, given))
     keys, children, make = children_of(like)
     if make is None:
         return []

@@ -40,7 +40,6 @@ class HessianProduct:
         self._variables = list(map(autograd.original_of, self._variables))
         self._order, _ = autograd.sort_inner([self._output])
         self._leaves: set[Value] = set(self._variables)
-        self._asked = autograd.on_paths_to(self._leaves, self._order)
         self._read: set[Value] = set()
         """Those whose tangents a rule reads, or another tangent is computed from."""
         for node in reversed(self._order):
@@ -49,11 +48,15 @@ class HessianProduct:
                 self._read.add(node)
             if "inputs" in saves or node in self._read:
                 self._read.update(node.inputs)
+        self._asked: set[Value] = set(self._leaves)
+        """The variables, and what was computed from them."""
         self._valued: set[Value] = set()
         """Those whose adjoints a rule reads; of the adjoints of others, the tangents alone are asked for."""
         for node in self._order:
-            if node in self._asked and (self._reads_adjoint(node) or not self._valued.isdisjoint(node.inputs)):
-                self._valued.add(node)
+            if not self._asked.isdisjoint(node.inputs):
+                self._asked.add(node)
+                if self._reads_adjoint(node) or not self._valued.isdisjoint(node.inputs):
+                    self._valued.add(node)
 
     def _reads_adjoint(self, node: Any) -> bool:
         """Whether the tangents of what the node's rule returns depend on its adjoint, not on its tangent alone."""
@@ -87,7 +90,7 @@ class HessianProduct:
             if node not in self._read:
                 continue
             tangents = tuple([pushed.get(a) for a in node.inputs])
-            if any(t is not None for t in tangents):
+            if [t for t in tangents if t is not None]:
                 seen = autograd.node_as_recorded(node, self._asked)
                 tangent = _along(seen, tangents[0])
                 pushed[node] = fitting(push(node.op, tangents, seen), node) if tangent is None else tangent
@@ -97,12 +100,17 @@ class HessianProduct:
         level = next_level()
         adjoints: dict[Value, Any] = {self._output: constant_like(self._output, 1.0)}
         found: dict[Value, Any] = {}  # tangents of adjoints that nobody reads: pulled back, they are all that is left
-        order = self._order if last else list(self._order)
+        order: list[Any] = self._order if last else list(self._order)
+        rest: list[Any] = []
         if last:
             self._output = None
         while order:
             node = order.pop()
-            adjoint = autograd.total_adjoint(adjoints.pop(node, None), node)
+            adjoint = adjoints.pop(node, None)
+            if type(adjoint) not in _COMPLETE:
+                adjoint = autograd.total_adjoint(adjoint, node)
+            if adjoint is None or node in found:
+                rest.append(node)
             if adjoint is None or adjoint is autograd.ZERO:
                 continue
             seen = autograd.node_as_recorded(node, self._asked)
@@ -111,9 +119,9 @@ class HessianProduct:
             tangents = tuple([pushed.get(a) for a in node.inputs])
             returned: Sequence[Any] | None = None
             if not watching.active:
-                returned = self._on_arrays(level, adjoint, seen, tangents, pushed.get(node))
-                valued = node.inputs[0] in self._valued
-                returned = returned or _moving(level, adjoint, seen, (pushed.get(node), tangents[0]), valued)
+                moved, valued = pushed.get(node), node.inputs[0] in self._valued
+                returned = self._on_arrays(level, adjoint, seen, tangents, moved)
+                returned = returned or _moving(level, adjoint, seen, (moved, tangents[0]), valued)
             if returned is None:
                 inputs = tuple([_with_tangent(level, a, t) for a, t in zip(seen.inputs, tangents, strict=True)])
                 wanted = {w for a, w in zip(node.inputs, inputs, strict=True) if a in self._asked}
@@ -132,7 +140,7 @@ class HessianProduct:
         totals = [(a, autograd.total_adjoint(change, a)) for a, change in found.items()]
         seeds = {a: autograd.as_arrays(total) for a, total in totals if total is not autograd.ZERO}
         del totals
-        swept = dict(autograd.sweep(seeds, self._leaves))
+        swept = dict(autograd.sweep(seeds, self._leaves, rest[::-1]))
         return [constant(autograd.own(swept.pop(v))) if v in swept else None for v in self._variables]
 
     def _on_arrays(self, level: int, adjoint: Any, node: Any, tangents: Sequence[Any], pushed: Any) -> list[Any] | None:
@@ -150,16 +158,18 @@ class HessianProduct:
         g, dg, mask = taken
         rule = _other_factor if type(op) is EWiseMul and _is_one(g, node) else op.array_gradient
         inner = self._valued.intersection(node.inputs)
+        moving = self._beside_moving(node, tangents) if bilinear else None
         with np.errstate(all="ignore") if mask is not None else _AS_IT_IS:  # about elements that are not used
             values = rule(g, node, inner) if inner else (None,) * len(node.inputs)
             changes: list[Any] = [] if dg is None else [op.array_gradient(dg, node, self._asked)]
-            moving = bilinear and self._beside_moving(node, tangents)
             if moving:
                 moved = autograd.twin_of(node, node._array)
                 moved.saved = tuple([s if t is None else t._array for s, t in zip(node.saved, tangents, strict=True)])
                 changes.append(rule(g, moved, moving))
         if values is None or None in changes:
             return None
+        if not changes and mask is None and all(map(_is_like, values, node.inputs)):
+            return [None if g is None else constant(g) for g in values]
         joined: list[Any] = []
         for i, a in enumerate(node.inputs):
             if i and a is node.inputs[0] and bilinear and op.commutes:  # a * a
@@ -170,7 +180,7 @@ class HessianProduct:
                 if g is None:
                     continue
                 array = g
-                if type(g) is not np.ndarray or g.shape != a.shape or g.dtype is not a.dtype:
+                if not _is_like(g, a):
                     g = autograd.fitted(g, a, op, node)
                     array = autograd.unmasked(g)
                     if type(array) is not np.ndarray:
@@ -206,6 +216,11 @@ def _as_taken(adjoint: Any, node: Any, tangents: Sequence[Any]) -> tuple[Any, An
     if op.takes_branch and all(t is None or (type(t) is Tensor and is_finite(t._array)) for t in tangents):
         return Branch(g, mask), None if dg is None else Branch(dg, mask), None
     return (g, dg, mask) if op.elementwise and all(a.shape == mask.shape for a in node.inputs) else None
+
+
+def _is_like(g: Any, a: Any) -> bool:
+    """Whether an adjoint is none, or an array of the value's shape and dtype."""
+    return g is None or (type(g) is np.ndarray and g.shape == a.shape and g.dtype is a.dtype)
 
 
 def _is_one(g: Any, node: Any) -> bool:
@@ -267,13 +282,16 @@ def _along(node: Any, tangent: Any) -> Any:
 def _add(level: int, adjoints: dict[Value, Any], value: Value, adjoint: Any) -> None:
     """Add to the adjoint that is there; of plain Tensors, without a Tensor for what is on the way."""
     there = adjoints.get(value)
+    if there is None:
+        adjoints[value] = adjoint
+        return
     (x, dx, m), (y, dy, n) = _parts(there), _parts(adjoint)
     plain = type(x) is Tensor is type(y) and type(dx) in _PLAIN and type(dy) in _PLAIN and m is None and n is None
     if not plain or watching.active:
         autograd.add_adjoint(adjoints, value, adjoint)
         return
     change = _sum(dx, dy) if dx is not None and dy is not None else dy if dx is None else dx
-    adjoints[value] = dual(level, _sum(x, y), change)
+    adjoints[value] = _joined(level, _sum(x, y), change, None)
 
 
 def _sum(a: Tensor, b: Tensor) -> Tensor:
@@ -282,11 +300,13 @@ def _sum(a: Tensor, b: Tensor) -> Tensor:
 
 
 _PLAIN = (Tensor, NoneType)
+_COMPLETE = (Tensor, Dual, NoneType)
+"""Adjoints that are nothing to put together."""
 
 
 def _joined(level: int, value: Tensor, change: Any, mask: Any) -> Any:
-    """An adjoint with its tangent, where a mask holds if there is one."""
-    both = dual(level, value, change)
+    """An adjoint with its tangent of the same dtype (None: zero), where a mask holds if there is one."""
+    both = value if change is None else Dual(level, value, change)
     return both if mask is None else Branch(both, constant(mask))
 
 
