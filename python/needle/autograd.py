@@ -341,6 +341,10 @@ def _one_each(op: Op, adjoints: Any, inputs: tuple[Value, ...]) -> tuple[Any, ..
 
 def _fit(adjoint: Any, value: Value, op: Op, node: Any) -> Any:
     """The adjoint in the value's own shape and dtype: the one place where broadcasting is undone."""
+    if type(value) is Tensor and isinstance(adjoint, Tensor):  # mostly it has both
+        need = value._array
+        if adjoint.dtype is need.dtype and adjoint.shape == need.shape and need.dtype.kind in "fc":
+            return adjoint
     if isinstance(value, TensorTuple):
         return tuple(adjoint) if isinstance(adjoint, TensorTuple) else adjoint
     if isinstance(adjoint, Part):
