@@ -43,7 +43,7 @@ from .fuse import (
     work_of,
 )
 from .graph import Node
-from .rows import are_short, has_blas, into_out, log_sum_exp, loss_of, products_into, sums_into
+from .rows import are_short, has_blas, into_out, log_sum_exp, loss_of, products_into, sum_of_all, sums_into
 from .threads import get_num_threads, run_on_threads
 
 BLOCK = 1 << 20
@@ -110,6 +110,12 @@ class _Total:
                 part[0] = loss_of(logits, targets, out, scale)
 
             return store_loss
+        if self.is_sum and axes is None and self.node.dtype.char in "fd":
+
+            def store_sum(a: Any, part: Any) -> None:
+                part[0] = sum_of_all(a)
+
+            return store_sum
         reduce = np.add.reduce if self.is_sum else op.of.reduce
         dtype = np.dtype(np.float32) if self.is_sum and self.node.dtype.char == "e" else None
 
