@@ -22,8 +22,10 @@ import needle as ndl
 import numpy as np
 import pytest
 from needle import Tensor
-from needle.compile import guards as module
-from needle.compile.guards import Guards, Reads, TooMuch
+from needle.compile import search as module
+from needle.compile.guards import Guards
+from needle.compile.reads import Reads
+from needle.compile.search import TooMuch
 
 
 def reads_of(f: Any, *args: Any, **kwargs: Any) -> Reads:

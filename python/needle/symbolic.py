@@ -54,7 +54,7 @@ from .autograd import (
     value_of,
 )
 from .backend import as_array
-from .compile.guards import _global_random_states
+from .compile.places import global_random_states
 from .compile.plan import Plan
 from .compile.record import Newborn, Recorder
 from .nested import children_of
@@ -670,12 +670,12 @@ class Executor:
         recorder = Recorder()
         arrays = [array.view() for array in arrays]  # an array that is fed twice is two inputs
         inputs = [recorder.add_input(array) for array in arrays]
-        random = _global_random_states()
+        random = global_random_states()
         made = Newborn()
         with made, recorder:
             values = self._evaluate(arrays)
         results = self._results(values)
-        why = recorder.why or ("it draws random numbers" if random != _global_random_states() else "")
+        why = recorder.why or ("it draws random numbers" if random != global_random_states() else "")
         nodes = [
             recorder.node(value) if isinstance(value, Tensor) else recorder.known_or_constant(result)
             for value, result in zip(values, results, strict=True)

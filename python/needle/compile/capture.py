@@ -18,8 +18,8 @@ from numpy import ndarray
 from .. import autograd, watching
 from ..autograd import Assigned, Tensor, Value, Wrapped
 from ..nested import children_of
-from .guards import LOOKED_THROUGH
 from .replay import STALE, Replay, Writer, overlap
+from .search import LOOKED_THROUGH
 from .trial import Trial
 
 CAPTURES = 8

@@ -27,10 +27,11 @@ from ..pool import return_to_system
 from . import replay as make
 from .arguments import Substitution
 from .graph import Node, sort
-from .guards import Reads, TooMuch
 from .plan import Plan
+from .reads import Reads
 from .record import Newborn, Recorder
 from .replay import Replay
+from .search import TooMuch
 from .simplify import needed
 from .source import Source
 

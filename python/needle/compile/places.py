@@ -1,0 +1,221 @@
+"""Values that a function may read from outside: where they stand, whether one is as good as another, and where those
+stand that move on by being used."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable
+from enum import Enum
+from types import MethodType, NoneType
+from typing import Any
+
+import numpy as np
+
+from ..autograd import Tensor
+from .names import words
+
+
+class _Missing:
+    def __repr__(self) -> str:
+        return "missing"
+
+
+MISSING = _Missing()
+
+
+class Where:
+    """A value's place, as a user would write it. `form` is one of: cell, global, default, argument, self, function (the
+    roots), `.` and `[]`."""
+
+    __slots__ = ("form", "name", "parent")
+
+    def __init__(self, parent: Any, form: str, name: Any):
+        self.parent, self.form, self.name = parent, form, name
+
+    def __str__(self) -> str:
+        ends: list[str] = []
+        where = self
+        while where.form in {".", "[]"}:
+            ends.append(f".{where.name}" if where.form == "." else f"[{short(where.name)}]")
+            where = where.parent
+        return "".join([str(where.name), *reversed(ends)])
+
+    def as_value(self) -> str:
+        """For a sentence about what stands in this place."""
+        owner = self.parent or "it"
+        if self.form == "cell":
+            return f"{self.name}, which {owner} closes over,"
+        if self.form == "default":
+            return f"the default of {self.name}"
+        return f"{self.form} {self.name}" if self.form in {"global", "argument", "function"} else str(self)
+
+    def as_object(self, kind: str) -> str:
+        """For a sentence about the object in this place, which is of this kind."""
+        if self.form == "cell":
+            return f"{_a(kind)} that {self.parent or 'it'} closes over ({self.name})"
+        if self.form == "global":
+            return f"a global {kind} ({self.name})"
+        return f"{_a(kind)} ({self})"
+
+
+def _a(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeioAEIO' or kind == 'ndarray' else 'a'} {kind}"
+
+
+def kind_of(value: Any) -> str:
+    return "Tensor" if isinstance(value, Tensor) else type(value).__name__  # whether it was assigned to or not
+
+
+def short(value: Any) -> str:
+    if not (is_leaf(value) or (type(value) is tuple and all(map(is_leaf, value)))):
+        return _a(kind_of(value))
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+_PLAIN = frozenset(
+    [int, float, complex, bool, str, bytes, NoneType, type(...), type(NotImplemented), range, slice, _Missing]
+)
+_BY_REPR = frozenset([float, complex, range, slice])  # which tells 0.0 from -0.0, and not one nan from another
+
+
+def is_leaf(value: Any) -> bool:
+    """Whether there is nothing in it that could change."""
+    return type(value) in _PLAIN or isinstance(value, (np.generic, np.dtype, Enum, int, str, bytes))
+
+
+def same(old: Any, new: Any) -> bool:
+    """Whether it makes no difference which of the two a function finds."""
+    if old is new:
+        return True
+    kind = type(old)
+    if kind is not type(new):
+        return False
+    if kind in _BY_REPR:
+        return repr(old) == repr(new)
+    if kind in _PLAIN or isinstance(old, np.dtype):
+        return bool(old == new)
+    if isinstance(old, np.generic):
+        return old.dtype == new.dtype and not old.dtype.hasobject and old.tobytes() == new.tobytes()
+    if kind is tuple:
+        return len(old) == len(new) and all(map(same, old, new))
+    return kind is MethodType and old.__self__ is new.__self__ and old.__func__ is new.__func__
+
+
+class Content:
+    """The bytes of an array, or of another buffer, as they were."""
+
+    __slots__ = ("array", "bytes", "dtype", "kept", "shape")
+
+    def __init__(self, array: Any):
+        self.array = array
+        self.kept: Any = None
+        self.bytes = b""
+        if not isinstance(array, np.ndarray):
+            self.bytes = bytes(array)
+            return
+        self.shape, self.dtype = array.shape, array.dtype
+        if array.nbytes > 4096 and not array.dtype.hasobject:
+            self.kept = np.array(array, order="C", subok=False)
+        else:
+            self.bytes = array.tobytes()
+            self.kept = np.array(array, subok=False) if array.dtype.hasobject else None  # what the bytes point to
+
+    def holds(self) -> bool:
+        array, kept = self.array, self.kept
+        if not isinstance(array, np.ndarray):
+            return bytes(array) == self.bytes
+        if array.shape != self.shape or array.dtype != self.dtype:
+            return False
+        if self.bytes or kept is None:
+            return array.tobytes() == self.bytes
+        if not array.flags.c_contiguous:
+            return array.tobytes() == kept.tobytes()
+        flat, before = array.reshape(-1).view(np.ndarray), kept.reshape(-1)
+        unit = np.uint64 if array.nbytes % 8 == 0 else np.uint8
+        flat, before = flat.view(unit), before.view(unit)
+        step = 32768  # in pieces that stay in a cache, and because a difference is mostly found soon
+        return all((flat[i : i + step] == before[i : i + step]).all() for i in range(0, flat.size, step))
+
+
+def _place(state: Any) -> Any:
+    """The state of a generator or an iterator as something that can be compared."""
+    if isinstance(state, dict):
+        return tuple([(key, _place(value)) for key, value in state.items()])
+    if isinstance(state, tuple):
+        return tuple(map(_place, state))
+    if isinstance(state, np.ndarray):
+        return state.tobytes()
+    if _is_iterator(state):
+        return _place_of_iterator(state)
+    return state if type(state) in _PLAIN else id(state)
+
+
+_EMPTY: dict[Any, Any] = {}
+_OF_DICTS = frozenset(map(type, (iter(_EMPTY), iter(_EMPTY.values()), iter(_EMPTY.items()), iter(set(_EMPTY)))))
+_STEPPING = frozenset(
+    [
+        *map(type, (iter([]), iter(()), iter(""), iter("é"), iter(b""), iter(range(0)), iter(range(1 << 70)))),
+        *(enumerate, zip, map, filter, reversed, type(reversed([]))),
+        *_OF_DICTS,
+    ]
+)
+"""The types of Python's own iterators."""
+_PASSING_ON = words(
+    "accumulate batched chain compress cycle dropwhile filterfalse islice pairwise starmap takewhile zip_longest"
+)
+"""Those of itertools that stand where the iterators stand from which they take."""
+
+
+def _is_iterator(value: Any) -> bool:
+    return type(value) in _STEPPING or (type(value).__module__ == "itertools" and hasattr(value, "__next__"))
+
+
+def behind(iterator: Any) -> list[Any]:
+    """The iterators and functions from which an iterator takes."""
+    if type(iterator) in _OF_DICTS:
+        return []
+    parts: list[Any] = []
+    for part in gc.get_referents(iterator):
+        parts += part if isinstance(part, tuple) else (part,)
+    return [a for a in parts if callable(a) or hasattr(a, "__next__")]
+
+
+def _place_of_iterator(iterator: Any) -> Any:
+    kind = type(iterator)
+    if kind in _OF_DICTS:
+        return iterator.__length_hint__()  # __reduce__ would make a list of what is left
+    if kind in _STEPPING:
+        return _place(iterator.__reduce__()[1:])
+    if kind.__name__ in {"count", "repeat"}:
+        return repr(iterator)
+    if kind.__name__ in _PASSING_ON and (places := [_place(a) for a in behind(iterator) if not callable(a)]):
+        return places
+    return object()  # It does not say, so it stands nowhere for sure.
+
+
+def mover(value: Any) -> tuple[str, Callable[[], Any]] | None:
+    """For what a function may move on by using it: what it is called, and how to ask where it stands."""
+    if (numpy_random := sys.modules.get("numpy.random")) is not None:
+        if isinstance(value, numpy_random.Generator):
+            return "random generator", lambda: _place(value.bit_generator.state)
+        if isinstance(value, numpy_random.BitGenerator):
+            return "random generator", lambda: _place(value.state)
+        if isinstance(value, numpy_random.RandomState):
+            return "random generator", lambda: _place(value.get_state())
+    if (random := sys.modules.get("random")) is not None and isinstance(value, random.Random):
+        return "random generator", lambda: None if isinstance(value, random.SystemRandom) else value.getstate()
+    return ("iterator", lambda: _place_of_iterator(value)) if _is_iterator(value) else None
+
+
+NUMPYS = "NumPy's global random state"
+
+
+def global_random_states() -> dict[str, Any]:
+    states: dict[str, Any] = {}
+    if (module := sys.modules.get("numpy.random")) is not None:
+        states[NUMPYS] = _place(module.get_state())
+    if (module := sys.modules.get("random")) is not None:
+        states["Python's global random state"] = module.getstate()
+    return states

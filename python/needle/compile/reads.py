@@ -1,0 +1,215 @@
+"""What a function reads from outside, whether that is still the same, and whether the function itself changed it.
+
+Before the call, all Python state that can be reached from the function is noted; after it, what changed is told from
+that. The code that ran meanwhile says which part of the state the function may have read: that is guarded from then on.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
+from types import CodeType, FrameType, FunctionType, MethodType
+from typing import Any
+
+import numpy as np
+
+from ..autograd import Value
+from ..nested import children_of
+from .guards import Guards
+from .names import facts_of, is_library, within, words
+from .places import NUMPYS, Where, global_random_states
+from .search import Search, TooMuch, arguments_of
+
+_CLOCKS = frozenset(
+    map(
+        time.__dict__.get,
+        words("time time_ns perf_counter perf_counter_ns monotonic monotonic_ns process_time process_time_ns ctime"),
+    )
+)
+_ENTROPY = frozenset([os.urandom])
+"""Functions that say something else each time."""
+
+
+class Reads:
+    """What a call of f reads: make this before the call, and do the call in `with reads:`.
+
+    Raises TooMuch if more can be reached from f than is worth to be looked at; `guards()` may raise it, too.
+    """
+
+    def __init__(self, f: Callable[..., Any], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None):
+        self._f, self._args, self._kwargs = f, args, kwargs or {}
+        self._ran: dict[int, tuple[CodeType, list[dict[str, Any]]]] = {}
+        self._late: list[Search] = []
+        self._failed: TooMuch | None = None
+        self._advanced: Where | None = None
+        self._asked = ""
+        before = Search(None)
+        self._begin(before)
+        for value, where in self._arguments():
+            for part, place in _objects_in(value, where):
+                before.visit(part, place)
+        before.run()
+        self._tensors = before.guards.tensors()
+        for value, where in self._arguments():
+            before.visit(value, where)
+        before.run()
+        self._before = before
+        self._found = frozenset(before.codes)
+        self._frames = before.frames
+        self._random = global_random_states()
+
+    def _begin(self, search: Search) -> None:
+        """Start at the function, by the names that it has for things itself."""
+        f = self._f
+        root = Where(None, "function", getattr(f, "__name__", type(f).__name__))
+        search.visit(f, root if isinstance(f, (FunctionType, MethodType)) else Where(None, "self", "self"))
+
+    def _arguments(self) -> Iterator[tuple[Any, Where]]:
+        f: Any = getattr(self._f, "__func__", self._f)
+        names = arguments_of(f.__code__) if isinstance(f, FunctionType) else ()
+        names = names[1:] if isinstance(self._f, MethodType) else names
+        for i, value in enumerate(self._args):
+            yield value, Where(None, "argument", names[i] if i < len(names) else str(i))
+        for name, value in self._kwargs.items():
+            yield value, Where(None, "argument", name)
+
+    def __enter__(self) -> Reads:
+        self._profile = sys.getprofile()
+        sys.setprofile(self._note)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        sys.setprofile(None)
+        profile: Any = self._profile
+        if profile is not None:
+            if hasattr(profile, "enable"):  # cProfile's, which is none of Python's functions, up to Python 3.11
+                profile.enable()
+            else:
+                sys.setprofile(profile)
+
+    def _note(self, frame: FrameType, event: str, arg: Any) -> None:
+        if event != "call":
+            if event == "c_call":
+                self._note_builtin(frame, arg)
+            return
+        code = frame.f_code
+        if code.co_flags & (CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR) and id(frame) in self._frames:
+            self._advanced = self._advanced or self._frames[id(frame)][1]
+        noted = self._ran.get(id(code))
+        if noted is None:
+            noted = self._ran[id(code)] = code, []
+            if is_library(code.co_filename):
+                return
+        elif not noted[1] or any(scope is frame.f_globals for scope in noted[1]):
+            return
+        noted[1].append(frame.f_globals)
+        if id(code) not in self._before.codes and self._failed is None:
+            self._note_late(code, frame.f_globals)
+
+    def _note_builtin(self, frame: FrameType, function: Any) -> None:
+        """A function of C's is called: one that says something else each time, perhaps."""
+        try:
+            own = function in _ENTROPY or (function in _CLOCKS and not is_library(frame.f_code.co_filename))
+        except TypeError:  # what cannot be hashed
+            return
+        if own and not self._asked and not _is_importing(frame):
+            self._asked = f"it calls {function.__name__}(), which says something else each time"
+
+    def _note_late(self, code: CodeType, scope: dict[str, Any]) -> None:
+        """Code runs that was not found before the call: what it names is noted now."""
+        search = Search(None)
+        for inner in within(code):
+            search.code(inner, scope)
+            self._before.codes[id(inner)] = inner
+        for function in _functions_of(code):
+            search.visit(function, Where(None, "global", function.__name__))
+        try:
+            search.run()
+        except TooMuch as error:
+            self._failed = error
+        self._frames = {**search.frames, **self._frames}
+        self._late.append(search)
+
+    def changed(self) -> str:
+        """What was changed since, "" if nothing was: the first value that is found."""
+        if self._asked:
+            return self._asked
+        for search in (self._before, *self._late):
+            for difference in search.guards.differences():
+                return difference.changed
+            for kind, state, before, where in search.movers:
+                if state() != before:
+                    return f"the state of a{'n' * (kind == 'iterator')} {kind} ({where})"
+        if self._advanced is not None:
+            return f"the state of a generator ({self._advanced})"
+        for what, now in global_random_states().items():
+            if what in self._random and self._random[what] != now:
+                return what
+        module = sys.modules.get("numpy.random") if NUMPYS not in self._random else None
+        moved = module is not None and module.get_state()[2] != 623  # where it stands from its import until it is used
+        return NUMPYS if moved else ""
+
+    def tensors(self) -> list[Any]:
+        """Those that can be reached from the function, from objects that it was given, and from what ran."""
+        return [*self._tensors, *[tensor for search in self._late for tensor in search.guards.tensors()]]
+
+    def guards(self) -> Guards:
+        """For all that the code that ran may have read. It means something as long as nothing was changed."""
+        if self._failed is not None:
+            raise self._failed
+        facts = [facts_of(code) for code, _ in self._ran.values()]
+        search = None
+        if not any(known.reflects for known in facts):
+            search = self._search(frozenset().union(*[known.names for known in facts]))
+        return (self._search(None) if search is None or search.reflects else search).guards
+
+    def _search(self, names: frozenset[str] | None) -> Search:
+        search = Search(self._ran, names)
+        self._begin(search)
+        for value, where in self._arguments():
+            for part, place in _objects_in(value, where):
+                search.visit(part, place)
+        for code, scopes in self._ran.values():
+            for scope in scopes:
+                search.code(code, scope)
+        search.run()
+        inner = {id(c) for code, _ in self._ran.values() for c in facts_of(code).inner}
+        for code, scopes in self._ran.values():
+            if scopes and id(code) not in self._found and id(code) not in inner:
+                for function in _functions_of(code):
+                    search.visit(function, Where(None, "global", function.__name__))
+        search.run()
+        return search
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether code runs because a module is imported: numpy.random, the first time that it is asked for."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _functions_of(code: CodeType) -> list[Any]:
+    """The functions that there are with this code: those that were not found, because C code or a library has them."""
+    if not code.co_freevars:
+        return []
+    return [f for f in gc.get_referrers(code) if isinstance(f, FunctionType) and f.__code__ is code]
+
+
+def _objects_in(value: Any, where: Where) -> Iterator[tuple[Any, Where]]:
+    """What a call was given besides numbers, tensors and arrays, and structures of them: those may differ each time."""
+    todo, seen = [(value, where)], set()
+    while todo:
+        value, where = todo.pop()
+        if isinstance(value, (np.ndarray, Value)) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        keys, members, make = children_of(value)
+        yield value if make is None else type(value), where
+        todo += [(member, Where(where, "[]", key)) for key, member in zip(keys, members, strict=True)]

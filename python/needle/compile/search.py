@@ -1,0 +1,384 @@
+"""What can be reached from a function: closures, globals, attributes, members, noted in guards."""
+
+from __future__ import annotations
+
+import builtins
+import sys
+from collections import deque
+from collections.abc import Callable
+from contextvars import ContextVar
+from enum import Enum
+from functools import cached_property, partial, partialmethod
+from operator import attrgetter, methodcaller
+from types import (
+    AsyncGeneratorType,
+    BuiltinMethodType,
+    CodeType,
+    CoroutineType,
+    FunctionType,
+    GeneratorType,
+    MappingProxyType,
+    MemberDescriptorType,
+    MethodType,
+    MethodWrapperType,
+    ModuleType,
+)
+from typing import Any
+
+import numpy as np
+
+from ..autograd import Value
+from ..transforms import Transformed
+from .guards import ATTRIBUTES, CODE, CONTENTS, DEFAULTS, KWDEFAULTS, Guards, get, item
+from .names import (
+    PLAIN_SPOKEN,
+    STANDARD,
+    Facts,
+    facts_of,
+    is_library,
+    is_opaque,
+    is_users_class,
+    is_users_module,
+    within,
+)
+from .places import MISSING, Content, Where, behind, is_leaf, mover
+
+MOST_ITEMS = 100_000
+"""How many values may be looked at for one function, and below, how many bytes of arrays copied."""
+MOST_BYTES = 1 << 28
+
+LOOKED_THROUGH: dict[type[Any], str] = {Transformed: "f"}
+"""Classes of objects that are this attribute of theirs: what they have besides never changes, or is their matter."""
+
+
+class TooMuch(Exception):  # noqa: N818 - it says what is
+    """So much can be reached from a function that looking through it is no use."""
+
+
+def _value_here(variable: ContextVar[Any]) -> Any:
+    return variable.get(MISSING)
+
+
+def _functions_in(value: Any) -> list[Any] | None:
+    """The functions that a member of a class consists of; None if it is something else."""
+    if isinstance(value, FunctionType):
+        return [value]
+    if isinstance(value, (staticmethod, classmethod)):
+        return [value.__func__]
+    if isinstance(value, property):
+        return [f for f in (value.fget, value.fset, value.fdel) if f is not None]
+    if isinstance(value, (cached_property, partialmethod)):
+        return [value.func]
+    return None
+
+
+class Search:
+    """Goes through what can be reached from some values, the nearest first, and notes it in guards.
+
+    Without `ran`, everything that a function might reach: each function's closure, and the globals it names. With it,
+    only what the code that ran can have read.
+    """
+
+    def __init__(self, ran: dict[int, Any] | None, names: frozenset[str] | None = None):
+        self.guards = Guards()
+        self.movers: list[tuple[str, Callable[[], Any], Any, Where]] = []
+        self.frames: dict[int, tuple[Any, Where]] = {}  # of generators that are under way
+        self.codes: dict[int, CodeType] = {}  # of the functions that were found, and within
+        self.reflects = False  # whether something was found that reads attributes by names that only it knows
+        self._ran = ran
+        self._names = names  # of the attributes that may have been read; None: any
+        self._seen: dict[int, Any] = {}
+        self._slots: set[tuple[int, Any]] = set()
+        self._todo: deque[tuple[Any, Where]] = deque()
+        self._items = self._bytes = 0
+
+    def run(self) -> None:
+        while self._todo:
+            self._expand(*self._todo.popleft())
+
+    # What is noted
+
+    def _count(self, items: int = 1) -> None:
+        self._items += items
+        if self._items > MOST_ITEMS:
+            raise TooMuch(f"more than {MOST_ITEMS} values can be reached from it")
+
+    def visit(self, value: Any, where: Where) -> None:
+        if not (is_leaf(value) or isinstance(value, (Value, ModuleType)) or id(value) in self._seen):
+            self._seen[id(value)] = value
+            self._todo.append((value, where))
+
+    def _got(self, getter: Callable[[Any], Any], owner: Any, where: Where, visit: bool = True) -> Any:
+        """Note what the getter says of its owner, and look into it."""
+        self._count()
+        value = get(getter, owner)
+        self.guards.note_got(getter, owner, value, where)
+        if visit and value is not MISSING:
+            self.visit(value, where)
+        return value
+
+    def _stands(self, scope: Any, key: Any, where: Where, owner: Any = None, visit: bool = True) -> Any:
+        """Note what stands in a dict (a class's: `owner`) under a key, or that nothing does, and look into it."""
+        slot = id(scope if owner is None else owner), key
+        value = item(scope, key)
+        if slot in self._slots:
+            return value
+        self._slots.add(slot)
+        self._count()
+        self.guards.note_item(scope, key, value, where)
+        if visit and value is not MISSING:
+            self.visit(value, where)
+        return value
+
+    def _sequence(self, sequence: Any, where: Where) -> None:
+        members = list(sequence)
+        self._count(len(members))
+        self.guards.note_sequence(sequence, members, where)
+
+    def _content(self, array: Any, where: Where) -> None:
+        self._bytes += array.nbytes if isinstance(array, np.ndarray) else len(bytes(array))
+        if self._bytes > MOST_BYTES:
+            raise TooMuch(f"arrays of more than {MOST_BYTES >> 20} MB can be reached from it")
+        self.guards.note_content(Content(array), where)
+
+    # What is looked into
+
+    def _expand(self, value: Any, where: Where) -> None:
+        if type(value) in LOOKED_THROUGH:
+            self.visit(getattr(value, LOOKED_THROUGH[type(value)]), where)
+        elif isinstance(value, FunctionType):
+            self.function(value, where)
+        elif isinstance(value, MethodType):
+            self.visit(value.__self__, Where(None, "self", "self") if where.form == "function" else where)
+            self.visit(value.__func__, where)
+        elif isinstance(value, (BuiltinMethodType, MethodWrapperType)):
+            self.visit(value.__self__, where)
+        elif isinstance(value, type):
+            self._class(value, where)
+        elif isinstance(value, partial):
+            self.visit(value.func, where)
+            self.visit(value.args, where)
+            self.visit(value.keywords, where)
+            self._object(value, where)
+        elif (functions := _functions_in(value)) is not None:
+            for function in functions:
+                self.visit(function, where)
+        elif isinstance(value, np.ndarray):
+            self._array(value, where)
+        elif isinstance(value, bytearray) or type(value).__module__ == "array":
+            self._content(value, where)
+        elif isinstance(value, (GeneratorType, CoroutineType, AsyncGeneratorType)):
+            frame = getattr(value, "gi_frame", None) or getattr(value, "cr_frame", None)
+            frame = frame or getattr(value, "ag_frame", None)
+            if frame is not None:
+                self.frames[id(frame)] = frame, where
+        elif (moving := mover(value)) is not None:
+            kind, state = moving
+            self.movers.append((kind, state, state(), where))
+            for part in behind(value) if kind == "iterator" else ():
+                self.visit(part, where)
+        elif isinstance(value, (attrgetter, methodcaller)):
+            self.reflects = True
+        elif isinstance(value, ContextVar):
+            self._got(_value_here, value, where)
+        else:
+            self._object(value, where)
+
+    def _array(self, array: Any, where: Where) -> None:
+        self._content(array, where)
+        if array.dtype == object:
+            self._count(array.size)
+            for i, member in enumerate(array.reshape(-1).tolist()):
+                self.visit(member, Where(where, "[]", i))
+        if type(array) is not np.ndarray:
+            self._attributes_of(array, where)
+
+    def _object(self, value: Any, where: Where) -> None:
+        """A container, or an object with attributes, or both."""
+        if isinstance(value, (tuple, frozenset)):  # which cannot change, but what is in them
+            self._count(len(value))
+            for i, member in enumerate(value):
+                self.visit(member, Where(where, "[]", i))
+        elif isinstance(value, (list, deque)):
+            self._sequence(value, where)
+            for i, member in enumerate(list(value)):
+                self.visit(member, Where(where, "[]", i))
+        elif isinstance(value, set):
+            self._sequence(value, where)
+            for member in list(value):
+                self.visit(member, Where(where, "[]", "..."))
+        elif isinstance(value, (dict, MappingProxyType)):
+            self._sequence(value, where)
+            scope = value if type(value) is MappingProxyType else _Plainly(value) if _has_own_items(value) else value
+            for key in list(value):
+                self.visit(key, where)
+                self._stands(scope, key, Where(where, "[]", key), owner=value)
+        cls = type(value)
+        if cls is not object and cls.__module__ != "builtins" and not is_opaque(cls):
+            self._attributes_of(value, where)
+
+    def _attributes_of(self, value: Any, where: Where) -> None:
+        cls = type(value)
+        slots = [
+            (name, member)
+            for base in cls.__mro__
+            if "__slots__" in vars(base)
+            for name, member in list(vars(base).items())
+            if type(member) is MemberDescriptorType
+        ]
+        if not slots and _dict_or_none(value) is None:
+            return
+        self._got(type, value, Where(where, ".", "__class__"), visit=False)
+        self.visit(cls, Where(None, "global", cls.__name__))
+        self._dict_of(value, where)
+        for name, member in slots:
+            if self._names is None or name in self._names:
+                self._got(member.__get__, value, Where(where, ".", name))
+
+    def _dict_of(self, value: Any, where: Where) -> None:
+        """The attributes that stand in an object's own dict."""
+        attributes = _dict_or_none(value)
+        if attributes is None:
+            return
+        lookup: Any = type(value).__getattribute__
+        if lookup is object.__getattribute__:
+            self._got(ATTRIBUTES, value, Where(where, ".", "__dict__"), visit=False)
+        if attributes is value or id(attributes) in self._seen:
+            return
+        self._seen[id(attributes)] = attributes
+        self._sequence(attributes, Where(where, ".", "__dict__"))
+        names = self._names
+        for name in list(attributes):
+            if names is None or name in names:
+                self._stands(attributes, name, Where(where, ".", name))
+
+    def _class(self, cls: type[Any], where: Where) -> None:
+        """What the members of the user's classes are: all that are no functions, and the functions that ran."""
+        if issubclass(cls, (Enum, Value)):
+            return
+        bases = [base for base in cls.__mro__ if is_users_class(base)]
+        for i, base in enumerate(bases):
+            for name, member in list(vars(base).items()):
+                functions = _functions_in(member)
+                if functions is None:
+                    if (name.startswith("__") and name.endswith("__")) or type(member) is MemberDescriptorType:
+                        continue
+                elif self._ran is not None and not any(map(self._has_run, functions)):
+                    continue
+                for derived in bases[:i]:
+                    if name not in vars(derived):
+                        self._stands(vars(derived), name, Where(where, ".", name), owner=derived)
+                self._stands(vars(base), name, Where(where, ".", name), owner=base)
+
+    def _has_run(self, function: Any) -> bool:
+        code = getattr(function, "__code__", None)  # what is no function may call one
+        return self._ran is None or code is None or id(code) in self._ran
+
+    def function(self, function: Any, where: Where) -> None:
+        if not self._has_run(function):
+            return
+        code = function.__code__
+        owner = None if where.form in {"function", "self"} else function.__name__
+        if not is_library(code.co_filename):
+            self._got(CODE, function, where, visit=False)
+            self._defaults(function, owner)
+        facts = [facts_of(c) for c in within(code)]
+        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+            value = self._got(CONTENTS, cell, Where(owner, "cell", name))
+            if isinstance(value, ModuleType):
+                for known in facts:
+                    self._module(value, known, Where(None, "cell", name))
+        if self._ran is None or function.__dict__:
+            self._dict_of(function, Where(None, "function", function.__name__))
+        for known in facts:
+            self.codes[id(known.code)] = known.code
+            if self._ran is None:
+                self.code(known.code, function.__globals__)
+
+    def _defaults(self, function: Any, owner: Any) -> None:
+        defaults = self._got(DEFAULTS, function, Where(owner, "default", "its arguments"), visit=False) or ()
+        for name, value in zip(arguments_of(function.__code__)[-len(defaults) :], defaults, strict=False):
+            self.visit(value, Where(owner, "default", name))
+        if function.__kwdefaults__:
+            self._got(KWDEFAULTS, function, Where(owner, "default", "its arguments"), visit=False)
+            for name in function.__kwdefaults__:
+                self._stands(function.__kwdefaults__, name, Where(owner, "default", name))
+
+    def code(self, code: CodeType, scope: dict[str, Any]) -> None:
+        """The globals that the user's code names, and the attributes of modules."""
+        facts = facts_of(code)
+        self.codes[id(code)] = code
+        if not facts.users or code.co_name == "<module>":  # which was imported just now
+            return
+        for name in facts.globals:
+            where = Where(None, "global", name)
+            value = self._stands(scope, name, where)
+            if value is MISSING and name not in STANDARD:
+                given = scope.get("__builtins__", builtins)
+                value = self._stands(given if isinstance(given, dict) else vars(given), name, where)
+            if isinstance(value, ModuleType) and is_users_module(value):
+                self._module(value, facts, where)
+        for names in facts.chains:
+            self._chain(scope.get(names[0], MISSING), names[1:], Where(None, "global", names[0]))
+        for name, level in facts.imports:
+            full = name
+            if level:
+                package = str(scope.get("__package__") or "").rsplit(".", level - 1)[0]
+                full = f"{package}.{name}" if name else package
+            parts = full.split(".")
+            for i in range(len(parts)):
+                module = sys.modules.get(".".join(parts[: i + 1]))
+                if isinstance(module, ModuleType) and is_users_module(module):
+                    self._module(module, facts, Where(None, "module", ".".join(parts[: i + 1])))
+
+    def _chain(self, value: Any, names: tuple[str, ...], where: Where) -> None:
+        """The attributes `a.b.c` of modules: each where it stands."""
+        for name in names:
+            if not isinstance(value, ModuleType):
+                return
+            if str(getattr(value, "__file__", "")).startswith(PLAIN_SPOKEN):
+                return  # nobody takes np.tanh for something else
+            where = Where(where, ".", name)
+            value = self._stands(vars(value), name, where, visit=is_users_module(value))
+
+    def _module(self, module: ModuleType, facts: Facts, where: Where) -> None:
+        """The attributes of a module of the user's that code may read under another name."""
+        if not is_users_module(module) or (id(module), facts) in self._slots:
+            return
+        self._slots.add((id(module), facts))
+        scope = vars(module)
+        for name in facts.names if facts.reflects else facts.attributes:
+            if name in scope or (facts.reflects and name in facts.strings):
+                value = self._stands(scope, name, Where(where, ".", name))
+                if isinstance(value, ModuleType):
+                    self._module(value, facts, Where(where, ".", name))
+
+
+def _dict_or_none(value: Any) -> Any:
+    """Where the attributes stand, whatever an object makes of being asked for them."""
+    try:
+        attributes = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return None
+    return attributes if type(attributes) is dict else None
+
+
+def arguments_of(code: CodeType) -> tuple[str, ...]:
+    return code.co_varnames[: code.co_argcount]
+
+
+def _has_own_items(value: Any) -> bool:
+    return type(value).__getitem__ is not dict.__getitem__
+
+
+class _Plainly:
+    """The items of a dict that has its own way to look them up, which might change it, or call the user's code."""
+
+    def __init__(self, items: Any):
+        self._dict = items
+
+    def __getitem__(self, key: Any) -> Any:
+        return dict.get(self._dict, key, MISSING)
+
+    def __contains__(self, key: Any) -> bool:
+        return dict.__contains__(self._dict, key)
