@@ -24,8 +24,9 @@ import numpy as np
 import pytest
 from needle import Tensor, autograd, no_grad, ops
 from needle.compile import CompileWarning, compile
+from needle.compile.frame import Frames
 from needle.compile.guards import MOST_WRITTEN
-from needle.compile.plan import Plan
+from needle.compile.source import WRITTEN
 from needle.nested import children_of
 from numpy.testing import assert_allclose, assert_array_equal
 from samples import SAMPLES
@@ -46,9 +47,9 @@ def replays() -> Any:
     done: list[Any] = []
 
     def note(frame: Any, event: str, arg: Any) -> None:
-        if event != "return" or arg is None or frame.f_code.co_filename != "<run of a plan>":
+        if event != "return" or arg is None or not frame.f_code.co_filename.startswith(f"{WRITTEN}run "):
             return
-        caller = frame.f_back.f_back if frame.f_back.f_code is Plan._run.__code__ else frame.f_back
+        caller = frame.f_back.f_back if frame.f_back.f_code is Frames.run.__code__ else frame.f_back
         if caller.f_code.co_name == "replay":
             done.append(caller.f_code.co_filename)
 

@@ -727,6 +727,8 @@ class Tensor(Value):
 
     @data.setter
     def data(self, value: Any) -> None:
+        if watching.active and isinstance(value, Tensor):
+            watching.tell("seen", value)
         array = latest(value)._array if isinstance(value, Tensor) else np.array(value)
         old = self._array
         if array.shape != old.shape or array.dtype != old.dtype:

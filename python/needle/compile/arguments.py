@@ -50,9 +50,12 @@ class Substitution:
 
     def write_back(self, changed: dict[int, Any], as_given: Callable[[Any], Any]) -> None:
         """Do to arrays, and to containers of arrays, what was done to what stood for them."""
-        for a, t in zip(self._given, self.tensors, strict=True):
-            if isinstance(a, ndarray) and id(t) in changed:
-                a[...] = latest(t)._array
+        pairs = zip(self._given, self.tensors, strict=True)
+        written = [(a, t) for a, t in pairs if isinstance(a, ndarray) and id(t) in changed]
+        for a, _ in written:
+            check_writeable(a)
+        for a, t in written:
+            a[...] = latest(t)._array
         if self.tensors:
             for tree in (*self._args, *self._kwargs.values()):
                 _give_back(tree, as_given)
@@ -69,6 +72,15 @@ class Substitution:
             else:
                 tree.clear()
                 tree.update(zip(keys, members, strict=True))
+
+
+def check_writeable(array: Any) -> None:
+    """Raise a ValueError if an array is not to be written to."""
+    if not array.flags.writeable:
+        raise ValueError(
+            f"a compiled function assigns to an argument, an array of shape {array.shape}, which is read-only; give a "
+            "copy, or a Tensor"
+        )
 
 
 def _give_back(tree: Any, as_given: Callable[[Any], Any]) -> None:

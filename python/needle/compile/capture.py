@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import update_wrapper
 from operator import is_
 from threading import RLock
@@ -37,7 +37,7 @@ class _Captured(NamedTuple):
     """What became of a call with arguments of one signature."""
 
     replay: Replay | None = None
-    again: Callable[[Any, Any, Sequence[Any]], Any] = lambda args, kwargs, given: STALE
+    again: Callable[..., Any] = lambda args, kwargs, given, known=False: STALE
     """What replays it; see `Writer`."""
     why: str = ""
     """Why there is no replay; "" if there is one."""
@@ -81,7 +81,7 @@ class Compiled:
         for captured in self._captured.get(key, ()):
             if captured.replay is None:
                 return self._f(*args, **kwargs)
-            found = captured.again(args, kwargs, given)
+            found = captured.again(args, kwargs, given, True)
             if found is not STALE:
                 if captured.flat:
                     self._quick = captured.again
@@ -110,7 +110,7 @@ class Compiled:
         with self._lock:
             found = self._captured.setdefault(key, [])
             if found and found[0].replay is not None:  # another thread's, made meanwhile
-                result = found[0].again(args, kwargs, given)
+                result = found[0].again(args, kwargs, given, True)
                 if result is not STALE:
                     return result
             if any(isinstance(a, ndarray) for a in given) and overlap(given):

@@ -72,7 +72,7 @@ class Frame:
             self._operand(node) + ".copy(order='K')" * copied for node, copied in zip(plan.outputs, copies, strict=True)
         ]
         self._source.lines.append(f"return [{', '.join(outputs)}]")
-        self.run = self._source.function("run", [f"x{i}" for i in range(len(plan.inputs))], "a plan")
+        self.run: Callable[..., list[Any]] = self._source.function("run", [f"x{i}" for i in range(len(plan.inputs))])
 
     def _add(self, call: Call) -> None:
         if call.writes:
@@ -111,6 +111,27 @@ class Frame:
     def _array(self, node: Node) -> Any:
         """Where the node lies in each run; None if that differs."""
         return self._arrays.get(node) if node.array is None else node.array
+
+
+class Frames:
+    """Frames of a plan: each run takes one, and several threads may run at once."""
+
+    def __init__(self, plan: Layout):
+        self._plan = plan
+        self._free: list[Frame] = []
+
+    def run(self, *arrays: Any) -> list[Any]:
+        try:
+            frame = self._free.pop()
+        except IndexError:
+            frame = Frame(self._plan)
+        if self._plan.checked:
+            with np.errstate(invalid="ignore"):  # about what is found by the checks
+                outputs = frame.run(*arrays)
+        else:
+            outputs = frame.run(*arrays)
+        self._free.append(frame)
+        return outputs
 
 
 def _check(array: Any) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from .source import WRITTEN
+
 
 def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
@@ -22,6 +24,7 @@ _LIBRARY = (
     os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), ""),
     os.path.join(os.path.dirname(os.path.abspath(os.__file__)), ""),
     "<frozen ",
+    WRITTEN,
 )
 
 PLAIN_SPOKEN = (_LIBRARY[0], os.path.join(os.path.dirname(os.path.abspath(np.__file__)), ""))

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from .blocks import Kernel
 from .calls import Call, call_of, may_take_over
-from .frame import Frame, Layout
+from .frame import Frame, Frames, Layout
 from .fuse import Group, groups
 from .graph import Node, Recorded
 from .simplify import needed, simplify
@@ -38,7 +36,7 @@ class Plan:
         self.calls = [self._call(unit) for unit in self.units]
         self._last = self._last_uses()
         self._place()
-        self._layout = Layout(
+        layout = Layout(
             self.inputs,
             self.outputs,
             self.units,
@@ -49,23 +47,9 @@ class Plan:
             self.layouts,
             self.checked,
         )
-        self._frames: list[Frame] = []
         stateless = not (self.blocks or self.checked)
-        self.run: Callable[..., list[Any]] = Frame(self._layout).run if stateless else self._run
+        self.run: Callable[..., list[Any]] = (Frame(layout) if stateless else Frames(layout)).run
         self._figures = len(recorded.order), len(kept), sum([node.nbytes for node in recorded.order])
-
-    def _run(self, *arrays: Any) -> list[Any]:
-        try:
-            frame = self._frames.pop()
-        except IndexError:
-            frame = Frame(self._layout)
-        if self.checked:
-            with np.errstate(invalid="ignore"):  # about what is found by the checks
-                outputs = frame.run(*arrays)
-        else:
-            outputs = frame.run(*arrays)
-        self._frames.append(frame)
-        return outputs
 
     def explain(self) -> str:
         """What was planned, in words and numbers."""

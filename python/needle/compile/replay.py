@@ -78,7 +78,8 @@ class Writer:
 
     In its lines, a0, a1, ... are the Tensors and arrays given, x0, x1, ... the plan's inputs, y0, y1, ... its outputs,
     and r0, r1, ... the results. `given` are like those that it will be given. `flat`: the arguments are nothing but
-    these, by position, each another one; it then looks at what it is given itself, and returns STALE for anything else.
+    these, by position, each another one; it then looks at what it is given itself, and returns STALE for anything else,
+    unless a fourth argument says that it is `known` to be like these.
     """
 
     def __init__(self, replay: Replay, source: Source, given: Sequence[Any], flat: bool):
@@ -89,21 +90,23 @@ class Writer:
         if given:
             source.lines.append(f"{', '.join([f'a{i}' for i in range(len(given))])}, = given")
         if flat and given:
-            self._stop_if([*[self._unlike(i, a) for i, a in enumerate(given)], _any_same(self._arrays)])
+            self._stop_unless_known([*[self._unlike(i, a) for i, a in enumerate(given)], _any_same(self._arrays)])
         self._look_outside()
         self._compute()
-        whose = getattr(replay.f, "__qualname__", repr(replay.f))
-        self.function = source.function("replay", ("args", "kwargs", "given"), whose)
+        self.function = source.function("replay", ("args", "kwargs", "given", "known=False"), replay.f)
 
     def _stop_if(self, conditions: Sequence[str]) -> None:
         if conditions:
             self._source.lines.append(f"if {' or '.join(conditions)}: return {self._source.name(STALE)}")
 
+    def _stop_unless_known(self, conditions: Sequence[str]) -> None:
+        self._stop_if([f"not known and ({' or '.join(conditions)})"])
+
     def _look_at_modes(self, n: int) -> None:
         name = self._source.name
         recording = f"{name(autograd.is_recording)}() is not {name(autograd.is_recording())}"
         modes = [f"{name(autograd)}.LAZY_MODE", f"{name(watching)}.active", recording]
-        self._stop_if(["kwargs", f"len(given) != {n}", *modes])
+        self._stop_unless_known(["kwargs", f"len(given) != {n}", *modes])
 
     def _unlike(self, i: int, a: Any) -> str:
         """What is true if the argument there is not like this one."""
@@ -252,6 +255,11 @@ def overlap(given: Sequence[Any]) -> bool:
 
 
 # Results and effects -------------------------------------------------------------------------------------------------
+
+
+def set_data(tensor: Any, array: Any) -> None:
+    """Like `tensor.data = `; one that elements were assigned to since is now what holds them."""
+    autograd.set_value(latest(tensor), array)
 
 
 def tensor(array: Any, needs: int) -> Any:

@@ -4,8 +4,16 @@ time of one that a loop finds in a list."""
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
+import numpy as np
+
+from ..autograd import Tensor
+
+WRITTEN = "<needle.compile: "
+"""How the names of files begin in which these functions seem to stand."""
+_NAMED = (FunctionType, BuiltinFunctionType, MethodType, np.ufunc)
 _LITERALS = (bool, int, str, type(None))
 
 
@@ -21,8 +29,7 @@ class Source:
         """What stands for this very object in the lines."""
         found = self._names.get(id(thing))
         if found is None:
-            own = str(getattr(thing, "__name__", ""))
-            found = f"{own if own.isidentifier() else type(thing).__name__}_{len(self._names)}"
+            found = f"{_word_for(thing)}_{len(self._names)}"
             self._names[id(thing)], self._scope[found] = found, thing
         return found
 
@@ -35,8 +42,18 @@ class Source:
         """A call, with what stands for the operands."""
         return f"{self.name(function)}({', '.join(operands)})"
 
-    def function(self, name: str, parameters: Iterable[str], of: str) -> Any:
-        """The function with these parameters and lines; a profile shows it with what it was written of."""
+    def function(self, name: str, parameters: Iterable[str], of: Any = None) -> Any:
+        """The function with these parameters and lines; a profile shows for which function it was written."""
+        whose = of.__name__ if type(of) is FunctionType and of.__name__.isprintable() else _word_for(of)
         text = "\n    ".join([f"def {name}({', '.join(parameters)}):", *self.lines])
-        exec(compile(text, f"<{name} of {of}>", "exec"), self._scope)
+        exec(compile(text, f"{WRITTEN}{name} of {whose}>", "exec"), self._scope)
         return self._scope.pop(name)
+
+
+def _word_for(thing: Any) -> str:
+    """A word that tells it from others. Nothing of the user's is asked for it but a function's own name."""
+    if type(thing) in _NAMED:
+        name: str = thing.__name__
+        if name.isascii() and name.isidentifier():
+            return name
+    return "array" if type(thing) is np.ndarray else "tensor" if issubclass(type(thing), Tensor) else "thing"

@@ -18,14 +18,13 @@ from ..autograd import (
     constant,
     gradient_dtype,
     latest,
-    set_value,
     sweep_recorded,
     whole_adjoint,
 )
 from ..nested import Rebuild, children_of, flatten, is_leaf
 from ..pool import return_to_system
 from . import replay as make
-from .arguments import Substitution
+from .arguments import Substitution, check_writeable
 from .graph import Node, sort
 from .plan import Plan
 from .reads import Reads
@@ -239,7 +238,9 @@ class Trial:
             if "data" in what:
                 array = self._output(recorder.known_or_constant(tensor._array))
                 is_array = bool(given) and isinstance(self._given[given[0]], ndarray)
-                effect = f"{target}[...] = {array}" if is_array else self.source.call(set_value, target, array)
+                if is_array:
+                    replay.effects.insert(0, self.source.call(check_writeable, target))
+                effect = f"{target}[...] = {array}" if is_array else self.source.call(make.set_data, target, array)
                 replay.effects.append(effect)
                 self._overlaps = self._overlaps or (bool(given) and make.overlap(self._given))
                 replay.alone = replay.alone or bool(given)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import ZERO, Tensor, Value, as_value, wanted
+from ..backend import as_array
 from ..pool import result_of
 from .base import NUMBERS, Bilinear, Elementwise, ScalarOp, as_floats, operands, repeated_number
 from .exponential import log
@@ -72,36 +73,37 @@ class PowerScalar(ScalarOp):
         if n == 1:
             return out_grad
         if n == 2:
-            return 2 * (out_grad * a)
+            return out_grad * (2 * a)
         if type(n) is not complex and n > 1:
             return out_grad * (n * a ** (n - 1))
         return zero_safe_multiply(out_grad, n * PowerScalar(n - 1, quiet=True)(a))
 
     def moving_gradient(self, out_grad: Any, node: Any, moves: Any, valued: bool) -> Any:
-        if self.scalar != 2:
+        if (
+            self.scalar != 2 or node.dtype.itemsize < 4
+        ):  # half precision has no digits to spare below its normal numbers
             return None
         a, change, number = node.saved[0], moves.adjoint, repeated_number(out_grad)
         if number is not None:
             changes = np.multiply(2 * number, moves.input, out=result_of((a,)))
             value = np.multiply(2 * number, a, out=result_of((a,))) if valued else None
-            return value, changes if change is None else np.add(changes, _twice(change, a), out=changes)
+            return value, changes if change is None else np.add(changes, _by_twice(change, a), out=changes)
         changes = np.multiply(out_grad, moves.input, out=result_of((a,)))
         if change is not None:
             changes += np.multiply(change, a, out=result_of((a,)))
         changes += changes
-        return _twice(out_grad, a) if valued else None, changes
+        return _by_twice(out_grad, a) if valued else None, changes
 
     def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
         a = node.saved[0]
         plain = self.scalar == 2 and a.dtype.kind == "f" and out_grad.shape == a.shape and out_grad.dtype is a.dtype
-        return (_twice(out_grad, a),) if plain else None
+        return (_by_twice(out_grad, a),) if plain else None
 
 
-def _twice(a: Any, b: Any) -> Any:
-    """2 * a * b of floats, of which doubling one rounds nothing."""
-    product = np.multiply(a, b, out=result_of((b,)))
-    product += product
-    return product
+def _by_twice(a: Any, b: Any) -> Any:
+    """a * (2 * b) of floats, in one array."""
+    twice = as_array(np.add(b, b, out=result_of((b,))))
+    return np.multiply(a, twice, out=twice)
 
 
 class RPowerScalar(ScalarOp):
