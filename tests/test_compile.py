@@ -2794,3 +2794,156 @@ def test_what_takes_several_steps_is_not_written_over_its_inputs():
         lambda x, y: ops.sigmoid(x * 2) ** 3 + (y * y + 1) ** 0.5 * 2.0 ** (x * 2),
     ):
         agree(pure(f), lambda i: (constant(i, 9), constant(i + 9, 9)))
+
+
+# Written functions ---------------------------------------------------------------------------------------------------
+
+
+def test_equal_dtypes_that_are_other_objects():
+    """As those of unpickled arrays: only the signature tells that they are the same; nothing is captured for them."""
+    f = compile(lambda x: x * 2)
+    for i in range(12):
+        for x in (pickle.loads(pickle.dumps(np.full(3, i + 1.0))), np.full(3, i + 1.0), np.full(3, i, ">f8")):
+            assert_array_equal(f(x), x * 2)
+    assert captures(f) == 2 and "run as it is" not in f.explain()
+
+
+def test_while_another_thread_captures():
+    f = compile(lambda x: x * 2)
+    f(np.ones(3))
+    begun, end = threading.Event(), threading.Event()
+
+    def slow(x):
+        begun.set()
+        end.wait(10)
+        return x * 3
+
+    other = threading.Thread(target=lambda: compile(slow)(np.ones(3)))
+    other.start()
+    begun.wait(10)
+    for _ in range(12):
+        assert_array_equal(f(np.ones(3)), np.full(3, 2.0))
+    end.set()
+    other.join()
+    assert captures(f) == 1 and "run as it is" not in f.explain()
+
+
+def test_a_compiled_function_in_another_one_brings_no_guards_of_its_own():
+    scope = {"compile": compile, "needle": needle, "unrelated": 0, "data": np.zeros((1 << 25) + 8)}
+    exec("inner = compile(lambda x: needle.tanh(x))\nouter = compile(lambda x: inner(x) * 2)", scope)
+    inner, outer = scope["inner"], scope["outer"]
+    for i in range(12):
+        inner(constant(i, 3))
+        scope["unrelated"] = i
+        scope[f"new{i}"] = i
+        assert_array_equal(outer(constant(i, 3)).numpy(), np.tanh(constant(i, 3).numpy()) * 2)
+    assert captures(outer) == 1 and "run as it is" not in outer.explain()
+
+
+@pytest.mark.parametrize("through_a_view", [False, True])
+def test_data_of_a_tensor_whose_elements_were_assigned_to_since(through_a_view):
+    def make():
+        p, q = Tensor(np.ones(3)), Tensor(np.zeros(3))
+
+        def f(x):
+            q.data = q + x
+            p.data = p.detach() * 2 + x
+            return x.sum()
+
+        return f, (p, q)
+
+    def before(i, state):
+        if i == 2:
+            target = state[0][1:] if through_a_view else state[0]
+            target[0] = 100.0
+
+    agree(make, lambda i: (constant(i, 3),), before=before)
+
+
+def test_nothing_of_a_plan_outlives_it():
+    f = compile(lambda x: (needle.tanh(x * 2 + 1) * x).sum())
+    for i in range(3):
+        f(constant(i, 300, 300))
+    plan = weakref.ref(next(iter(f._captured.values()))[0].replay.plan)
+    gc.collect()
+    gc.disable()
+    try:
+        del f
+        assert plan() is None
+    finally:
+        gc.enable()
+
+
+class Awkward(Tensor):
+    __slots__ = ()
+
+    def __getattr__(self, name):
+        raise KeyError(name)
+
+
+Spaced = type("My Tensor", (Tensor,), {"__slots__": ()})
+Folded = type("\u00aa", (Tensor,), {"__slots__": ()})
+
+
+@pytest.mark.parametrize("cls", [Awkward, Spaced, Folded])
+def test_names_of_the_users_classes_do_not_matter(cls):
+    def make():
+        w = cls(np.arange(3.0), requires_grad=False)
+        holder = type("Model[int]", (), {"__slots__": ("w",)})()
+        holder.w = 2.0
+        return lambda x: x * w * holder.w, (w,)
+
+    agree(make, lambda i: (constant(i, 3),))
+
+
+def test_names_and_representations_of_functions_do_not_matter():
+    class Function:
+        def __call__(self, x):
+            return x * 2
+
+        def __repr__(self):
+            raise RuntimeError("not now")
+
+    def named(x):
+        return x * 2
+
+    named.__name__ = named.__qualname__ = "a\0'\"\n b"
+    for f in (Function(), named):
+        g = compile(f)
+        for i in range(3):
+            assert_array_equal(g(constant(i, 3)).numpy(), constant(i, 3).numpy() * 2)
+        assert captures(g) == 1
+
+
+def test_values_are_handed_from_one_tensor_to_another():
+    def make():
+        p, q, r = [Tensor(np.full(3, n)) for n in (1.0, 2.0, 3.0)]
+
+        def f():
+            p.data, q.data = q.data, p.data
+            r.data = q
+
+        return f, (p, q, r)
+
+    def before(i, state):
+        state[0].data = np.full(3, i + 5.0)
+        state[1].data = state[1] * 2
+
+    agree(make, before=before)
+
+
+def test_nothing_is_written_if_an_argument_is_read_only():
+    @compile
+    def f(x, y):
+        x.data = x + 1
+        y.data = y + 1
+
+    for i in range(3):
+        x, y = np.zeros(3), np.zeros(3)
+        f(x, y)
+        assert_array_equal(y, np.ones(3))
+        x, y = np.zeros(3), np.zeros(3)
+        y.flags.writeable = False
+        with pytest.raises(ValueError, match=r"shape \(3,\), which is read-only"):
+            (f if i else compile(f.__wrapped__))(x, y)
+        assert_array_equal(x, np.zeros(3))

@@ -613,3 +613,29 @@ def test_hvp_where_an_op_takes_a_tensor_twice(f):
     x, v = np.array([[0.5, 1.5], [2.0, -1.0]]), np.array([[1.0, 2.0], [-0.5, 0.25]])
     assert_allclose(needle.hvp(f, (x,), (v,)), needle.jvp(needle.grad(f), (x,), (v,))[1], rtol=1e-12)
     assert_allclose(needle.hvp(lambda x: f(x * 1.5), (x,), (v,)), needle.hvp(f, (1.5 * x,), (2.25 * v,)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("needs", [False, True])
+def test_a_product_with_the_hessian_runs_the_function_once(needs):
+    runs = []
+
+    def f(x):
+        runs.append(x)
+        return (x**3).sum()
+
+    x = Tensor([1.0, 2.0], requires_grad=needs)
+    assert_allclose(needle.hvp(f, (x,), (np.ones(2),)).numpy(), [6, 12])
+    assert len(runs) == 1
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in square")
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_squares_of_the_smallest_and_the_largest_numbers(dtype):
+    """g * (2 * x) as it is rounded once: a product that is doubled afterwards has lost a digit among the smallest."""
+    info = np.finfo(dtype)
+    for a, g in [(info.smallest_subnormal, 0.5), (info.max / 2, 0.25), (info.tiny, 0.75), (-3.0, info.tiny)]:
+        x, weight = np.full(4, a, dtype), np.full(4, g, dtype)
+        expected = weight * (2 * x)
+        assert_array_equal(needle.grad(lambda x, weight=weight: (x**2 * weight).sum())(x), expected)
+        if abs(a) > info.smallest_subnormal:
+            assert_array_equal(needle.hvp(lambda x: (x**2).sum(), (x,), (x / 2,)), x)
