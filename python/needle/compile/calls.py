@@ -36,8 +36,9 @@ class Call(NamedTuple):
     def returning(self) -> Call:
         """The call that returns its output in memory of its own, if there is one."""
         *operands, last = self.operands
-        ufunc = isinstance(self.function, np.ufunc) and last is self.outputs[0]
-        return Call(self.function, tuple(operands), self.outputs) if ufunc else self
+        function = next((ufunc for ufunc, named in CALLS.items() if named is self.function), self.function)
+        returns = isinstance(function, np.ufunc) or function is np.dot
+        return Call(function, tuple(operands), self.outputs) if returns and last is self.outputs[0] else self
 
 
 def call_of(node: Node) -> Call:

@@ -85,6 +85,7 @@ class Writer:
     def __init__(self, replay: Replay, source: Source, given: Sequence[Any], flat: bool):
         self._replay, self._source = replay, source
         self._arrays = [f"a{i}" if type(a) is ndarray else f"a{i}._array" for i, a in enumerate(given)]
+        self._inputs = self._plans_inputs()
         if flat:
             self._look_at_modes(len(given))
         if given:
@@ -131,7 +132,7 @@ class Writer:
         changed += [f"{name(tensor)}.needs != {needs}" for tensor, needs in replay.state]
         for tensor, there in replay.gradients:
             changed.append(f"(type({name(tensor)}._grad) is {name(autograd._Gradient)}) is not {there}")
-        changed += [f"{self._array_of(tensor)} is not {self._inputs()[i]}" for tensor, i in replay.aliases]
+        changed += [f"{self._array_of(tensor)} is not {self._inputs[i]}" for tensor, i in replay.aliases]
         self._stop_if([*changed, f"{name(overlap)}(given)"] if replay.alone else changed)
 
     def _array_of(self, tensor: Any) -> str:
@@ -139,8 +140,7 @@ class Writer:
         name = self._source.name(tensor)
         return f"({name} if type({name}) is {self._source.name(Tensor)} else {self._source.call(latest, name)})._array"
 
-    def _inputs(self) -> list[str]:
-        """The plan's."""
+    def _plans_inputs(self) -> list[str]:
         replay = self._replay
         inputs = [self._arrays[i] for i in replay.arguments] + [self._array_of(tensor) for tensor, _ in replay.state]
         return inputs + [f"{self._source.name(tensor)}._grad.array" for tensor, there in replay.gradients if there]
@@ -148,10 +148,9 @@ class Writer:
     def _compute(self) -> None:
         """What the function would give and change. Nothing is changed before all is computed."""
         replay, name, lines = self._replay, self._source.name, self._source.lines
-        lines += [f"x{i} = {array}" for i, array in enumerate(self._inputs())]
-        inputs, outputs = [
-            [f"{x}{i}" for i in range(len(of))] for x, of in (("x", self._inputs()), ("y", replay.plan.outputs))
-        ]
+        lines += [f"x{i} = {array}" for i, array in enumerate(self._inputs)]
+        inputs = [f"x{i}" for i in range(len(self._inputs))]
+        outputs = [f"y{i}" for i in range(len(replay.plan.outputs))]
         lines.append(f"try: [{', '.join(outputs)}] = {self._source.call(replay.plan.run, *inputs)}")
         # Nothing has been changed yet, and the function itself can say what is wrong.
         lines.append(f"except Exception: return {name(replay.f)}(*args, **kwargs)")
