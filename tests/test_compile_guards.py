@@ -25,7 +25,7 @@ from needle import Tensor
 from needle.compile import search as module
 from needle.compile.guards import Guards
 from needle.compile.reads import Reads
-from needle.compile.search import TooMuch
+from needle.compile.search import TooMuchError
 
 
 def reads_of(f: Any, *args: Any, **kwargs: Any) -> Reads:
@@ -1088,11 +1088,11 @@ def test_deep_nesting():
 
 def test_too_much(monkeypatch):
     values = list(range(module.MOST_ITEMS + 1))
-    with pytest.raises(TooMuch, match="more than 100000 values"):
+    with pytest.raises(TooMuchError, match="more than 100000 values"):
         Reads(lambda: values)
     monkeypatch.setattr(module, "MOST_BYTES", 1000)
     array = np.ones(1000)
-    with pytest.raises(TooMuch, match="arrays of more than"):
+    with pytest.raises(TooMuchError, match="arrays of more than"):
         Reads(lambda: array)
 
 

@@ -665,21 +665,22 @@ class SecondOrder:
             self._start()
 
     def _start(self) -> None:
+        """Run the function, if it has not been run yet."""
+        if self._run is not None:
+            return
         self._run = _Reversed(self._f, self._arguments, False)
         self._output = _one_number("hvp", self._run)
         self._product = None if self._run.watched else HessianProduct(self._output, self._run.variables)
 
     @property
     def value(self) -> Any:
-        if self._run is None:
-            self._start()
+        self._start()
         return _outputs_returned(self._run.rebuild(iter([self._run.inner(self._output)])), self._arguments.leaves)
 
     @property
     def gradient(self) -> Any:
         """Like the primals: a tuple with one for each, just the one if there is one."""
-        if self._run is None:
-            self._start()
+        self._start()
         return self._like(self._run.pull([constant_like(self._output, 1.0)]))
 
     def _like(self, found: Sequence[Any]) -> Any:

@@ -22,7 +22,7 @@ from ..nested import children_of
 from .guards import Guards
 from .names import facts_of, is_library, within, words
 from .places import NUMPYS, Where, global_random_states
-from .search import Search, TooMuch, arguments_of
+from .search import Search, TooMuchError, arguments_of
 
 _CLOCKS = frozenset(
     map(
@@ -37,14 +37,14 @@ _ENTROPY = frozenset([os.urandom])
 class Reads:
     """What a call of f reads: make this before the call, and do the call in `with reads:`.
 
-    Raises TooMuch if more can be reached from f than is worth to be looked at; `guards()` may raise it, too.
+    Raises TooMuchError if more can be reached from f than is worth to be looked at; `guards()` may raise it, too.
     """
 
     def __init__(self, f: Callable[..., Any], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None):
         self._f, self._args, self._kwargs = f, args, kwargs or {}
         self._ran: dict[int, tuple[CodeType, list[dict[str, Any]]]] = {}
         self._late: list[Search] = []
-        self._failed: TooMuch | None = None
+        self._failed: TooMuchError | None = None
         self._advanced: Where | None = None
         self._asked = ""
         before = Search(None)
@@ -129,7 +129,7 @@ class Reads:
             search.visit(function, Where(None, "global", function.__name__))
         try:
             search.run()
-        except TooMuch as error:
+        except TooMuchError as error:
             self._failed = error
         self._frames = {**search.frames, **self._frames}
         self._late.append(search)

@@ -51,7 +51,7 @@ LOOKED_THROUGH: dict[type[Any], str] = {Transformed: "f"}
 """Classes of objects that are this attribute of theirs: what they have besides never changes, or is their matter."""
 
 
-class TooMuch(Exception):  # noqa: N818 - it says what is
+class TooMuchError(Exception):
     """So much can be reached from a function that looking through it is no use."""
 
 
@@ -101,7 +101,7 @@ class Search:
     def _count(self, items: int = 1) -> None:
         self._items += items
         if self._items > MOST_ITEMS:
-            raise TooMuch(f"more than {MOST_ITEMS} values can be reached from it")
+            raise TooMuchError(f"more than {MOST_ITEMS} values can be reached from it")
 
     def visit(self, value: Any, where: Where) -> None:
         if not (is_leaf(value) or isinstance(value, (Value, ModuleType)) or id(value) in self._seen):
@@ -138,7 +138,7 @@ class Search:
     def _content(self, array: Any, where: Where) -> None:
         self._bytes += array.nbytes if isinstance(array, np.ndarray) else len(bytes(array))
         if self._bytes > MOST_BYTES:
-            raise TooMuch(f"arrays of more than {MOST_BYTES >> 20} MB can be reached from it")
+            raise TooMuchError(f"arrays of more than {MOST_BYTES >> 20} MB can be reached from it")
         self.guards.note_content(Content(array), where)
 
     # What is looked into

@@ -30,7 +30,7 @@ from .plan import Plan
 from .reads import Reads
 from .record import Newborn, Recorder
 from .replay import Replay
-from .search import TooMuch
+from .search import TooMuchError
 from .simplify import needed
 from .source import Source
 
@@ -62,7 +62,7 @@ class Trial:
         self._tensors = arguments.tensors
         try:
             self._reads = Reads(f, arguments.args, arguments.kwargs)
-        except TooMuch as error:
+        except TooMuchError as error:
             self.why = str(error)
             self.result = f(*args, **kwargs)
             return
@@ -101,7 +101,7 @@ class Trial:
             try:
                 replay.guards = self._reads.guards()
                 self.replay = None if self.why else replay
-            except TooMuch as error:
+            except TooMuchError as error:
                 self.give_up(str(error))
         arguments.write_back(recorder.changed_tensors, self._as_given)
         if self._arrays and not wrapped:

@@ -79,9 +79,8 @@ class PowerScalar(ScalarOp):
         return zero_safe_multiply(out_grad, n * PowerScalar(n - 1, quiet=True)(a))
 
     def moving_gradient(self, out_grad: Any, node: Any, moves: Any, valued: bool) -> Any:
-        if (
-            self.scalar != 2 or node.dtype.itemsize < 4
-        ):  # half precision has no digits to spare below its normal numbers
+        # Below its normal numbers, half precision has no digit to spare for a sum that is doubled afterwards.
+        if self.scalar != 2 or node.dtype.itemsize < 4:
             return None
         a, change, number = node.saved[0], moves.adjoint, repeated_number(out_grad)
         if number is not None:
