@@ -18,37 +18,34 @@ from needle.ops import binding
 BOUND = {**binding.OPERATORS, **binding.METHODS, **methods.METHODS}
 
 
+ENGINES = {"grad", "data", "retain_grad", "backward"}
+"""What the engine binds itself."""
+
+
 def declared(cls: str) -> dict[str, ast.FunctionDef]:
-    """What a class declares under `if TYPE_CHECKING:`, but for the setters of properties."""
-    tree = ast.parse(Path(autograd.__file__).read_text())
+    """What is declared of a class for type checkers, but for the setters of properties."""
+    tree = ast.parse((Path(autograd.__file__).parent / "declarations.pyi").read_text())
     (found,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cls]
-    blocks = [
-        node
-        for node in found.body
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-    ]
-    functions = [node for block in blocks for node in block.body]
-    assert functions
-    assert all(isinstance(node, ast.FunctionDef) for node in functions)
-    functions = [node for node in functions if not any(isinstance(d, ast.Attribute) for d in node.decorator_list)]
+    assert all(isinstance(node, ast.FunctionDef) for node in found.body)
+    functions = [node for node in found.body if not any(isinstance(d, ast.Attribute) for d in node.decorator_list)]
     assert len({node.name for node in functions}) == len(functions)
     return {node.name: node for node in functions}
 
 
 def test_tensor_declares_what_the_tables_bind():
     assert not binding.OPERATORS.keys() & (binding.METHODS | methods.METHODS).keys()
-    assert sorted(declared("Tensor")) == sorted(BOUND)
+    assert sorted(declared("DeclaredTensor")) == sorted(BOUND.keys() | ENGINES)
 
 
 def test_every_operator_and_method_is_bound():
     for name, bound in BOUND.items():
         assert vars(Tensor)[name] is bound
-    for name in declared("TensorTuple"):
+    for name in declared("DeclaredTuple"):
         assert callable(vars(TensorTuple)[name])
 
 
 def test_declared_properties_are_properties():
-    for name, function in declared("Tensor").items():
+    for name, function in declared("DeclaredTensor").items():
         is_declared = any(isinstance(d, ast.Name) and d.id == "property" for d in function.decorator_list)
         assert is_declared == isinstance(vars(Tensor)[name], property)
 
@@ -61,7 +58,7 @@ def test_declared_parameters_are_those_of_the_function():
         bound = vars(Tensor)[name]
         if isinstance(bound, property):
             continue
-        arguments = declared("Tensor")[name].args
+        arguments = declared("DeclaredTensor")[name].args
         said = [("positional", a.arg) for a in (*arguments.posonlyargs, *arguments.args)]
         said += [("rest", arguments.vararg.arg)] if arguments.vararg else []
         said += [("keyword", a.arg) for a in arguments.kwonlyargs]

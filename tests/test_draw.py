@@ -1063,7 +1063,7 @@ def test_no_state_is_changed_by_drawing(monkeypatch):
             a is b for a, b in zip(facts, [node.op, node.inputs, node.saved, node.needs, node._grad], strict=True)
         )
     assert x.grad is None
-    assert autograd._get_asked() is None
+    assert autograd.get_asked() is None
     y.backward()
     assert x.grad.tolist() == [3.0, 12.0]
     drawing = draw(y, backward=True)
@@ -1078,7 +1078,7 @@ def test_no_state_is_changed_by_drawing(monkeypatch):
         draw(y, backward=True)
     assert needle.is_grad_enabled()
     assert needle.watching.active == 0
-    assert autograd._get_asked() is None
+    assert autograd.get_asked() is None
 
 
 def test_no_tensor_is_kept_alive():
@@ -1155,8 +1155,8 @@ def test_deferred_values_are_not_computed_by_drawing(lazy):
     h = needle.exp(a * b)
     y = h + a
     drawing = draw(y, values=True)
-    assert not autograd._computed(y)
-    assert not autograd._computed(h)
+    assert not autograd.is_computed(y)
+    assert not autograd.is_computed(h)
     lines = {box.name: box.lines for box in drawing.picture.boxes}
     assert lines["y"][1] == lines["h"][1] == "not computed"
     assert lines["a"][1] == "(2,)"
@@ -1164,10 +1164,10 @@ def test_deferred_values_are_not_computed_by_drawing(lazy):
     for _ in range(100):
         loop_of_them = loop_of_them * a
     assert rounds(draw(loop_of_them)) == [100]
-    assert not autograd._computed(y)
+    assert not autograd.is_computed(y)
     with pytest.raises(ValueError, match=r"draw: backward=True needs values.*lazy mode.*t\.numpy\(\)"):
         draw(y, backward=True)
-    assert not autograd._computed(y)
+    assert not autograd.is_computed(y)
 
 
 def test_adjoints_of_computed_values_in_lazy_mode(lazy):

@@ -34,7 +34,7 @@ class Checkpoint(TensorTupleOp):
     """A run of a function as one op: its inputs are the arguments, and the recorded tensors that it closes over."""
 
     __slots__ = ("_call", "_generators", "_leaves", "_name", "_rebuild", "_states", "_values")
-    same_inputs = takes_branches = True
+    same_inputs, on_arrays = True, False
 
     def __init__(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]):
         self._name = getattr(f, "__name__", type(f).__name__)
@@ -112,7 +112,7 @@ class Checkpoint(TensorTupleOp):
             if g is not None and y.needs > DETACHED:
                 autograd.add_adjoint(adjoints, y, g)
         wanted = [a for a in node.inputs if autograd.wanted(a)]
-        found = dict(autograd.sweep_recorded(adjoints, wanted, record, inner=True))
+        found = dict(autograd.sweep(adjoints, wanted, tensors=True, record=record, inner=True))
         return tuple([found.pop(a, None) for a in node.inputs])  # an input that is there twice has one adjoint in all
 
     def _compare(self, outputs: Sequence[Any], node: Any) -> None:

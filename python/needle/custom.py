@@ -76,6 +76,7 @@ class CustomGradient(_Custom):
     """A function that returns its output and its gradient rule."""
 
     __slots__ = ("rule",)
+    on_arrays = False
 
     def compute(self, *arrays: Any) -> Any:
         with autograd.no_grad():
@@ -140,6 +141,7 @@ class CustomJvp(_Custom):
     """A function whose derivative along tangents is written by hand."""
 
     __slots__ = ("rule",)
+    on_arrays = False
 
     def __init__(self, call: Call, rule: Callable[..., Any]):
         super().__init__(call)
@@ -241,6 +243,7 @@ class Numerical(TensorOp):
     """A black box on arrays. Its derivatives are differences: themselves black boxes, with derivatives of their own."""
 
     __slots__ = ("f", "step")
+    on_arrays = False
 
     def __init__(self, f: Callable[..., Any], step: float | None):
         self.f, self.step = f, step

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import autograd, watching
-from .autograd import Op, Tensor, TensorTuple, Wrapped, WrappedTuple, applied, gradient_dtype, is_recorded_inside
+from .autograd import Node, Op, Tensor, TensorTuple, Wrapped, WrappedTuple, applied, gradient_dtype, is_recorded_inside
 from .ops.tuples import MAKE_TENSOR_TUPLE
 from .tape import Taped, constant_like, is_on_tape, next_level, pull_back
 
@@ -23,6 +23,13 @@ class Dual(Wrapped):
 
     def is_recorded(self) -> bool:
         return is_recorded_inside(self.value) or is_recorded_inside(self.tangent)
+
+    def _lowered(self) -> Any:
+        """The array, with its tangent: see duals.py."""
+        return self.lower(self)
+
+    lower: Any = staticmethod(lambda dual: dual)
+    """What makes a dual array of one; set by duals.py."""
 
     def twin(self) -> Dual:
         return Dual(self.level, self.value, self.tangent)
@@ -42,7 +49,7 @@ class Dual(Wrapped):
         out = op(*values)
         if op.discrete or autograd.is_recording() is False:
             return out
-        tangent = push(op, tangents, applied(op, values, out))
+        tangent = push(op, tangents, Node(values, out) if op.on_arrays else applied(op, values, out))
         if not isinstance(out, TensorTuple):
             return dual(self.level, out, tangent)
         members = tangent or [None] * len(out)
@@ -82,9 +89,10 @@ def _transposed_gradient(op: Op, tangents: tuple[Any, ...], node: Any) -> Any:
     """The output's tangent by the op's `gradient`. That is linear in out_grad, so the derivative of
     <gradient(out_grad), tangents> by out_grad is its transpose, applied to the tangents."""
     level = next_level()
-    outputs = tuple(node) if isinstance(node, TensorTuple) else (node,)
+    is_tuple = isinstance(node.output, TensorTuple)
+    outputs = tuple(node.output) if is_tuple else (node.output,)
     variables = [Taped(level, constant_like(out, 0.0)) for out in outputs]
-    out_grad: Any = tuple(variables) if isinstance(node, TensorTuple) else variables[0]
+    out_grad: Any = tuple(variables) if is_tuple else variables[0]
     asked = {a for a, t in zip(node.inputs, tangents, strict=True) if t is not None}
     adjoints = autograd.apply_rule(op, out_grad, node, asked)
     total: Any = None
@@ -98,4 +106,4 @@ def _transposed_gradient(op: Op, tangents: tuple[Any, ...], node: Any) -> Any:
     if not is_on_tape(total, level):
         return None
     found = pull_back([(total, constant_like(total, 1.0))], variables)
-    return tuple(found) if isinstance(node, TensorTuple) else found[0]
+    return tuple(found) if is_tuple else found[0]

@@ -172,6 +172,7 @@ class _Primitive(TensorOp):
     """One call of a primitive."""
 
     __slots__ = ("args", "kwargs", "of", "places")
+    on_arrays = False
 
     def __init__(self, of: primitive, args: tuple[Any, ...], kwargs: dict[str, Any], places: list[int]):
         self.of, self.args, self.kwargs, self.places = of, args, kwargs, places

@@ -50,7 +50,7 @@ from .autograd import (
     latest,
     no_grad,
     ones_like,
-    sweep_recorded,
+    sweep,
     value_of,
 )
 from .backend import as_array
@@ -542,7 +542,7 @@ def _gradients(y: Any, *xs: Any) -> tuple[Any, ...]:
             raise TypeError(
                 f"gradients: needs numbers, got {got}; of a tuple, take y[0], and of booleans astype(float)"
             )
-    found: dict[Any, Any] = dict(sweep_recorded({y: constant(ones_like(y._array))}, xs))
+    found: dict[Any, Any] = dict(sweep({y: constant(ones_like(y._array))}, xs, tensors=True, record=True))
     return tuple([found[x] if x in found else constant(np.zeros(x.shape, gradient_dtype(x.dtype))) for x in xs])
 
 

@@ -18,9 +18,9 @@ import numpy as np
 from . import autograd, watching
 from .autograd import DETACHED, VARIABLE, Tensor, Wrapped, as_value, constant, gradient_dtype
 from .batching import Batched
+from .duals import HessianProduct
 from .forward import Dual, dual
 from .nested import flatten, leaves_like, map_leaves
-from .second_order import HessianProduct
 from .tape import Taped, constant_like, is_on_tape, next_level, pull_back
 
 Argnums = int | str | Sequence[int | str]
@@ -218,9 +218,10 @@ class _Reversed:
         if not autograd.is_recording() or not (tensors or _calls):
             return False
         outputs = [y for y in self.outputs if isinstance(y, Tensor) and y.needs > DETACHED]
-        _, reached = autograd.sort_inner(outputs, self.variables)
+        reached = autograd.find_topo_sort(outputs, differentiable=True, stop=self.variables)
         least = autograd.RECORDED if tensors else VARIABLE
-        return any(a.op is None and a.needs >= least for a in reached.difference(self.variables))
+        others = set(reached).difference(self.variables)
+        return any(a.op is None and a.needs >= least for a in others)
 
     def inner(self, output: Any) -> Any:
         """An output as those around this run see it."""
@@ -242,7 +243,7 @@ class _Reversed:
                 recorded = recorded or v.needs > DETACHED
         if recorded:
             record = True if self.recorded or any(autograd.is_recorded_inside(v) for v in cotangents) else None
-            found = dict(autograd.sweep_recorded(seeds, variables, record))
+            found = dict(autograd.sweep(seeds, variables, tensors=True, record=record))
         else:
             raw = autograd.sweep({y: autograd.as_arrays(v) for y, v in seeds.items()}, set(variables))
             found = {variable: constant(autograd.own(array)) for variable, array in raw}
@@ -695,7 +696,7 @@ class SecondOrder:
         if last:
             self._output = None
             self._run.outputs.clear()
-        return self._like([_apart(g, given) for g in self._product(given, last)])
+        return self._like([_apart(g, given) for g in self._product(given)])
 
 
 def _as_it_is(tangent: Any) -> Any:

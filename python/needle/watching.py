@@ -90,9 +90,9 @@ class Watcher:
     def seen(self, tensor: Any) -> None:
         """Another Tensor is going to stand for this one, or for what was assigned to it."""
 
-    def left_in(self, node: Any, adjoints: Any) -> None:
-        """While somebody captures, an op that mixes elements is given an adjoint with zeros where nothing counts, and
-        leaves nothing out: its rule gave these. They are right if they are finite, and if `node`, its output, is."""
+    def left_in(self, adjoints: Any) -> None:
+        """While somebody captures, structural zeros were taken for the number 0 on the way to these adjoints, which are
+        right if they are finite."""
 
     def sweep_begins(self, outputs: Any, again: bool) -> None:
         """Adjoints are going to be pulled back, starting from those of the outputs: {value: adjoint}. `again`: for a

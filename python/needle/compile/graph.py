@@ -61,7 +61,7 @@ class Recorded(NamedTuple):
     """What nodes were then; large ones that were computed are not kept."""
     layouts: dict[Node, tuple[int, ...]]
     """In which order in memory the axes of those were."""
-    to_check: list[tuple[Node, list[Node]]]
+    to_check: list[Node]
     """A value, and others: that must be finite, or all that is computed from these."""
 
     def layout(self, node: Node) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from .calls import Call, call_of, may_take_over
 from .frame import Frame, Frames, Layout
 from .fuse import Group, groups
 from .graph import Node, Recorded
-from .simplify import needed, simplify
+from .simplify import simplify
 
 _COPIED = 1 << 14
 """Bytes up to which an output is copied out of the plan's own memory; a larger one is computed in memory of its own."""
@@ -130,25 +130,14 @@ class Plan:
         )
 
 
-def _to_check(order: Sequence[Node], outputs: Sequence[Node], pairs: Sequence[tuple[Node, list[Node]]]) -> list[Node]:
-    """Of each pair the forward value, or what is computed from the adjoints and handed out: the smaller ones."""
-    used = needed(order, outputs)
-    chosen: dict[Node, None] = {}
-    reached: dict[Node, None] = {}
-    for value, adjoints in pairs:
-        if used.isdisjoint(adjoints):
-            continue
-        after = set(adjoints)
-        for node in order:
-            if not after.isdisjoint(node.inputs):
-                after.add(node)
-        handed_out = [node for node in outputs if node in after]
-        small = value in used and value.nbytes <= sum([node.nbytes for node in handed_out])
-        if small:
-            chosen[value] = None
-        else:
-            reached.update(dict.fromkeys(handed_out))
-    return [*chosen, *reached]
+def _to_check(order: Sequence[Node], outputs: Sequence[Node], left_in: Sequence[Node]) -> list[Node]:
+    """What must be finite for these adjoints to be right: they themselves where they are handed out, or what is
+    computed from them and handed out."""
+    after = set(left_in)
+    for node in order:
+        if not after.isdisjoint(node.inputs):
+            after.add(node)
+    return [node for node in outputs if node in after]
 
 
 def _read_by(unit: Node | Group) -> list[Node]:

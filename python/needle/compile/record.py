@@ -10,7 +10,7 @@ from sys import _getframe
 from typing import Any
 from weakref import ref
 
-from ..autograd import Assigned, Op, Tensor, Value, _Gradient
+from ..autograd import Assigned, Gradient, Op, Tensor, Value
 from ..watching import Watcher
 from .graph import Node, Recorded, axes_of
 
@@ -36,7 +36,7 @@ class Recorder(Watcher):
         """Tensors whose value ("data") or gradient ("grad") was set, by id."""
         self.gradients_read: dict[int, tuple[Any, Node | None]] = {}
         """Tensors whose gradient from before was read, and its node; None where there was none."""
-        self._to_check: list[tuple[Node, list[Node]]] = []
+        self._to_check: list[Node] = []
         self.swept: set[int] = set()
         """The ids of the outputs of which gradients were computed."""
         self.assigned: list[Any] = []
@@ -124,8 +124,8 @@ class Recorder(Watcher):
         else:
             self.node(tensor)
 
-    def left_in(self, node: Any, adjoints: Any) -> None:
-        self._to_check.append((self.node(node), [self.node(g) for g in adjoints]))
+    def left_in(self, adjoints: Any) -> None:
+        self._to_check += map(self.node, adjoints)
 
     def sweep_begins(self, outputs: Any, again: bool) -> None:
         self.swept.update(map(id, outputs))
@@ -140,7 +140,7 @@ class Recorder(Watcher):
         if key in self.gradients_read or "grad" in self.changed_tensors.get(key, (None, ()))[1]:
             return
         gradient = tensor._grad
-        self.gradients_read[key] = tensor, self.add_input(gradient.array) if type(gradient) is _Gradient else None
+        self.gradients_read[key] = tensor, self.add_input(gradient.array) if type(gradient) is Gradient else None
 
     # Afterwards --------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy import ndarray
 
 from .. import autograd, watching
-from ..autograd import RECORDED, Tensor, TensorOp, TensorTupleOp, Value, constant, gradient_dtype, latest
+from ..autograd import RECORDED, Tensor, TensorOp, TensorTupleOp, constant, gradient_dtype, latest
 from ..checkpoint import Checkpoint
 from ..nested import Rebuild
 from .arguments import Substitution
@@ -106,7 +106,7 @@ class Writer:
     def _look_at_modes(self, n: int) -> None:
         name = self._source.name
         recording = f"{name(autograd.is_recording)}() is not {name(autograd.is_recording())}"
-        modes = [f"{name(autograd)}.LAZY_MODE", f"{name(watching)}.active", recording]
+        modes = [f"{name(autograd.modes)}.LAZY_MODE", f"{name(watching)}.active", recording]
         self._stop_unless_known(["kwargs", f"len(given) != {n}", *modes])
 
     def _unlike(self, i: int, a: Any) -> str:
@@ -131,7 +131,7 @@ class Writer:
         changed = [f"a{i} is not {name(tensor)}" for i, tensor in replay.pinned]
         changed += [f"{name(tensor)}.needs != {needs}" for tensor, needs in replay.state]
         for tensor, there in replay.gradients:
-            changed.append(f"(type({name(tensor)}._grad) is {name(autograd._Gradient)}) is not {there}")
+            changed.append(f"(type({name(tensor)}._grad) is {name(autograd.Gradient)}) is not {there}")
         changed += [f"{self._array_of(tensor)} is not {self._inputs[i]}" for tensor, i in replay.aliases]
         self._stop_if([*changed, f"{name(overlap)}(given)"] if replay.alone else changed)
 
@@ -178,7 +178,7 @@ class Replayed(TensorTupleOp):
     """A replay as one op: its inputs are the Tensors that the function was given and those from outside."""
 
     __slots__ = ("_call", "_replay", "_saved", "_values")
-    same_inputs = True
+    same_inputs, on_arrays = True, False
 
     def __init__(self, replay: Replay, call: tuple[Any, Any], saved: list[Any], values: Sequence[Any]):
         self._replay = replay
@@ -192,21 +192,29 @@ class Replayed(TensorTupleOp):
     def compute(self, *arrays: Any) -> Any:
         return self._values
 
-    def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
-        replay, seeds = self._replay, []
-        for place in replay.recorded:
-            g, y = out_grad[place], self._values[place]
-            seeds.append(np.zeros(y.shape, gradient_dtype(y.dtype)) if g is None else g)
-        try:
-            found = replay.backward.run(*self._saved, *seeds)
-        except Exception:  # `gradient` says what is wrong
-            return None
-        there = [out_grad[place] is not None for place in replay.recorded]
-        adjoints = [g if any(there[i] for i in seeds) else None for g, seeds in zip(found, replay.reaches, strict=True)]
-        places = zip(node.inputs, replay.adjoints, strict=True)
-        return tuple([adjoints[i] if i is not None and a in asked else None for a, i in places])
-
     def gradient(self, out_grad: Any, node: Any) -> Any:
+        """By the plan, where nothing follows what is computed; else by the function itself, whose operations can be
+        followed."""
+        plain = autograd.is_recording() is False and not watching.active
+        if plain and all(g is None or type(g) is Tensor for g in out_grad):
+            seeds = []
+            for place in self._replay.recorded:
+                g, y = out_grad[place], self._values[place]
+                seeds.append(np.zeros(y.shape, gradient_dtype(y.dtype)) if g is None else g._array)
+            try:
+                found = self._replay.backward.run(*self._saved, *seeds)
+            except Exception:  # the function says what is wrong
+                return self._again(out_grad, node)
+            return self._adjoints(found, [out_grad[place] is not None for place in self._replay.recorded])
+        return self._again(out_grad, node)
+
+    def _adjoints(self, found: Sequence[Any], there: Sequence[bool]) -> tuple[Any, ...]:
+        """What the plan found, for each input; `there`: for which of the recorded results there is an adjoint."""
+        pairs = zip(found, self._replay.reaches, strict=True)
+        adjoints = [constant(g) if any(there[i] for i in seeds) else None for g, seeds in pairs]
+        return tuple([None if i is None else adjoints[i] for i in self._replay.adjoints])
+
+    def _again(self, out_grad: Any, node: Any) -> Any:
         if self._replay.effects:
             raise ValueError(
                 f"{self!r}: it changes tensors, and would do that again where its derivative is differentiated; leave "
@@ -268,7 +276,7 @@ def tensor(array: Any, needs: int) -> Any:
 
 
 def with_gradient(tensor: Any, gradient: Any) -> Any:
-    tensor._grad = autograd._Gradient(gradient, GONE)
+    tensor._grad = autograd.Gradient(gradient, GONE)
     return tensor
 
 
@@ -279,5 +287,5 @@ def spent(array: Any, op: Spent) -> Any:
     return tensor
 
 
-GONE = (autograd._Past(constant(np.zeros(())), None, None),)
+GONE = (autograd.Past(constant(np.zeros(())), None, None),)
 """A call of backward() on an output that is gone: what it left cannot be differentiated further, and says so."""

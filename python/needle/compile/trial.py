@@ -18,7 +18,7 @@ from ..autograd import (
     constant,
     gradient_dtype,
     latest,
-    sweep_recorded,
+    sweep,
     whole_adjoint,
 )
 from ..nested import Rebuild, children_of, flatten, is_leaf
@@ -198,7 +198,7 @@ class Trial:
             return source.call(make.spent, array, source.name(op))
         needs, gradient = CONSTANT if self._is_recorded(y) else y.needs, y._grad
         made = source.call(make.tensor, array, str(needs)) if needs != CONSTANT else source.call(constant, array)
-        if y.op is None and type(gradient) is autograd._Gradient:
+        if y.op is None and type(gradient) is autograd.Gradient:
             gradient = self._output(recorder.known_or_constant(gradient.array))
             return source.call(make.with_gradient, made, gradient)
         return made
@@ -245,10 +245,10 @@ class Trial:
                 self._overlaps = self._overlaps or (bool(given) and make.overlap(self._given))
                 replay.alone = replay.alone or bool(given)
             gradient = tensor._grad
-            if "grad" in what and type(gradient) is autograd._Gradient:
+            if "grad" in what and type(gradient) is autograd.Gradient:
                 array = self._output(recorder.known_or_constant(gradient.array))
                 pasts = self.source.name(make.GONE if gradient.pasts else ())
-                made = self.source.call(autograd._Gradient, array, pasts)
+                made = self.source.call(autograd.Gradient, array, pasts)
                 replay.effects.append(f"{target}._grad = {made}")
             elif "grad" in what:
                 replay.effects.append(f"{target}._grad = {self.source.name(gradient)}")
@@ -264,7 +264,7 @@ class Trial:
         tensors = [*self._tensors, *[tensor for tensor, _ in replay.state]]
         variables = list(dict.fromkeys([t for t in tensors if t.needs > CONSTANT]))
         with recorder:
-            found = sweep_recorded(dict(seeds), variables, record=False, inner=True)
+            found = sweep(dict(seeds), variables, tensors=True, inner=True)
             adjoints = {a: recorder.node(whole_adjoint(g, a)) for a, g in found}
         recorder.make_constants({*inputs})
         order, wanted = recorder.order, list(adjoints.values())

@@ -7,34 +7,26 @@ from typing import Any
 import numpy as np
 
 from .. import watching
-from ..autograd import ZERO, Branch, Tensor, Value, as_value, branch_of, is_recorded, wanted
+from ..autograd import ZERO, Tensor, as_value, is_recorded
 from ..pool import SMALLEST, result_of
-from .base import NUMBERS, Bilinear, Elementwise, Linear, ScalarOp, aligned, by_itself, operands, spread
-from .discrete import discrete
+from .base import NUMBERS, Bilinear, Elementwise, Linear, ScalarOp, aligned, operands, spread
+from .discrete import Discrete
 from .dtypes import astype
-from .power import zero_safe_multiply
-from .selection import where
+from .power import ZERO_SAFE_MUL
 
 
 class EWiseAdd(Elementwise, Linear):
     notation = "{0} + {1}"
-    ufunc, saves, takes_branch = "add", (), True
+    ufunc, saves = "add", ()
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return out_grad, out_grad
 
-    def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
-        a, b = node.inputs
-        if type(out_grad) is Branch:
-            g, mask = out_grad.adjoint, out_grad.mask
-            return tuple([branch_of(g, mask, x) if x in asked else None for x in (a, b)])
-        return out_grad if a in asked else None, out_grad if b in asked else None
-
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         s, t = tangents
         if s is None or t is None:
-            return spread(t if s is None else s, node.shape)
-        return self(s, t)
+            return spread(t if s is None else s, node.output.shape)
+        return self.on(s, t)
 
 
 class AddScalar(ScalarOp):
@@ -46,9 +38,6 @@ class AddScalar(ScalarOp):
         return np.add(a, self.scalar, out=self.memory(out))
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return (out_grad,)
-
-    def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
         return (out_grad,)
 
 
@@ -69,7 +58,7 @@ class AddScaled(Linear):
         return np.add(a, out, out=out if in_place else None)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad, out_grad * self.alpha if wanted(node.inputs[1]) else None
+        return out_grad, lambda: out_grad * self.alpha
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return self(*aligned(values, depths))
@@ -94,7 +83,6 @@ def add_scalar(a: Any, scalar: Any) -> Tensor:
 class Negate(Linear, Elementwise):
     notation = "-{0}"
     ufunc, saves = "negative", ()
-    array_gradient = by_itself
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return (-out_grad,)
@@ -134,7 +122,7 @@ class EWiseSub(Elementwise):
     ufunc, saves = "subtract", ()
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad, -out_grad
+        return out_grad, lambda: -out_grad
 
 
 class EWiseMul(Bilinear, Elementwise):
@@ -143,14 +131,9 @@ class EWiseMul(Bilinear, Elementwise):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, b = node.inputs
-        by_a = out_grad * b if wanted(a) else None
-        return by_a, by_a if a is b else out_grad * a if wanted(b) else None
-
-    def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
-        a, b = node.inputs
-        x, y = node.saved
-        by_a = _product(out_grad, y) if a in asked else None
-        return by_a, by_a if a is b else _product(out_grad, x) if b in asked else None
+        if a is b:
+            return (out_grad * b,) * 2
+        return lambda: out_grad * b, lambda: out_grad * a
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         if not watching.captures():  # else it takes the way that is right for all data
@@ -165,24 +148,19 @@ class EWiseMul(Bilinear, Elementwise):
         return by_b if by_a is None else by_a if by_b is None else by_a + by_b
 
 
-def _steep_product(a: Any, slope: Any, b: Any, tangent: Any) -> Tensor:
+def _steep_product(a: Any, slope: Any, b: Any, tangent: Any) -> Any:
     """a * slope, where b has this slope and a has this tangent (None: zero). Where a is 0, it is 0 for an infinite
     slope, too, if a changes at a finite rate and b is finite: whatever x**0.5 does at 0, that of x * x**0.5 is 0."""
-    zero = (a == 0) & discrete(np.isinf, slope) & discrete(np.isfinite, b)
+    zero = (a == 0) & np.isinf(slope) & np.isfinite(b)
     if tangent is not None:
-        zero = zero & discrete(np.isfinite, tangent)
-    return where(zero, zero_safe_multiply(a, slope), a * where(zero, 0, slope))
-
-
-def _product(a: Any, b: Any) -> Any:
-    return a * b if a.nbytes < SMALLEST else np.multiply(a, b, out=result_of((a, b)))
+        zero = zero & np.isfinite(tangent)
+    return np.where(zero, ZERO_SAFE_MUL.on(a, slope), a * np.where(zero, 0, slope))
 
 
 class MulScalar(Linear, ScalarOp):
     notation = "{0} * {scalar}"
     __slots__ = ()
     ufunc, saves = "multiply", ()
-    array_gradient = by_itself
 
     def compute(self, a: Any, out: Any = None) -> Any:
         return np.multiply(a, self.scalar, out=self.memory(out))
@@ -210,15 +188,14 @@ class EWiseDiv(Elementwise):
     ufunc, saves = "divide", ("inputs", "output")
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        a, b = node.inputs
-        return out_grad / b if wanted(a) else None, -out_grad * node / b if wanted(b) else None
+        b = node.inputs[1]
+        return lambda: out_grad / b, lambda: -out_grad * node.output / b
 
 
 class DivScalar(Linear, ScalarOp):
     notation = "{0} / {scalar}"
     __slots__ = ()
     ufunc, saves = "divide", ()
-    array_gradient = by_itself
 
     def compute(self, a: Any, out: Any = None) -> Any:
         return np.divide(a, self.scalar, out=self.memory(out))
@@ -238,7 +215,7 @@ class RDivScalar(ScalarOp):
         return np.divide(self.scalar, a, out=self.memory(out))
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return (-out_grad * node / node.inputs[0],)
+        return (-out_grad * node.output / node.inputs[0],)
 
 
 def divide(a: Any, b: Any) -> Tensor:
@@ -259,7 +236,7 @@ class FloorDivide(Elementwise):
     """NumPy's, and where it gives NaN or rounds down to -1 beside infinities, floor(a / b) as the Array API has it."""
 
     notation = "{0} // {1}"
-    ufunc, saves, takes_out = "floor_divide", (), False
+    ufunc, saves = "floor_divide", ()
 
     def compute(self, a: Any, b: Any) -> Any:
         if a.dtype.kind != "f" and b.dtype.kind != "f":
@@ -286,7 +263,7 @@ class Mod(Elementwise):
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, b = node.inputs
         # a % b = a - b * floor(a / b), by NumPy's floor, which is -1 of -1 / inf: -1 % inf is inf itself.
-        return out_grad, -out_grad * discrete(np.floor_divide, a, b) if wanted(b) else None
+        return out_grad, lambda: -out_grad * Discrete(np.floor_divide).on(a, b)
 
 
 def mod(a: Any, b: Any) -> Tensor:
@@ -299,9 +276,7 @@ class FMod(Elementwise):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, b = node.inputs
-        if not wanted(b):
-            return out_grad, None
-        return out_grad, -out_grad * discrete(np.rint, (a - node) / b)  # fmod(a, b) = a - b * trunc(a / b)
+        return out_grad, lambda: -out_grad * np.rint((a - node.output) / b)  # fmod(a, b) = a - b * trunc(a / b)
 
 
 def fmod(a: Any, b: Any) -> Tensor:

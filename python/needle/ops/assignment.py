@@ -1,9 +1,9 @@
 """x[index] = v and x += v, differentiable, on views too.
 
 An assignment makes a new *version* of a tensor, recorded as `SetItem(version before, v)`, and the user's object
-becomes a name for the latest one (`Assigned` in autograd.py). The memory is written in place where nobody else can see
-it, so a loop of n assignments costs n times the elements assigned, not n times the array; and its adjoint is one
-buffer, from which each step backwards takes the elements that were assigned, and clears them.
+becomes a name for the latest one (`Assigned` in autograd/versions.py). The memory is written in place where nobody else
+can see it, so a loop of n assignments costs n times the elements assigned, not n times the array. Its adjoint is one
+buffer: each step backwards takes the elements that were assigned from it, and clears them.
 
 Views are NumPy's: `y = x[1:]; y[0] = 1` changes x, and `x[1] = 1` changes y. Who is a view of whom is noted by the ops
 that make views; a write goes to the base of them all, and the views learn of it when they are next looked at.
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import sys
 import weakref
-from copy import copy
 from functools import lru_cache
 from sys import getrefcount
 from typing import Any
@@ -26,18 +25,14 @@ from ..autograd import (
     RECORDED,
     ZERO,
     Assigned,
-    AssignedTensor,
-    Branch,
-    Buffer,
     GradientOf,
+    Held,
+    Masked,
     Op,
     Tensor,
     TensorOp,
-    Value,
-    Versions,
     Wrapped,
     as_value,
-    branch_of,
     compute_all_deferred,
     constant,
     enable_grad,
@@ -49,20 +44,19 @@ from ..autograd import (
     names,
     no_grad,
     original_of,
+    released,
     settle_node,
     twin_of,
     unmasked,
     views,
     views_lock,
-    wanted,
 )
-from ..backend import as_array
 from ..memory import handed_out, owner_of
 from ..pool import owns_memory
 from .base import NUMBERS, is_operand, own_copy
 from .dtypes import Imag, imag, real
 from .indexing import Places, behind_batch, plain_index, repeats
-from .selection import branch
+from .selection import chosen
 
 _new = object.__new__
 
@@ -70,15 +64,14 @@ _new = object.__new__
 class SetItem(TensorOp):
     """a with the elements at an index replaced by v; with a `path`, the elements at that index of a view of a."""
 
-    saves, batches, takes_branch, takes_buffer = (), True, True, True
-    __slots__ = ("_last", "axes", "index", "passes_mask", "path")
+    saves = ()
+    __slots__ = ("_last", "axes", "index", "path")
 
     def __init__(self, index: Any, path: tuple[Op, ...] = (), axes: tuple[int, ...] = ()):
         self.index = index
         self.path = path
         self.axes = axes
         """Those of a from the slowest to the fastest in memory: the path leads to a view only in this layout."""
-        self.passes_mask = False
         self._last: Any = None
 
     @property
@@ -111,20 +104,37 @@ class SetItem(TensorOp):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, v = node.inputs
-        by_a = by_v = None
-        if wanted(a):
-            by_a = self._cleared(out_grad)
-            if (self.passes_mask or _passes_mask(a)) and self._replaces:
-                by_a = Branch(by_a, self._cleared(constant(np.ones(a.shape, bool))))
-        if wanted(v):
-            by_v = ZERO if _rounds(a, v) else self._adjoint_of_v(out_grad, a.shape)
-        return by_a, by_v
+        by_v = ZERO if _rounds(a, v) else self._adjoint_of_v(out_grad, a.shape)  # before it is cleared
+        return lambda: self._adjoint_of_a(out_grad), by_v
 
-    def masks(self, mask: Any, node: Any) -> Any:
-        by_v = mask
-        for op in self._moves:
-            by_v = op(by_v)
-        return self._cleared(mask) if self._replaces else mask, by_v[self.index]
+    def _adjoint_of_a(self, out_grad: Any) -> Any:
+        """out_grad with structural zeros where this assigns."""
+        held = self._held(out_grad)
+        if held is None:
+            if not self._replaces:
+                return self._cleared(out_grad)
+            mask = out_grad.mask if type(out_grad) is Masked else constant(np.ones(out_grad.shape, bool))
+            return Masked(self._cleared(unmasked(out_grad)), self._cleared(mask))
+        if type(held.adjoint) is not Masked:
+            self._part(held.adjoint)[self.index] = 0
+            return held
+        self._part(held.adjoint.value._array)[self.index] = 0
+        if self._replaces:
+            self._part(held.adjoint.mask._array)[self.index] = False
+        return held
+
+    def _held(self, out_grad: Any) -> Held | None:
+        """out_grad as a buffer of all assignments to a tensor, in which each step backwards clears its own elements, so
+        that n of them take time linear in n; None where the adjoints are recorded, or watched."""
+        if type(out_grad) is Held:
+            return out_grad
+        if type(out_grad) is np.ndarray:
+            return Held(self._copy(out_grad), SetItem)
+        value = unmasked(out_grad)
+        if type(value) is not Tensor or is_recording() is not False or watching.active:
+            return None
+        mask = out_grad.mask._array if type(out_grad) is Masked else np.ones(value.shape, bool)
+        return Held(Masked(constant(self._copy(value._array)), constant(self._copy(mask))), SetItem)
 
     @property
     def _replaces(self) -> bool:
@@ -133,13 +143,17 @@ class SetItem(TensorOp):
 
     def _cleared(self, a: Any) -> Any:
         """a with zeros where this assigns."""
-        return SetItem(self.index, self.path, self.axes)(a, constant(np.zeros((), bool)))
+        return SetItem(self.index, self.path, self.axes).on(a, np.zeros((), bool))
 
     def _adjoint_of_v(self, out_grad: Any, shape: tuple[int, ...]) -> Any:
+        part = released(out_grad)
         for op in self.path:
-            out_grad = -op(out_grad) if isinstance(op, Imag) else op(out_grad)  # the transpose of i is i, not -i
-        by_v = out_grad[self.index]
-        return by_v if self.last(shape) is None else branch(by_v, constant(self.last(shape)))
+            part = -op.on(part) if isinstance(op, Imag) else op.on(part)  # the transpose of i is i, not -i
+        part = part[self.index]
+        if type(out_grad) is Held:
+            part = Masked(part.value.copy(), part.mask.copy()) if type(part) is Masked else part.copy()
+        last = self.last(shape)
+        return part if last is None else chosen(part, last)
 
     def last(self, shape: tuple[int, ...]) -> Any:
         """Which of the assigned elements stay, where an index names some of them repeatedly; None if all do."""
@@ -152,44 +166,12 @@ class SetItem(TensorOp):
             self._last = place[self.index] == order
         return self._last
 
-    def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
-        a, v = node.inputs
-        buffer = out_grad
-        if type(out_grad) is not Buffer:
-            mask = self._copy(out_grad.mask) if type(out_grad) is Branch else None
-            buffer = Buffer(self._copy(unmasked(out_grad)), mask)
-        place = self._part(buffer.array)
-        by_v: Any = None
-        if v in asked:
-            by_v = ZERO if _rounds(a, v) else self._array_of_v(place, buffer.mask, node)
-        if a not in asked:
-            return None, by_v
-        place[self.index] = 0
-        if not _passes_mask(a):
-            buffer.mask = None
-        elif self._replaces:
-            if buffer.mask is None:
-                buffer.mask = self._copy(np.ones(buffer.array.shape, bool))
-            self._part(buffer.mask)[self.index] = False
-        return buffer, by_v
-
-    def _array_of_v(self, place: Any, mask: Any, node: Any) -> Any:
-        a, v = node.inputs
-        by_v = np.array(place[self.index])
-        if any(isinstance(op, Imag) for op in self.path):
-            by_v = np.negative(by_v)
-        chosen = self.last(a.shape)
-        if mask is not None:
-            taken = as_array(_along(self._moves, mask)[self.index])
-            chosen = taken.copy() if chosen is None else taken & chosen
-        return by_v if chosen is None else branch_of(np.where(chosen, by_v, by_v.dtype.type(0)), chosen, v)
-
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         a, v = node.inputs
         s, t = tangents
         if t is None or _rounds(a, v):
-            t = constant(np.zeros((), bool))
-        return self(constant(np.zeros(a.shape, gradient_dtype(a.dtype))) if s is None else s, t)
+            t = np.zeros((), bool)
+        return self.on(np.zeros(a.shape, gradient_dtype(a.dtype)) if s is None else s, t)
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         (a, v), (m, n) = values, depths
@@ -222,16 +204,6 @@ def _shown(index: Any) -> str:
 def _rounds(a: Any, v: Any) -> bool:
     """Whether v becomes an integer in a: constant between the jumps."""
     return a.dtype.kind not in "fc" and v.dtype.kind in "fc"
-
-
-def _passes_mask(a: Any) -> bool:
-    """Whether what a was computed by can use the knowledge that an element was never looked at."""
-    op = a.op
-    if isinstance(a, Wrapped):
-        op = getattr(a, "rule", None)  # where a transform has a tape of its own
-        if op is None:
-            return _passes_mask(a.value)
-    return op is not None and (op.passes_mask if type(op) is SetItem else op.carries_mask)
 
 
 # -------------------------------------------------------------------------------------------------- views
@@ -315,8 +287,14 @@ class _Views:
 VIEWS = _Views()
 
 
-class _Versions(Versions):
-    __slots__ = ("base", "by")
+class Versions(Op):
+    """Stands in `op` of a tensor that was assigned to, whose latest version stands in `saved`."""
+
+    __slots__ = ("base", "by", "hidden", "original")
+    original: Any
+    """What the tensor was before the first assignment."""
+    hidden: bool
+    """Whether nobody but its name has the latest version, so that it may be written over."""
 
     def __init__(self, original: Any, base: Any, by: Any):
         self.original = original
@@ -325,6 +303,7 @@ class _Versions(Versions):
         self.hidden = False
 
     def refreshed(self, name: Any) -> Any:
+        """The latest version of a view whose base has changed since it was last looked at."""
         base = latest(self.base)
         with enable_grad():  # it belongs to whoever reads it next, too
             value = base.detach() if self.by is None else Op.__call__(self.by, base)  # a copy: no view to be noted
@@ -336,7 +315,7 @@ class _Versions(Versions):
         return value
 
 
-_classes: dict[type[Any], type[Any]] = {Tensor: AssignedTensor}
+_classes: dict[type[Any], type[Any]] = {}
 
 
 def _original(a: Any) -> Any:
@@ -359,7 +338,7 @@ def _make_name(a: Any, link: tuple[Any, Any] | None, original: Any) -> None:
     base, by = link or (None, None)
     if by is not None and getattr(original.op, "_base", None) is not None:
         original.op = by  # which keeps no base alive: the name does
-    a.op, a.inputs, a.saved, a._grad = _Versions(original, base, by), (), None, None
+    a.op, a.inputs, a.saved, a._grad = Versions(original, base, by), (), None, None
     a.__class__ = _classes[cls]
     VIEWS.forget_base(a)
 
@@ -497,9 +476,6 @@ def _put(op: SetItem, out: Any, v: Any, a: Any) -> None:
 
 def _next_version(root: Any, before: Any, op: SetItem, value: Any) -> Any:
     """The version after this assignment, recorded."""
-    if _passes_mask(before):
-        op = copy(op)
-        op.passes_mask = True
     if isinstance(before, Wrapped) or isinstance(value, Wrapped):
         if isinstance(root, Assigned):
             return op(before, value)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import copy
 from functools import lru_cache
-from typing import Any, TypeAlias
+from types import FunctionType
+from typing import Any
 
 import numpy as np
 from numpy import ndarray
@@ -15,19 +16,22 @@ from ..autograd import (
     CONSTANT,
     DETACHED,
     RECORDED,
+    ZERO,
     Axes,
     Tensor,
     TensorOp,
-    Value,
-    adjoint_of,
     as_value,
     constant,
     gradient_dtype,
     is_recording,
+    modes,
+    reset_asked,
+    set_asked,
+    unmasked,
 )
 from ..backend import as_array
 from ..memory import handed_out
-from ..pool import SMALLEST, result_of
+from ..pool import SMALLEST
 
 _new = object.__new__
 
@@ -40,7 +44,7 @@ class Elementwise(TensorOp):
     forward rule, too. `ufunc` names the NumPy ufunc that computes it; it is `compute` unless a class has its own."""
 
     __slots__ = ()
-    elementwise = takes_out = True
+    elementwise = True
     ufunc: str
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -55,40 +59,24 @@ class Elementwise(TensorOp):
         total = None
         for i, t in enumerate(tangents):
             if t is not None:
-                part = adjoint_of(self, i, spread(t, node.shape), node)
-                total = part if total is None else total if part is None else total + part
+                part = self._along(i, spread(t, node.output.shape), node)
+                total = total if part is None else part if total is None else total + part
         return total
+
+    def _along(self, i: int, tangent: Any, node: Any) -> Any:
+        """What `gradient` makes of a tangent for input i; None if that is zero."""
+        a = node.inputs[i]
+        token = set_asked({a} if isinstance(a, Tensor) else None)
+        try:
+            returned = self.gradient(tangent, node)
+        finally:
+            reset_asked(token)
+        part = returned[i] if type(returned) is tuple else returned
+        part = part() if type(part) is FunctionType else part
+        return None if part is ZERO else unmasked(part)
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return self(*aligned(values, depths))
-
-
-Rules: TypeAlias = tuple[Callable[..., Any], Callable[..., Any]]
-
-
-def by_output(rule: Callable[[Any, Any], Any]) -> Rules:
-    """`gradient` and `array_gradient` of an op of one input, by a rule of the adjoint and the output. It is written in
-    operators alone, so it is the same for Tensors and for arrays; large ones go the way on which memory is reused."""
-
-    def gradient(self: Any, out_grad: Any, node: Any) -> Any:
-        return rule(out_grad, node)
-
-    def array_gradient(self: Any, out_grad: Any, node: Any, asked: set[Value]) -> Any:
-        return (rule(out_grad, node._array),) if out_grad.nbytes < SMALLEST else None
-
-    return gradient, array_gradient
-
-
-def by_input(rule: Callable[[Any, Any], Any]) -> Rules:
-    """The same by a rule of the adjoint and the input."""
-
-    def gradient(self: Any, out_grad: Any, node: Any) -> Any:
-        return rule(out_grad, node.inputs[0])
-
-    def array_gradient(self: Any, out_grad: Any, node: Any, asked: set[Value]) -> Any:
-        return (rule(out_grad, node.saved[0]),) if out_grad.nbytes < SMALLEST else None
-
-    return gradient, array_gradient
 
 
 class ScalarOp(Elementwise):
@@ -119,7 +107,7 @@ class Linear(TensorOp):
     __slots__ = ()
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
-        return self(*[_or_zero(t, a) for t, a in zip(tangents, node.inputs, strict=True)])
+        return self.on(*[_or_zero(t, a) for t, a in zip(tangents, node.inputs, strict=True)])
 
 
 class View(Linear):
@@ -136,7 +124,7 @@ class View(Linear):
         if type(node) is not Tensor or type(inputs[0]) is not Tensor:
             if isinstance(node, Tensor) and isinstance(inputs[0], Tensor):
                 self._note_special(node, inputs[0])
-        elif autograd.LAZY_MODE:
+        elif modes.LAZY_MODE:
             autograd.note_view(node, inputs[0], self)
         else:
             a, memory = inputs[0], node._array.base
@@ -180,12 +168,12 @@ class Bilinear(TensorOp):
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         (a, b), (s, t) = node.inputs, tangents
-        by_a = None if s is None else self(s, b)
-        by_b = by_a if a is b and self.commutes else None if t is None else self(a, t)
+        by_a = None if s is None else self.on(s, b)
+        by_b = by_a if a is b and self.commutes else None if t is None else self.on(a, t)
         return by_b if by_a is None else by_a if by_b is None else _sum_in_place(by_a, by_b)
 
 
-def _sum_in_place(a: Tensor, b: Tensor) -> Tensor:
+def _sum_in_place(a: Any, b: Any) -> Any:
     """a + b, in the memory of a: a product that nobody else holds, if nobody records or watches it."""
     if type(a) is not Tensor or type(b) is not Tensor or a.op is not None or watching.active:
         return a + b
@@ -196,24 +184,16 @@ def _sum_in_place(a: Tensor, b: Tensor) -> Tensor:
     return a
 
 
-def masks_by_ones(self: Any, mask: Any, node: Any) -> tuple[Any, ...]:
-    """`masks` of an op whose elements are sums of products: what is reached where nothing cancels, as between ones."""
-    ones = constant(np.ones(node.shape, np.float32))
-    ones.op, ones.inputs = self, tuple([constant(np.ones(a.shape, np.float32)) for a in node.inputs])
-    reached = mask.astype(np.float32)
-    return tuple([adjoint_of(self, i, reached, ones) > 0 for i in range(len(node.inputs))])
-
-
-def spread(a: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The tensor broadcast to this shape, itself if it has it."""
-    return a if a.shape == shape else a.broadcast_to(shape)
+def spread(a: Any, shape: tuple[int, ...]) -> Any:
+    """The tensor or array broadcast to this shape, itself if it has it."""
+    return a if a.shape == shape else np.broadcast_to(a, shape)
 
 
 def _or_zero(tangent: Any, value: Any) -> Any:
     """The tangent of a value: zeros where there is none."""
     if tangent is not None:
         return tangent
-    return constant(np.zeros(value.shape, gradient_dtype(value.dtype)))
+    return np.zeros(value.shape, gradient_dtype(value.dtype))
 
 
 def aligned(values: tuple[Any, ...], depths: tuple[int | None, ...]) -> list[Any]:
@@ -223,14 +203,6 @@ def aligned(values: tuple[Any, ...], depths: tuple[int | None, ...]) -> list[Any
         a if depth in (None, deepest) else a.reshape((a.shape[0], *(1,) * (deepest - depth), *a.shape[1:]))
         for a, depth in zip(values, depths, strict=True)
     ]
-
-
-def by_itself(op: Any, out_grad: Any, node: Any, asked: set[Value]) -> Any:
-    """`array_gradient` of an op with one input that is its own transpose: the op, applied to out_grad."""
-    number = repeated_number(out_grad)
-    if number is not None:
-        return (repeated(as_array(op.compute(number)), out_grad.shape),)
-    return (op.compute(out_grad, out=result_of((out_grad,))),)
 
 
 def repeated(a: Any, shape: tuple[int, ...]) -> Any:
@@ -346,7 +318,7 @@ def _with_number(function: Callable[[Any, Any], Any], scalar_op: Any) -> Callabl
     ufunc, op_of = getattr(np, scalar_op.ufunc), scalar_op.of
 
     def with_number(self: Any, number: Any) -> Any:
-        if autograd.LAZY_MODE or handed_out or watching.active:
+        if modes.LAZY_MODE or handed_out or watching.active:
             return function(self, number)
         try:
             x = self._array
@@ -394,7 +366,7 @@ def operator(function: Callable[[Any, Any], Any], op: Any = None, scalar_op: Any
             if type(other) is float or type(other) is int:
                 return with_number(self, other)
             return method(self, other)
-        if autograd.LAZY_MODE or handed_out or watching.active:
+        if modes.LAZY_MODE or handed_out or watching.active:
             return op(self, other)
         try:
             x, y = self._array, other._array

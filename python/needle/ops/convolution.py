@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor, as_value, wanted
-from .base import Bilinear, masks_by_ones
+from ..autograd import Tensor, as_value
+from .base import Bilinear
 
 
 class Convolve(Bilinear):
@@ -17,7 +17,7 @@ class Convolve(Bilinear):
     """
 
     notation = "convolve({0}, {1})"
-    saves, commutes, mixes = ("inputs",), True, True
+    saves, commutes = ("inputs",), True
     __slots__ = ("valid",)
 
     def __init__(self, valid: bool = False):
@@ -35,19 +35,15 @@ class Convolve(Bilinear):
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, b = node.inputs
         if not self.valid:
-            by_a = CONVOLVE_VALID(out_grad, b[::-1]) if wanted(a) else None
-            return by_a, CONVOLVE_VALID(out_grad, a[::-1]) if wanted(b) else None
-        by_a, by_b = (_to_inner(out_grad, other, x.size) if wanted(x) else None for x, other in ((a, b), (b, a)))
-        return by_a, by_b
-
-    masks = masks_by_ones
+            return lambda: CONVOLVE_VALID.on(out_grad, b[::-1]), lambda: CONVOLVE_VALID.on(out_grad, a[::-1])
+        return lambda: _to_inner(out_grad, b, a.size), lambda: _to_inner(out_grad, a, b.size)
 
 
-def _to_inner(out_grad: Tensor, other: Tensor, size: int) -> Tensor:
+def _to_inner(out_grad: Any, other: Any, size: int) -> Any:
     """The adjoint of a sequence of this size in a convolution that leaves incomplete sums out."""
     if size >= other.size:
-        return CONVOLVE(out_grad, other[::-1])
-    return CONVOLVE_VALID(other, out_grad[::-1])[::-1]
+        return CONVOLVE.on(out_grad, other[::-1])
+    return CONVOLVE_VALID.on(other, out_grad[::-1])[::-1]
 
 
 def _are_no_sequences(*arrays: Any) -> bool:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from .. import watching
-from ..autograd import Tensor, TensorOp, as_value, constant, wanted
+from ..autograd import Tensor, TensorOp, as_value
 from .base import Linear, normalize_axes
-from .discrete import discrete
+from .discrete import Discrete
 from .joining import Concatenate
 
 
@@ -36,9 +36,6 @@ class _Cumulative(TensorOp):
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return type(self)(self.axis, self.reverse)(*values)
 
-    def masks(self, mask: Any, node: Any) -> Any:
-        return CumSum(self.axis, not self.reverse)(mask.astype(np.float32)) > 0
-
     def _accumulated(self, function: Any, a: Any) -> Any:
         """By NumPy's function; float16 in float32."""
         way = along(self.axis, slice(None, None, -1 if self.reverse else 1))
@@ -55,7 +52,7 @@ class CumSum(_Cumulative, Linear):
         return self._accumulated(np.cumsum, a)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return CumSum(self.axis, not self.reverse)(out_grad)
+        return CumSum(self.axis, not self.reverse).on(out_grad)
 
 
 def cumsum(a: Any, axis: int | None = None) -> Tensor:
@@ -77,20 +74,20 @@ class CumProd(_Cumulative):
         return self._accumulated(np.cumprod, a)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        a = node.inputs[0]
-        if can_divide_by_factors(node):
-            return CumSum(self.axis, not self.reverse)(out_grad * node) / a
-        after = Recurrence(self.axis, not self.reverse)(self._links(a), out_grad)
+        a, y = node.inputs[0], node.output
+        if can_divide_by_factors(y):
+            return CumSum(self.axis, not self.reverse).on(out_grad * y) / a
+        after = Recurrence(self.axis, not self.reverse).on(self._links(a), out_grad)
         return product_before(a, self.axis, self.reverse) * after
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
-        a = node.inputs[0]
-        if can_divide_by_factors(node):
-            return node * CumSum(self.axis, self.reverse)(tangents[0] / a)
+        a, y = node.inputs[0], node.output
+        if can_divide_by_factors(y):
+            return y * CumSum(self.axis, self.reverse).on(tangents[0] / a)
         moved = tangents[0] * product_before(a, self.axis, self.reverse)
-        return Recurrence(self.axis, self.reverse)(self._links(a), moved)
+        return Recurrence(self.axis, self.reverse).on(self._links(a), moved)
 
-    def _links(self, a: Tensor) -> Tensor:
+    def _links(self, a: Any) -> Any:
         """The factors by which an element of y is another than its neighbour."""
         return a[along(self.axis, BUT_LAST if self.reverse else BUT_FIRST)]
 
@@ -112,17 +109,17 @@ def _flat_or_along(name: str, a: Any, axis: int | None) -> tuple[Tensor, int]:
     return a, normal - a.ndim
 
 
-def product_before(a: Tensor, axis: int, reverse: bool = False) -> Tensor:
+def product_before(a: Any, axis: int, reverse: bool = False) -> Any:
     """For each element the product of those before it, 1 for the first; with `reverse`, of those behind it."""
-    products = CumProd(axis, reverse)(a[along(axis, BUT_FIRST if reverse else BUT_LAST)])
-    one = constant(np.ones(a[along(axis, slice(1))].shape, products.dtype))
-    return Concatenate(axis)(products, one) if reverse else Concatenate(axis)(one, products)
+    products = CumProd(axis, reverse).on(a[along(axis, BUT_FIRST if reverse else BUT_LAST)])
+    one = np.ones(a[along(axis, slice(1))].shape, products.dtype)
+    return Concatenate(axis).on(products, one) if reverse else Concatenate(axis).on(one, products)
 
 
-def can_divide_by_factors(products: Tensor) -> bool:
+def can_divide_by_factors(products: Any) -> bool:
     """Whether a product divided by a factor is the product of the others: no product is 0, infinite or has lost digits
     to underflow. No, where other data are to take the same way."""
-    return not watching.captures() and bool(discrete(_all_normal, products))
+    return not watching.captures() and bool(Discrete(_all_normal).on(products))
 
 
 def _all_normal(a: Any) -> Any:
@@ -136,7 +133,7 @@ class Recurrence(_Cumulative):
     """h[0] = b[0], h[t+1] = a[t] * h[t] + b[t+1] along an axis, which is one shorter in a than in b; with `reverse`,
     h[-1] = b[-1] and h[t] = a[t] * h[t+1] + b[t]."""
 
-    saves, batches = ("inputs", "output"), True
+    saves = ("inputs", "output")
     __slots__ = ()
 
     def compute(self, a: Any, b: Any) -> Any:
@@ -146,16 +143,9 @@ class Recurrence(_Cumulative):
         return np.moveaxis(_by_pairs(a, b)[..., way], -1, self.axis)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        a = node.inputs[0]
-        by_b = Recurrence(self.axis, not self.reverse)(a, out_grad)
-        if not wanted(a):
-            return None, by_b
+        by_b = Recurrence(self.axis, not self.reverse).on(node.inputs[0], out_grad)
         starts, ends = self._steps()
-        return by_b[ends] * node[starts], by_b
-
-    def masks(self, mask: Any, node: Any) -> Any:
-        reached = super().masks(mask, node)
-        return reached[self._steps()[1]], reached
+        return lambda: by_b[ends] * node.output[starts], by_b
 
     def _steps(self) -> tuple[Any, Any]:
         """The indices of the elements that steps start from, and of those they lead to."""

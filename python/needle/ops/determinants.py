@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import ZERO, Tensor, TensorOp, TensorTuple, TensorTupleOp, wanted
+from ..autograd import ZERO, Tensor, TensorOp, TensorTuple, TensorTupleOp
 from .base import aligned
 from .matrices import OfMatrices, as_factor
-from .reduction import summation
-from .systems import inv
+from .reduction import Summation
+from .systems import INV
 
 
 class Det(OfMatrices, TensorOp):
@@ -22,10 +22,10 @@ class Det(OfMatrices, TensorOp):
         return np.linalg.det(a)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return as_factor(out_grad) * COFACTORS(node.inputs[0])
+        return as_factor(out_grad) * COFACTORS.on(node.inputs[0])
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
-        return summation(tangents[0] * COFACTORS(node.inputs[0]), (-2, -1))
+        return Summation((-2, -1)).on(tangents[0] * COFACTORS.on(node.inputs[0]))
 
 
 def det(a: Any) -> Tensor:
@@ -49,10 +49,10 @@ class Cofactors(OfMatrices, TensorOp):
         return (det * transposed).astype(_dtype(a), copy=False)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return COFACTORS_ALONG(node.inputs[0], out_grad)
+        return COFACTORS_ALONG.on(node.inputs[0], out_grad)
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
-        return COFACTORS_ALONG(node.inputs[0], tangents[0])  # a Hessian is symmetric
+        return COFACTORS_ALONG.on(node.inputs[0], tangents[0])  # a Hessian is symmetric
 
 
 class CofactorsAlong(TensorOp):
@@ -62,7 +62,7 @@ class CofactorsAlong(TensorOp):
     """
 
     notation = "cofactors({0}) along {1}"
-    saves, batches = ("inputs",), True
+    saves = ("inputs",)
     __slots__ = ()
 
     def compute(self, a: Any, b: Any) -> Any:
@@ -81,21 +81,26 @@ class CofactorsAlong(TensorOp):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, b = node.inputs
-        by_a = None
-        if wanted(a):
-            y = inv(a).mT
+
+        def by_a() -> Any:
+            y = INV.on(a).mT
             y_b, y_g = y @ b.mT @ y, y @ out_grad.mT @ y
             t_b, t_g = _inner(b, y), _inner(out_grad, y)
-            by_a = (t_b * t_g - _inner(out_grad, y_b)) * y - t_g * y_b - t_b * y_g
-            by_a = as_factor(det(a)) * (by_a + y_b @ out_grad.mT @ y + y_g @ b.mT @ y)
-        return by_a, self(a, out_grad) if wanted(b) else None
+            adjoint = (t_b * t_g - _inner(out_grad, y_b)) * y - t_g * y_b - t_b * y_g
+            return as_factor(DET.on(a)) * (adjoint + y_b @ out_grad.mT @ y + y_g @ b.mT @ y)
+
+        return by_a, lambda: self.on(a, out_grad)
+
+    def reaches(self, plain: tuple[Any, ...], masks: list[Any]) -> Any:
+        """All of a matrix: the cofactors of ones are 0."""
+        return (-2, -1), [None, None]
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return self(*aligned(values, depths))
 
 
-def _inner(a: Tensor, b: Tensor) -> Tensor:
-    return summation(a * b, (-2, -1), keepdims=True)
+def _inner(a: Any, b: Any) -> Any:
+    return Summation((-2, -1), keepdims=True).on(a * b)
 
 
 def _dtype(a: Any) -> Any:
@@ -163,10 +168,10 @@ class SlogDet(OfMatrices, TensorTupleOp):
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, (by_sign, slope) = node.inputs[0], out_grad
         if by_sign is not None and a.dtype.kind == "c":
-            turning = by_sign * node[0]
+            turning = by_sign * node.output[0]
             turning = (turning - turning.conj()) / 2
             slope = turning if slope is None else slope + turning
-        return ZERO if slope is None else as_factor(slope) * inv(a).mT
+        return ZERO if slope is None else as_factor(slope) * INV.on(a).mT
 
 
 def slogdet(a: Any) -> TensorTuple:

@@ -131,9 +131,9 @@ def equal(a: Any, b: Any) -> Tensor:
     return compared(np.equal, a, b)
 
 
-def is_same(a: Any, b: Any) -> Tensor:
+def is_same(a: Any, b: Any) -> Any:
     """a == b, and NaN is NaN."""
-    return (a == b) | (discrete(np.isnan, a) & discrete(np.isnan, b))
+    return (a == b) | (np.isnan(a) & np.isnan(b))
 
 
 def not_equal(a: Any, b: Any) -> Tensor:

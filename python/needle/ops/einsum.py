@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor, TensorOp, as_value, wanted
-from .base import masks_by_ones
+from ..autograd import Tensor, TensorOp, as_value
 
 SMALL = 1 << 12
 """Up to so many products, looking for a faster order takes longer than it saves."""
@@ -24,7 +23,7 @@ class Einsum(TensorOp):
     """
 
     notation = "einsum({subscripts}, {inputs})"
-    saves, view, batches, mixes = ("inputs",), True, True, True
+    saves, view = ("inputs",), True
     __slots__ = ("optimize", "output", "terms")
 
     def __init__(self, terms: tuple[str, ...], output: str, optimize: Any = False):
@@ -63,11 +62,7 @@ class Einsum(TensorOp):
         return ""
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return tuple(
-            [self._adjoint(i, out_grad, node.inputs) if wanted(a) else None for i, a in enumerate(node.inputs)]
-        )
-
-    masks = masks_by_ones
+        return tuple([lambda i=i: self._adjoint(i, out_grad, node.inputs) for i in range(len(node.inputs))])
 
     def _adjoint(self, i: int, out_grad: Any, inputs: tuple[Any, ...]) -> Any:
         mine, shape = self.terms[i], inputs[i].shape
@@ -75,17 +70,17 @@ class Einsum(TensorOp):
         # A label that only this operand has is summed over: the adjoint repeats along it. One that this operand has
         # with length 1 was broadcast: the adjoint sums over it.
         kept = "".join([label for label, n in zip(mine, shape, strict=True) if n != 1 and label in "".join(terms)])
-        adjoint = Einsum(terms, kept, self.optimize is not False)(out_grad, *inputs[:i], *inputs[i + 1 :])
+        adjoint = Einsum(terms, kept, self.optimize is not False).on(out_grad, *inputs[:i], *inputs[i + 1 :])
         if adjoint.shape == shape:
             return adjoint
         lengths = dict(zip(kept, adjoint.shape, strict=True))
-        return adjoint.reshape([lengths.get(label, 1) for label in mine]).broadcast_to(shape)
+        return np.broadcast_to(adjoint.reshape(tuple([lengths.get(label, 1) for label in mine])), shape)
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         total = None
         for i, t in enumerate(tangents):
             if t is not None:
-                part = self(*node.inputs[:i], t, *node.inputs[i + 1 :])
+                part = self.on(*node.inputs[:i], t, *node.inputs[i + 1 :])
                 total = part if total is None else total + part
         return total
 

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import ZERO, Tensor, Value, as_value, branch_of
-from .base import Elementwise, by_output
-from .selection import MASKED, branch, masked, where
+from ..autograd import ZERO, Tensor, as_value
+from .base import Elementwise
+from .selection import chosen, zeroed
 
 
 class Sqrt(Elementwise):
     ufunc, saves = "sqrt", ("output",)
-    gradient, array_gradient = by_output(lambda g, y: g / (2 * y))
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad / (2 * node.output)
 
 
 def sqrt(a: Any) -> Tensor:
@@ -29,21 +31,18 @@ class Cbrt(Elementwise):
     ufunc, saves = "cbrt", ("output",)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad / (3 * node) / node
+        y = node.output
+        return out_grad / (3 * y) / y
 
 
 class ReLU(Elementwise):
-    ufunc, saves, piecewise_linear = "maximum", ("output",), True
+    ufunc, saves = "maximum", ("output",)
 
     def compute(self, a: Any, out: Any = None) -> Any:
         return np.maximum(a, zeros_beside(a.shape, a.dtype), out=out)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return branch(out_grad, node > 0)
-
-    def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
-        mask = np.greater(node._array, 0)
-        return (branch_of(MASKED.compute(out_grad, mask), mask, node.inputs[0]),)
+        return chosen(out_grad, node.output > 0)
 
 
 def zeros_beside(shape: tuple[int, ...], dtype: Any) -> Any:
@@ -75,8 +74,8 @@ class Abs(Elementwise):
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a = node.inputs[0]
         if a.dtype.kind != "c":
-            return out_grad * sign(a)
-        return masked(out_grad, node != 0) * sign(a).conj()
+            return out_grad * np.sign(a)
+        return zeroed(out_grad, node.output != 0) * np.sign(a).conj()
 
 
 def absolute(a: Any) -> Tensor:
@@ -90,7 +89,7 @@ class FAbs(Elementwise):
     ufunc, saves = "fabs", ("inputs",)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad * sign(node.inputs[0])
+        return out_grad * np.sign(node.inputs[0])
 
 
 class Sign(Elementwise):
@@ -106,15 +105,17 @@ class Phase(Elementwise):
     ufunc, saves = "sign", ("inputs", "output")
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return node.conj() * self._turning(out_grad * node, node)
+        y = node.output
+        return y.conj() * self._turning(out_grad * y, node)
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
-        return node * self._turning(tangents[0] * node.conj(), node)
+        y = node.output
+        return y * self._turning(tangents[0] * y.conj(), node)
 
     def _turning(self, a: Any, node: Any) -> Any:
         """The imaginary part, as an angle: seen from the distance of the input."""
-        distance = absolute(node.inputs[0])
-        return (a - a.conj()) / where(distance == 0, 1, 2 * distance)
+        distance = np.abs(node.inputs[0])
+        return (a - a.conj()) / np.where(distance == 0, 1, 2 * distance)
 
 
 def sign(a: Any) -> Tensor:

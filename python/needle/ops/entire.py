@@ -14,7 +14,7 @@ from .base import Elementwise
 class _OfOrder(Elementwise):
     """The derivative of this order of a function, the function itself by default."""
 
-    saves, takes_out = ("inputs",), False
+    saves = ("inputs",)
     __slots__ = ("order",)
 
     def __init__(self, order: int = 0):
@@ -22,7 +22,7 @@ class _OfOrder(Elementwise):
 
 
 def _next_order(self: Any, out_grad: Any, node: Any) -> Any:
-    return out_grad * type(self)(self.order + 1)(node.inputs[0])
+    return out_grad * type(self)(self.order + 1).on(node.inputs[0])
 
 
 class Sinc(_OfOrder):

@@ -7,23 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor, wanted
-from ..pool import result_of
-from .base import Elementwise, as_floats, by_input, by_output, operands
-from .discrete import discrete
-from .selection import where
+from ..autograd import Tensor
+from .base import Elementwise, as_floats, operands
 
 
 class Exp(Elementwise):
     ufunc, saves = "exp", ("output",)
-    gradient, array_gradient = by_output(lambda g, y: g * y)
 
-    def moving_gradient(self, out_grad: Any, node: Any, moves: Any, valued: bool) -> Any:
-        y, change = node._array, moves.adjoint
-        changes = np.multiply(out_grad, moves.output, out=result_of((y,)))
-        if change is not None:
-            changes += np.multiply(change, y, out=result_of((y,)))
-        return np.multiply(out_grad, y, out=result_of((y,))) if valued else None, changes
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad * node.output
 
 
 def exp(a: Any) -> Tensor:
@@ -37,7 +29,7 @@ class Exp2(Elementwise):
     ufunc, saves = "exp2", ("output",)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad * node * number_log(2)
+        return out_grad * node.output * number_log(2)
 
 
 class Expm1(Elementwise):
@@ -55,12 +47,14 @@ class Expm1(Elementwise):
         return out
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad * exp(node.inputs[0])  # the output + 1 has no digits left of exp(-40)
+        return out_grad * np.exp(node.inputs[0])  # the output + 1 has no digits left of exp(-40)
 
 
 class Log(Elementwise):
     ufunc, saves = "log", ("inputs",)
-    gradient, array_gradient = by_input(lambda g, a: g / a)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad / node.inputs[0]
 
 
 def log(a: Any) -> Tensor:
@@ -96,7 +90,7 @@ class Log1p(Elementwise):
 
 
 class Sigmoid(Elementwise):
-    saves, takes_out = ("output",), False
+    saves = ("output",)
 
     def compute(self, a: Any) -> Any:
         if a.dtype.kind == "c":
@@ -106,7 +100,8 @@ class Sigmoid(Elementwise):
         return np.exp(np.minimum(a, 0)) / (1 + np.exp(-np.abs(a)))
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad * (node * (1 - node))
+        y = node.output
+        return out_grad * (y * (1 - y))
 
 
 def sigmoid(a: Any) -> Tensor:
@@ -118,7 +113,7 @@ class LogAddExp(Elementwise):
     ufunc, saves = "logaddexp", ("inputs",)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return _shares(out_grad, node, _difference(*node.inputs))
+        return _shares(out_grad, _difference(*node.inputs))
 
 
 def logaddexp(a: Any, b: Any) -> Tensor:
@@ -130,7 +125,7 @@ class LogAddExp2(Elementwise):
     ufunc, saves = "logaddexp2", ("inputs",)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return _shares(out_grad, node, _difference(*node.inputs) * number_log(2))
+        return _shares(out_grad, _difference(*node.inputs) * number_log(2))
 
 
 def logaddexp2(a: Any, b: Any) -> Tensor:
@@ -138,17 +133,16 @@ def logaddexp2(a: Any, b: Any) -> Tensor:
     return LOG_ADD_EXP2(*operands(a, b, floating=True))
 
 
-def _shares(out_grad: Tensor, node: Any, advance: Tensor) -> tuple[Any, Any]:
+def _shares(out_grad: Any, advance: Any) -> tuple[Any, Any]:
     """What belongs to a and to b of the gradient of log(exp(a) + exp(b)), where a is ahead of b by this much."""
-    a, b = node.inputs
-    return out_grad * sigmoid(advance) if wanted(a) else None, out_grad * sigmoid(-advance) if wanted(b) else None
+    return lambda: out_grad * SIGMOID.on(advance), lambda: out_grad * SIGMOID.on(-advance)
 
 
-def _difference(a: Tensor, b: Tensor) -> Tensor:
+def _difference(a: Any, b: Any) -> Any:
     """a - b, where equal infinities differ by 0: they share a gradient evenly."""
     a, b = as_floats(a), as_floats(b)
-    both = discrete(np.isinf, a) & (a == b)
-    return where(both, 0, a) - where(both, 0, b)
+    both = np.isinf(a) & (a == b)
+    return np.where(both, 0, a) - np.where(both, 0, b)
 
 
 EXP, EXP2, EXPM1, LOG, LOG2, LOG10, LOG1P = Exp(), Exp2(), Expm1(), Log(), Log2(), Log10(), Log1p()

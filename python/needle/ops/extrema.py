@@ -6,21 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import CONSTANT, Tensor, Value, as_value, wanted
-from .base import NUMBERS, Elementwise, aligned, broadcast_hint, operands, spread
+from ..autograd import CONSTANT, Tensor, Value, as_value
+from .base import NUMBERS, Elementwise, aligned, broadcast_hint, operands
 from .discrete import is_same
-from .selection import branch, where
+from .selection import chosen
 
 
 class _ExtremumOfTwo(Elementwise):
     """The adjoint goes to the element that was chosen; equal ones share it evenly, NaN with NaN."""
 
-    saves, piecewise_linear = ("inputs", "output"), True
+    saves = ("inputs", "output")
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        chosen = [is_same(a, node) for a in node.inputs]
-        shared = where(chosen[0] & chosen[1], 0.5 * out_grad, out_grad)
-        return tuple([branch(shared, c) if wanted(a) else None for a, c in zip(node.inputs, chosen, strict=True)])
+        is_a, is_b = [is_same(x, node.output) for x in node.inputs]
+        shared = np.where(is_a & is_b, 0.5 * out_grad, out_grad)
+        return lambda: chosen(shared, is_a), lambda: chosen(shared, is_b)
 
 
 class Maximum(_ExtremumOfTwo):
@@ -66,7 +66,7 @@ class Clip(Elementwise):
     """
 
     notation = "clip({0}, {low}, {high})"
-    saves, piecewise_linear = ("inputs",), True
+    saves = ("inputs",)
     __slots__ = ("high", "low")
 
     def __init__(self, low: Any, high: Any):
@@ -88,7 +88,7 @@ class Clip(Elementwise):
         outside = [] if self.low is None else [a < self.low]
         outside += [] if self.high is None else [a > self.high]
         inside = ~outside[0] if len(outside) == 1 else ~(outside[0] | outside[1])
-        return branch(out_grad, spread(inside, node.shape))
+        return chosen(out_grad, inside)
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         bounds = self._arrays

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Tensor, TensorOp, TensorTuple, TensorTupleOp
-from .joining import concatenate
+from .joining import Concatenate
 from .matrices import (
     OfMatrices,
     conjugate,
@@ -21,7 +21,7 @@ from .matrices import (
     upper_triangle,
     zeros_unless,
 )
-from .systems import solve
+from .systems import SOLVE
 
 
 class Cholesky(OfMatrices, TensorOp):
@@ -44,9 +44,10 @@ class Cholesky(OfMatrices, TensorOp):
         )
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        l, g = (dagger(node), dagger(out_grad)) if self.upper else (node, out_grad)
+        y = node.output
+        l, g = (dagger(y), dagger(out_grad)) if self.upper else (y, out_grad)
         inner = hermitian_part(lower_half(l.shape[-1], l.dtype) * (l.mT @ g))
-        return solve(dagger(l), solve(l.mT, inner).mT).mT
+        return SOLVE.on(dagger(l), SOLVE.on(l.mT, inner).mT).mT
 
 
 def cholesky(a: Any, upper: bool = False) -> Tensor:
@@ -73,7 +74,7 @@ class QR(OfMatrices, TensorTupleOp):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         k = min(node.inputs[0].shape[-2:])
-        (q, r), (by_q, by_r) = node, out_grad
+        (q, r), (by_q, by_r) = node.output, out_grad
         q, by_q = thin(q, zeros_unless(by_q, q), k)
         r, by_r = r[..., :k, :], zeros_unless(by_r, r)[..., :k, :]
         r, rest = r[..., :k], r[..., k:]
@@ -84,13 +85,13 @@ class QR(OfMatrices, TensorTupleOp):
         w = q.mT @ by_q - by_r @ r.mT
         by_a = qc @ (lower_half(k, r.dtype) * (w - dagger(w)) - w) + by_q
         try:
-            by_a = solve(r, by_a.mT).mT
+            by_a = SOLVE.on(r, by_a.mT).mT
         except np.linalg.LinAlgError as error:
             raise np.linalg.LinAlgError(
                 f"QR: has no derivative where the first {k} columns are linearly dependent (input of shape "
                 f"{node.inputs[0].shape})"
             ) from error
-        return concatenate((by_a, qc @ by_rest), -1) if rest.shape[-1] else by_a
+        return Concatenate(-1).on(by_a, qc @ by_rest) if rest.shape[-1] else by_a
 
 
 def qr(a: Any, mode: str = "reduced") -> TensorTuple:

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor, constant
+from ..autograd import Tensor
 from .base import Linear
 from .indexing import AddAt
 from .matrices import conjugate, real_dtype
-from .reduction import Summation
 
 _TRANSPOSED_NORM = {"backward": "forward", "ortho": "ortho", "forward": "backward"}
 """How the transpose of a transform is scaled, if it is one in the other direction."""
@@ -31,9 +30,9 @@ class _Transform(Linear):
         self.axis = axis
         self.norm: Any = norm
 
-    def masks(self, mask: Any, node: Any) -> Any:
-        reached = Summation(self.axis, keepdims=True)(mask.astype(np.float32)) > 0
-        return reached.broadcast_to(node.inputs[0].shape)
+    def reaches(self, plain: tuple[Any, ...], masks: list[Any]) -> Any:
+        """All along the axis: between ones, the waves would cancel."""
+        return (self.axis,), [None]
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return type(self)(self.n, self.axis + (self.axis >= 0), self.norm)(values[0])
@@ -47,7 +46,7 @@ class FFT(_Transform):
         return np.fft.fft(a, self.n, self.axis, self.norm)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        whole = FFT(self.n, self.axis, self.norm)(out_grad)
+        whole = self.on(out_grad)
         return _of_length(node.inputs[0].shape[self.axis], self.axis, whole)
 
 
@@ -64,7 +63,7 @@ class InverseFFT(_Transform):
         return np.fft.ifft(a, self.n, self.axis, self.norm)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        whole = InverseFFT(self.n, self.axis, self.norm)(out_grad)
+        whole = self.on(out_grad)
         return _of_length(node.inputs[0].shape[self.axis], self.axis, whole)
 
 
@@ -86,7 +85,7 @@ class RealFFT(_Transform):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         back = InverseRealFFT(self.n, self.axis, _TRANSPOSED_NORM[self.norm])
-        whole = back(out_grad.conj() / _multiplicity(self.n, self.axis, out_grad))
+        whole = back.on(out_grad.conj() / _multiplicity(self.n, self.axis, out_grad))
         return _of_length(node.inputs[0].shape[self.axis], self.axis, whole)
 
 
@@ -106,7 +105,7 @@ class InverseRealFFT(_Transform):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a = node.inputs[0]
-        half = RealFFT(self.n, self.axis, _TRANSPOSED_NORM[self.norm])(out_grad)
+        half = RealFFT(self.n, self.axis, _TRANSPOSED_NORM[self.norm]).on(out_grad)
         whole = (half if a.dtype.kind == "c" else half.real) * _multiplicity(self.n, self.axis, half)
         return _of_length(a.shape[self.axis], self.axis, conjugate(whole))
 
@@ -116,20 +115,20 @@ def irfft(a: Any, n: int, axis: int = -1, norm: str = "backward") -> Tensor:
     return InverseRealFFT(n, axis, norm)(a)
 
 
-def _multiplicity(n: int, axis: int, like: Tensor) -> Tensor:
+def _multiplicity(n: int, axis: int, like: Any) -> Any:
     """How often each point of half a spectrum occurs in the whole one: twice, but for the first and, if n is even, the
     last. In a shape that broadcasts."""
     times = np.full(n // 2 + 1, 2, real_dtype(like.dtype))
     times[0] = 1
     if n % 2 == 0:
         times[-1] = 1
-    return constant(times.reshape([-1 if i == axis % like.ndim else 1 for i in range(like.ndim)]))
+    return times.reshape([-1 if i == axis % like.ndim else 1 for i in range(like.ndim)])
 
 
-def _of_length(n: int, axis: int, a: Tensor) -> Tensor:
+def _of_length(n: int, axis: int, a: Any) -> Any:
     """a with this length along an axis: cut off, or filled up with zeros."""
     length, before = a.shape[axis], (slice(None),) * (axis % a.ndim)
     if n <= length:
         return a if n == length else a[(*before, slice(n))]
     shape = tuple(n if i == len(before) else m for i, m in enumerate(a.shape))
-    return AddAt(shape, a.dtype, [(*before, slice(length))])(a)
+    return AddAt(shape, a.dtype, [(*before, slice(length))]).on(a)

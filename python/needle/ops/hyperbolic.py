@@ -7,10 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Tensor
-from ..pool import result_of
-from .base import Elementwise, as_floats, by_output
-from .elementwise import sqrt
-from .trigonometric import hypot
+from .base import Elementwise, as_floats
 
 
 class Sinh(Elementwise):
@@ -19,7 +16,7 @@ class Sinh(Elementwise):
     ufunc, saves = "sinh", ("inputs",)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad * COSH(node.inputs[0])
+        return out_grad * np.cosh(node.inputs[0])
 
 
 class Cosh(Elementwise):
@@ -28,27 +25,15 @@ class Cosh(Elementwise):
     ufunc, saves = "cosh", ("inputs",)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad * SINH(node.inputs[0])
+        return out_grad * np.sinh(node.inputs[0])
 
 
 class Tanh(Elementwise):
     ufunc, saves = "tanh", ("output",)
-    gradient, array_gradient = by_output(lambda g, y: g * (1 - y * y))  # from the output: g / cosh(a)**2 overflows
 
-    def moving_gradient(self, out_grad: Any, node: Any, moves: Any, valued: bool) -> Any:
-        y, change, gradient = node._array, moves.adjoint, None
-        changes = np.multiply(y, moves.output, out=result_of((y,)))
-        changes *= -2
-        changes *= out_grad
-        if valued or change is not None:
-            slope = np.multiply(y, y, out=result_of((y,)))
-            np.subtract(1, slope, out=slope)
-            if valued:
-                gradient = np.multiply(out_grad, slope, out=result_of((y,)))
-            if change is not None:
-                slope *= change
-                changes += slope
-        return gradient, changes
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        y = node.output
+        return out_grad * (1 - y * y)  # from the output: g / cosh(a)**2 overflows
 
 
 def tanh(a: Any) -> Tensor:
@@ -62,9 +47,10 @@ class Arcsinh(Elementwise):
     ufunc, saves = "arcsinh", ("inputs", "output")
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        if node.dtype.kind == "c":
-            return out_grad / COSH(node)  # on the right side of the branch cuts
-        return out_grad / hypot(1, node.inputs[0])
+        y = node.output
+        if y.dtype.kind == "c":
+            return out_grad / np.cosh(y)  # on the right side of the branch cuts
+        return out_grad / np.hypot(1, node.inputs[0])
 
 
 class Arccosh(Elementwise):
@@ -73,10 +59,11 @@ class Arccosh(Elementwise):
     ufunc, saves = "arccosh", ("inputs", "output")
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        if node.dtype.kind == "c":
-            return out_grad / SINH(node)
+        y = node.output
+        if y.dtype.kind == "c":
+            return out_grad / np.sinh(y)
         a = as_floats(node.inputs[0])
-        return out_grad / (sqrt(a - 1) * sqrt(a + 1))  # a*a may overflow
+        return out_grad / (np.sqrt(a - 1) * np.sqrt(a + 1))  # a*a may overflow
 
 
 class Arctanh(Elementwise):

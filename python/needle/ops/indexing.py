@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from .. import watching
-from ..autograd import Branch, Part, Tensor, TensorOp, Value, as_arrays, constant, gradient_dtype, unmasked, value_of
+from ..autograd import Elements, Tensor, TensorOp, gradient_dtype, value_of
 from .base import Linear, View
 
 
 class GetItem(View):
     notation = "{0}[{index}]"
-    saves, moves = (), True
+    saves = ()
     __slots__ = ("index",)
 
     def __init__(self, index: Any):
@@ -23,10 +23,7 @@ class GetItem(View):
         return a[self.index]
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return IndexPart(self.index, out_grad)
-
-    def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
-        return (IndexPart(self.index, constant(out_grad)),)
+        return Elements(AddAt, self.index, out_grad)
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         index = behind_batch(self.index)
@@ -84,36 +81,6 @@ def plain_index(index: Any) -> Any:
     return index
 
 
-class IndexPart(Part):
-    """The adjoint of the elements a[index]."""
-
-    __slots__ = ()
-    folds = True
-
-    @staticmethod
-    def total(parts: list[IndexPart], value: Any) -> Any:
-        indices = [part.index for part in parts]
-        total = AddAt(value.shape, gradient_dtype(value.dtype), indices)(*[unmasked(part.adjoint) for part in parts])
-        masks = [part.adjoint.mask if type(part.adjoint) is Branch else None for part in parts]
-        if not any(mask is not None for mask in masks):
-            return total
-        ones = [
-            constant(np.ones(part.adjoint.shape, np.float32)) if mask is None else mask.astype(np.float32)
-            for mask, part in zip(masks, parts, strict=True)
-        ]
-        return Branch(total, AddAt(value.shape, np.dtype(np.float32), indices)(*ones) > 0)
-
-    @classmethod
-    def add_to(cls, buffer: Any, mask: Any, parts: list[IndexPart], value: Any) -> Any:
-        for part in parts:
-            add_at(buffer, part.index, as_arrays(unmasked(part.adjoint)))
-            if mask is not None and type(part.adjoint) is Branch:
-                np.logical_or.at(mask, part.index, as_arrays(part.adjoint.mask))
-            elif mask is not None:
-                mask[part.index] = True
-        return mask
-
-
 def behind_batch(index: Any) -> Any:
     """The index that leaves a first axis as it is; None if it cannot be said so: arrays apart from each other in an
     index put their axes in front of all."""
@@ -129,7 +96,7 @@ class AddAt(Linear):
     """Zeros of a shape, to which each input is added at its own index: the adjoint of reading at these indices."""
 
     notation = "zeros({shape}) + {inputs} at {indices}"
-    saves, moves = (), True
+    saves = ()
     __slots__ = ("dtype", "indices", "shape")
 
     def __init__(self, shape: tuple[int, ...], dtype: Any, indices: list[Any]):
@@ -140,11 +107,19 @@ class AddAt(Linear):
     def compute(self, *arrays: Any) -> Any:
         out = np.zeros(self.shape, np.float32 if self.dtype == np.float16 else self.dtype)
         for index, array in zip(self.indices, arrays, strict=True):
-            add_at(out, index, array)
+            self.add(out, index, array)
         return out.astype(self.dtype, copy=False)
 
+    @staticmethod
+    def add(out: Any, index: Any, array: Any) -> None:
+        """Add to out[index], in place; repeatedly where the index repeats."""
+        if repeats(index):
+            np.add.at(out, index, array)
+        else:
+            out[index] += array
+
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return tuple(GetItem(index)(out_grad) for index in self.indices)
+        return tuple([lambda index=index: GetItem(index).on(out_grad) for index in self.indices])
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         size = next(a.shape[0] for a, depth in zip(values, depths, strict=True) if depth is not None)
@@ -154,14 +129,6 @@ class AddAt(Linear):
         pairs = zip(values, depths, strict=True)
         batches = [a.broadcast_to((size, *a.shape)) if depth is None else a for a, depth in pairs]
         return AddAt((size, *self.shape), self.dtype, indices)(*batches)
-
-
-def add_at(out: Any, index: Any, array: Any) -> None:
-    """Add to out[index], in place; repeatedly where the index repeats."""
-    if repeats(index):
-        np.add.at(out, index, array)
-    else:
-        out[index] += array
 
 
 def repeats(index: Any) -> bool:
@@ -188,10 +155,10 @@ class GatherAt(TensorOp):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, *arrays = node.inputs
-        return ScatterAt(a.shape, gradient_dtype(a.dtype), self.index)(out_grad, *arrays), *[None for _ in arrays]
+        return ScatterAt(a.shape, gradient_dtype(a.dtype), self.index).on(out_grad, *arrays), *[None for _ in arrays]
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
-        return None if tangents[0] is None else self(tangents[0], *node.inputs[1:])
+        return None if tangents[0] is None else self.on(tangents[0], *node.inputs[1:])
 
 
 class ScatterAt(TensorOp):
@@ -210,10 +177,10 @@ class ScatterAt(TensorOp):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         arrays = node.inputs[1:]
-        return GatherAt(self.index)(out_grad, *arrays), *[None for _ in arrays]
+        return GatherAt(self.index).on(out_grad, *arrays), *[None for _ in arrays]
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
-        return None if tangents[0] is None else self(tangents[0], *node.inputs[1:])
+        return None if tangents[0] is None else self.on(tangents[0], *node.inputs[1:])
 
 
 def _filled(index: list[Any], arrays: tuple[Any, ...]) -> tuple[Any, ...]:

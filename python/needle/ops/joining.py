@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor, Value, wanted
+from ..autograd import Tensor
 from .base import Linear, normalize_axes
 
 
 class Concatenate(Linear):
     notation = "concatenate({inputs}, axis={axis})"
-    saves, moves = (), True
+    saves = ()
     __slots__ = ("axis",)
 
     def __init__(self, axis: int = 0):
@@ -27,16 +27,11 @@ class Concatenate(Linear):
         return f"the shapes must be equal but for axis {self.axis}, which all must have, got {shapes}"
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        parts = zip(node.inputs, self._parts(node), strict=True)
-        return tuple([out_grad[part] if wanted(a) else None for a, part in parts])
-
-    def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
-        parts = zip(node.inputs, self._parts(node), strict=True)
-        return tuple([out_grad[part] if a in asked else None for a, part in parts])
+        return tuple([lambda part=part: out_grad[part] for part in self._parts(node)])
 
     def _parts(self, node: Any) -> list[Any]:
         """The index of each input in the output."""
-        axis = self.axis % node.ndim
+        axis = self.axis % node.output.ndim
         ends = accumulate([a.shape[axis] for a in node.inputs], initial=0)
         return [(*(slice(None),) * axis, slice(start, stop)) for start, stop in pairwise(ends)]
 
@@ -51,7 +46,7 @@ def concatenate(tensors: Any, axis: int = 0) -> Tensor:
 
 class Stack(Linear):
     notation = "stack({inputs}, axis={axis})"
-    saves, moves = (), True
+    saves = ()
     __slots__ = ("axis",)
 
     def __init__(self, axis: int = 0):
@@ -65,12 +60,8 @@ class Stack(Linear):
         return "" if len(shapes) == 1 else f"all must have one shape, got {', '.join(map(str, shapes))}"
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        before = (slice(None),) * (self.axis % node.ndim)
-        return tuple([out_grad[(*before, i)] if wanted(a) else None for i, a in enumerate(node.inputs)])
-
-    def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
-        before = (slice(None),) * (self.axis % node.ndim)
-        return tuple([out_grad[(*before, i, ...)] if a in asked else None for i, a in enumerate(node.inputs)])
+        before = (slice(None),) * (self.axis % node.output.ndim)
+        return tuple([lambda i=i: out_grad[(*before, i)] for i in range(len(node.inputs))])
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return Stack(self.axis + (self.axis >= 0))(*_all_batched(values, depths))

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Branch, Tensor, Value, constant, is_finite, wanted
+from ..autograd import Tensor, any_along, between_ones
 from ..pool import SMALLEST, empty
 from .base import Bilinear, aligned
-from .reduction import Summation, summation
+from .reduction import Summation
 
 _BLAS = "fdFD"
 
@@ -17,7 +17,7 @@ _BLAS = "fdFD"
 class MatMul(Bilinear):
     notation = "{0} @ {1}"
     __slots__ = ()
-    saves, batches, mixes, takes_branch = ("inputs",), True, True, True
+    saves = ("inputs",)
 
     def compute(self, a: Any, b: Any) -> Any:
         if a.ndim == b.ndim == 2:
@@ -45,32 +45,20 @@ class MatMul(Bilinear):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, b = node.inputs
-        return _adjoints(self, summation, out_grad, a, b, wanted(a), wanted(b))
+        if a.ndim == 1 or b.ndim == 1:
+            return _adjoints_of_vectors(out_grad, a, b)
+        return lambda: self.on(out_grad, b.mT), lambda: _by_right_factor(out_grad, a, b)
 
-    def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
-        (a, b), (x, y) = node.inputs, node.saved
-        if type(out_grad) is Branch:
-            return self._array_gradient_of_branch(out_grad, node, asked)
-        return _adjoints(self.compute, _sum_of_array, out_grad, x, y, a in asked, b in asked)
-
-    def _array_gradient_of_branch(self, out_grad: Branch, node: Any, asked: set[Value]) -> Any:
-        """That of an adjoint of which some rows or columns may not count, nor what they are products of. That matters
-        where an operand is not finite, and then neither is the output; else the zeros of the adjoint are enough."""
-        (a, b), (x, y), g, mask = node.inputs, node.saved, out_grad.adjoint, out_grad.mask
-        if not g.ndim == x.ndim == y.ndim == 2 or not is_finite(node._array):
-            return None
-        by_a, by_b = _adjoints(self.compute, _sum_of_array, g, x, y, a in asked, b in asked)
-        return _chosen(by_a, mask, 1, a), _chosen(by_b, mask, 0, b)
-
-    def masks(self, mask: Any, node: Any) -> Any:
-        a, b = node.inputs
-        if a.ndim == b.ndim == 2:
-            counts = mask.astype(np.float32)
-            rows, columns = [Summation(axis, keepdims=True)(counts) > 0 for axis in (1, 0)]
-            return rows.broadcast_to(a.shape), columns.broadcast_to(b.shape)
-        a, b = [constant(np.ones(x.shape, np.float32)) for x in (a, b)]
-        reached = _adjoints(self, summation, mask.astype(np.float32), a, b, of_a=True, of_b=True)
-        return tuple([m > 0 for m in reached])
+    def reaches(self, plain: tuple[Any, ...], masks: list[Any]) -> Any:
+        """A masked row of a reaches that row of the product, a masked column of b that column."""
+        (a, b), (m, n) = plain, masks
+        if a.ndim != 2 or b.ndim != 2 or (m is not None and n is not None):
+            return between_ones(self, plain, masks)
+        mask, own, other = (n, 0, 1) if m is None else (m, 1, 0)
+        shape = a.shape[0], b.shape[1]
+        counts = any_along(mask, other)
+        factor = counts.reshape((1, -1) if m is None else (-1, 1)).broadcast_to(a.shape if m is None else b.shape)
+        return any_along(mask, own).broadcast_to(shape), [factor, None] if m is None else [None, factor]
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         (a, b), (m, n) = values, depths
@@ -89,51 +77,40 @@ class MatMul(Bilinear):
         return out.reshape(out.shape[:-1]) if column else out
 
 
-def _chosen(adjoint: Any, mask: Any, axis: int, value: Value) -> Any:
-    """The adjoint with a mask of the rows (columns) that anything counted for, if what made the value looks at it."""
-    if adjoint is None or value.op is None or not value.op.carries_mask:
-        return adjoint
-    counts = mask.any(axis, keepdims=True)
-    return adjoint if counts.all() else Branch(adjoint, np.broadcast_to(counts, adjoint.shape))
-
-
 def _with_axis(a: Any, axis: int) -> Any:
     return a.reshape((*a.shape[:-1], 1, a.shape[-1]) if axis == -2 else (*a.shape, 1))
 
 
-def _adjoints(product: Any, total: Any, g: Any, a: Any, b: Any, of_a: bool, of_b: bool) -> Any:  # noqa: PLR0917
-    """g @ b.mT and a.mT @ g, where asked for; of Tensors, or of arrays with a product and a sum of arrays."""
-    if a.ndim == 1 or b.ndim == 1:
-        return _vector_adjoints(product, total, g, a, b, of_a, of_b)
-    by_a = product(g, b.mT) if of_a else None
-    if of_b and b.ndim == 2 and a.ndim > 2 and a.size and g.size:  # summing over the batch is part of the product
-        a, g = a.reshape(-1, a.shape[-1]), g.reshape(-1, g.shape[-1])
-    return by_a, product(a.mT, g) if of_b else None
+def _by_right_factor(g: Any, a: Any, b: Any) -> Any:
+    """a.mT @ g. Where one matrix b multiplies a batch, the sum over the batch is part of the product."""
+    if b.ndim == 2 and a.ndim > 2 and a.size and g.size:
+        a, g = a.reshape((-1, a.shape[-1])), g.reshape((-1, g.shape[-1]))
+    return MATMUL.on(a.mT, g)
 
 
-def _vector_adjoints(product: Any, total: Any, g: Any, a: Any, b: Any, of_a: bool, of_b: bool) -> Any:  # noqa: PLR0917
+def _adjoints_of_vectors(g: Any, a: Any, b: Any) -> tuple[Any, Any]:
     """A vector is a matrix of one row on the left, of one column on the right, whose axis is then dropped. Beside a
-    single matrix, that is a product of this and the adjoint, which is a vector, too, and an outer product."""
+    single matrix, the adjoints are a product of this matrix and g, which is a vector, too, and an outer product."""
     if a.ndim == 1 and b.ndim == 2:
-        return product(g, b.mT) if of_a else None, product(a.reshape(-1, 1), g.reshape(1, -1)) if of_b else None
+        return lambda: MATMUL.on(g, b.mT), lambda: MATMUL.on(a.reshape((-1, 1)), g.reshape((1, -1)))
     if a.ndim == 2 and b.ndim == 1:
-        return product(g.reshape(-1, 1), b.reshape(1, -1)) if of_a else None, product(a.mT, g) if of_b else None
-    rows = a.reshape(1, -1) if a.ndim == 1 else a
-    columns = b.reshape(-1, 1) if b.ndim == 1 else b
+        return lambda: MATMUL.on(g.reshape((-1, 1)), b.reshape((1, -1))), lambda: MATMUL.on(a.mT, g)
+    rows = a.reshape((1, -1)) if a.ndim == 1 else a
+    columns = b.reshape((-1, 1)) if b.ndim == 1 else b
     if b.ndim == 1:
-        g = g.reshape(*g.shape, 1)
+        g = g.reshape((*g.shape, 1))
     if a.ndim == 1:
-        g = g.reshape(*g.shape[:-1], 1, g.shape[-1]) if b.ndim > 1 else g.reshape(1, 1)
-    by_a, by_b = _adjoints(product, total, g, rows, columns, of_a, of_b)
-    if of_a and a.ndim == 1:
-        by_a = total(by_a, tuple(range(by_a.ndim - 1)))
-    if of_b and b.ndim == 1:
-        by_b = total(by_b, (*range(by_b.ndim - 2), by_b.ndim - 1))
+        g = g.reshape((*g.shape[:-1], 1, g.shape[-1]) if b.ndim > 1 else (1, 1))
+
+    def by_a() -> Any:
+        adjoint = MATMUL.on(g, columns.mT)
+        return Summation(tuple(range(adjoint.ndim - 1))).on(adjoint) if a.ndim == 1 else adjoint
+
+    def by_b() -> Any:
+        adjoint = _by_right_factor(g, rows, columns)
+        return Summation((*range(adjoint.ndim - 2), adjoint.ndim - 1)).on(adjoint) if b.ndim == 1 else adjoint
+
     return by_a, by_b
-
-
-def _sum_of_array(a: Any, axes: tuple[int, ...]) -> Any:
-    return Summation(axes).compute(a)
 
 
 def matmul(a: Any, b: Any) -> Tensor:

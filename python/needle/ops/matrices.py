@@ -5,12 +5,11 @@ Rules here use the plain transpose, so an adjoint of a complex input is the conj
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any
 
 import numpy as np
 
-from ..autograd import Op, Tensor, constant
+from ..autograd import Op
 
 
 class OfMatrices(Op):
@@ -25,19 +24,8 @@ class OfMatrices(Op):
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return self(values[0])
 
-    def masks(self, mask: Any, node: Any) -> Any:
-        shape = node.inputs[0].shape
-        members = mask if isinstance(mask, tuple) else (mask,)
-        return as_factor(any_of_each(shape[:-2], *members)).broadcast_to(shape)
-
     def hint(self, *arrays: Any) -> str:
         return shape_hint(arrays[0], self.square)
-
-
-def any_of_each(batch: tuple[int, ...], *masks: Tensor) -> Tensor:
-    """For each entry of a batch, whether any element of these masks holds."""
-    counts = [m.astype(np.float32).reshape((*batch, prod(m.shape[len(batch) :]))).sum(len(batch)) for m in masks]
-    return sum(counts[1:], counts[0]) > 0
 
 
 def shape_hint(a: Any, square: bool = True) -> str:
@@ -47,39 +35,39 @@ def shape_hint(a: Any, square: bool = True) -> str:
     return ""
 
 
-def conjugate(a: Tensor) -> Tensor:
-    """The complex conjugate; real tensors as they are."""
+def conjugate(a: Any) -> Any:
+    """The complex conjugate; real numbers as they are."""
     return a.conj() if a.dtype.kind == "c" else a
 
 
-def dagger(a: Tensor) -> Tensor:
+def dagger(a: Any) -> Any:
     """The conjugate transpose."""
     return conjugate(a.mT)
 
 
-def hermitian_part(a: Tensor) -> Tensor:
+def hermitian_part(a: Any) -> Any:
     """What of each matrix is equal to its conjugate transpose."""
     return (a + dagger(a)) / 2
 
 
-def as_row(v: Tensor) -> Tensor:
+def as_row(v: Any) -> Any:
     """Vectors as matrices of one row."""
     return v.reshape((*v.shape[:-1], 1, v.shape[-1]))
 
 
-def as_column(v: Tensor) -> Tensor:
+def as_column(v: Any) -> Any:
     """Vectors as matrices of one column."""
     return v.reshape((*v.shape, 1))
 
 
-def as_factor(number: Tensor) -> Tensor:
+def as_factor(number: Any) -> Any:
     """Numbers, one a matrix, in a shape that multiplies these matrices."""
     return number.reshape((*number.shape, 1, 1))
 
 
-def zeros_unless(adjoint: Any, like: Tensor) -> Tensor:
+def zeros_unless(adjoint: Any, like: Any) -> Any:
     """An adjoint, zeros where there is none."""
-    return constant(np.zeros(like.shape, like.dtype)) if adjoint is None else adjoint
+    return np.zeros(like.shape, like.dtype) if adjoint is None else adjoint
 
 
 def real_dtype(dtype: Any) -> Any:
@@ -87,17 +75,17 @@ def real_dtype(dtype: Any) -> Any:
     return np.empty(0, dtype).real.dtype
 
 
-def upper_triangle(n: int, dtype: Any) -> Tensor:
+def upper_triangle(n: int, dtype: Any) -> Any:
     """1 on the diagonal and above, 0 below."""
-    return constant(np.triu(np.ones((n, n), real_dtype(dtype))))
+    return np.triu(np.ones((n, n), real_dtype(dtype)))
 
 
-def lower_half(n: int, dtype: Any) -> Tensor:
+def lower_half(n: int, dtype: Any) -> Any:
     """1 below the diagonal, 1/2 on it, 0 above: with its transpose it makes ones."""
-    return constant(np.tril(np.ones((n, n), real_dtype(dtype))) - np.eye(n, dtype=real_dtype(dtype)) / 2)
+    return np.tril(np.ones((n, n), real_dtype(dtype))) - np.eye(n, dtype=real_dtype(dtype)) / 2
 
 
-def thin(q: Tensor, by_q: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def thin(q: Any, by_q: Any, k: int) -> tuple[Any, Any]:
     """The first k columns of a unitary matrix, and an adjoint of these alone that stands for that of all columns.
 
     The others are whatever completes a basis; they turn, as far as they must, against the first:

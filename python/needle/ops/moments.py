@@ -8,8 +8,8 @@ import numpy as np
 
 from ..autograd import Axes, Tensor
 from .base import batch_axes, normalize_axes
-from .reduction import Reduction, count_along, expand, mean, summation
-from .selection import masked, where
+from .reduction import Reduction, Summation, count_along, expand
+from .selection import zeroed
 
 
 class _Moment(Reduction):
@@ -31,19 +31,20 @@ class _Moment(Reduction):
             return moment(axes, ddof=self.correction, keepdims=self.keepdims)
         return moment(axes, np.float32, ddof=self.correction, keepdims=self.keepdims).astype(np.float16)
 
-    def _slope(self, a: Tensor) -> Tensor:
+    def _slope(self, a: Any) -> Any:
         """Half of the variance's gradient: a minus its mean, over the divisor. The mean moves with a, too, but what
         that adds is the sum of the deviations from it, 0."""
         if a.dtype == np.float16:
             a = a.astype(np.float32)
         axes = normalize_axes(self, self.axes, a.ndim)
-        divisor = float(count_along(a.shape, axes) - self.correction)
-        slope = (a - mean(a, axes, keepdims=True)) / (divisor if divisor > 0 else 0.0)
+        count = count_along(a.shape, axes)
+        mean, divisor = Summation(axes, keepdims=True).on(a) / count, float(count - self.correction)
+        slope = (a - mean) / (divisor if divisor > 0 else 0.0)
         return slope.conj() if a.dtype.kind == "c" else slope
 
-    def _along(self, slope: Tensor, tangent: Tensor) -> Tensor:
+    def _along_tangent(self, slope: Any, tangent: Any) -> Any:
         """The sum of the products, of which a real number's derivative is the real part."""
-        moved = summation(slope * tangent, self.axes, self.keepdims)
+        moved = Summation(self.axes, self.keepdims).on(slope * tangent)
         return moved.real if moved.dtype.kind == "c" else moved
 
 
@@ -59,7 +60,7 @@ class Var(_Moment):
         return expand(out_grad * 2, a.shape, self.axes) * self._slope(a)
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
-        return 2 * self._along(self._slope(node.inputs[0]), tangents[0])
+        return 2 * self._along_tangent(self._slope(node.inputs[0]), tangents[0])
 
 
 def var(a: Any, axes: Axes = None, keepdims: bool = False, correction: float = 0) -> Tensor:
@@ -76,10 +77,10 @@ class Std(_Moment):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a = node.inputs[0]
-        return expand(_zero_safe_divide(out_grad, node), a.shape, self.axes) * self._slope(a)
+        return expand(_zero_safe_divide(out_grad, node.output), a.shape, self.axes) * self._slope(a)
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
-        return _zero_safe_divide(self._along(self._slope(node.inputs[0]), tangents[0]), node)
+        return _zero_safe_divide(self._along_tangent(self._slope(node.inputs[0]), tangents[0]), node.output)
 
 
 def std(a: Any, axes: Axes = None, keepdims: bool = False, correction: float = 0) -> Tensor:
@@ -87,7 +88,7 @@ def std(a: Any, axes: Axes = None, keepdims: bool = False, correction: float = 0
     return Std(axes, correction, keepdims)(a)
 
 
-def _zero_safe_divide(a: Tensor, b: Tensor) -> Tensor:
+def _zero_safe_divide(a: Any, b: Any) -> Any:
     """a / b, and a structural 0 where b is 0."""
     zero = b == 0
-    return masked(a, ~zero) / where(zero, 1, b)
+    return zeroed(a, ~zero) / np.where(zero, 1, b)

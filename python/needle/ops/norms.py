@@ -10,7 +10,7 @@ from ..autograd import Axes, Tensor
 from .base import kept_shape, normalize_axes
 from .matrices import conjugate
 from .reduction import Reduction, expand
-from .selection import masked, where
+from .selection import zeroed
 
 
 class Norm(Reduction):
@@ -34,9 +34,9 @@ class Norm(Reduction):
         return np.sqrt(squares).astype(wide.real.dtype if dtype != np.float16 else dtype, copy=False)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        a = node.inputs[0]
-        zero = node == 0
-        slope = masked(out_grad / where(zero, 1, node), ~zero)
+        a, y = node.inputs[0], node.output
+        zero = y == 0
+        slope = zeroed(out_grad / np.where(zero, 1, y), ~zero)
         return expand(slope, a.shape, self.axes) * conjugate(a)
 
 

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import ZERO, Tensor, TensorTupleOp, as_value, wanted
+from ..autograd import ZERO, Tensor, TensorTupleOp, as_value
 from .base import Elementwise, as_floats, operands
 from .discrete import discrete_tuple
-from .elementwise import sign
 
 
 class CopySign(Elementwise):
@@ -18,7 +17,7 @@ class CopySign(Elementwise):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a = node.inputs[0]
-        return out_grad * (sign(as_floats(a)) * sign(node)) if wanted(a) else None, ZERO
+        return lambda: out_grad * (np.sign(as_floats(a)) * np.sign(node.output)), ZERO
 
 
 def copysign(a: Any, b: Any) -> Tensor:
@@ -35,9 +34,6 @@ class Modf(TensorTupleOp):
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return ZERO if out_grad[0] is None else out_grad[0]
 
-    def masks(self, mask: Any, node: Any) -> Any:
-        return mask[0]  # that of the fraction, if it has an adjoint: the other one's does not matter
-
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         return tangents[0], None
 
@@ -52,12 +48,11 @@ def modf(a: Any) -> tuple[Tensor, Tensor]:
 
 
 class LdExp(Elementwise):
-    ufunc, saves, takes_out = "ldexp", ("inputs", "output"), False
+    ufunc, saves = "ldexp", ("inputs", "output")
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        a, exponent = node.inputs
-        by_exponent = out_grad * node * number_log(2) if wanted(exponent) else None
-        return LD_EXP(out_grad, exponent) if wanted(a) else None, by_exponent
+        exponent = node.inputs[1]
+        return lambda: self.on(out_grad, exponent), lambda: out_grad * node.output * number_log(2)
 
 
 def ldexp(a: Any, exponent: Any) -> Tensor:

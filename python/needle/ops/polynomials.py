@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor, TensorOp, as_value, constant
+from ..autograd import Tensor, TensorOp, as_value
 from .cumulative import CumProd
 from .joining import Concatenate
 
@@ -32,11 +32,11 @@ class Roots(TensorOp):
         moved, slope = self._terms(node)
         return -(moved @ tangents[0]) / slope
 
-    def _terms(self, node: Any) -> tuple[Tensor, Tensor]:
+    def _terms(self, node: Any) -> tuple[Any, Any]:
         """At each root the powers that the coefficients stand before, and the derivative of the polynomial."""
-        p = node.inputs[0]
-        terms = powers(node, p.size)[:, ::-1]
-        degrees = constant(np.arange(p.size - 1, 0, -1).astype(node.real.dtype))
+        p, y = node.inputs[0], node.output
+        terms = powers(y, p.size)[:, ::-1]
+        degrees = np.arange(p.size - 1, 0, -1).astype(y.real.dtype)
         return terms, terms[:, 1:] @ (p[:-1] * degrees)
 
 
@@ -46,11 +46,11 @@ def roots(p: Any) -> Tensor:
     return ROOTS(as_value(p))
 
 
-def powers(x: Tensor, count: int) -> Tensor:
+def powers(x: Any, count: int) -> Any:
     """1, x, x**2, ... of the elements of a vector, along a second axis of this length."""
-    one = constant(np.ones((x.size, min(count, 1)), x.dtype))
-    factors = x.reshape((-1, 1)).broadcast_to((x.size, max(count - 1, 0)))
-    return CumProd()(Concatenate(1)(one, factors))
+    one = np.ones((x.size, min(count, 1)), x.dtype)
+    factors = np.broadcast_to(x.reshape((-1, 1)), (x.size, max(count - 1, 0)))
+    return CumProd().on(Concatenate(1).on(one, factors))
 
 
 ROOTS = Roots()

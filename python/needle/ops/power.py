@@ -7,12 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import ZERO, Tensor, Value, as_value, wanted
-from ..backend import as_array
-from ..pool import result_of
-from .base import NUMBERS, Bilinear, Elementwise, ScalarOp, as_floats, operands, repeated_number
-from .exponential import log
-from .selection import where
+from ..autograd import ZERO, Tensor, as_value
+from .base import NUMBERS, Bilinear, Elementwise, ScalarOp, as_floats, operands
 
 
 class EWisePow(Elementwise):
@@ -32,15 +28,14 @@ class EWisePow(Elementwise):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, b = node.inputs
-        by_a = by_b = None
-        if wanted(a):
-            a = as_floats(a)  # integers have no negative powers
+
+        def by_a() -> Any:
+            x = as_floats(a)  # integers have no negative powers
             # 0 ** b is the constant 0 or 1 around b = 0: the exponent 1 there stands in for -1, which is infinite.
-            slope = b * EWisePow(quiet=True)(a, where((b == 0) & (a == 0), 1, b - 1))
-            by_a = zero_safe_multiply(out_grad, slope)
-        if wanted(b):
-            by_b = out_grad * node * log(where((a == 0) & (b >= 0), 1, a))
-        return by_a, by_b
+            slope = b * EWisePow(quiet=True).on(x, np.where((b == 0) & (a == 0), 1, b - 1))
+            return ZERO_SAFE_MUL.on(out_grad, slope)
+
+        return by_a, lambda: out_grad * node.output * np.log(np.where((a == 0) & (b >= 0), 1, as_floats(a)))
 
 
 _EXACT = {2: np.square, 0.5: np.sqrt, -1: np.reciprocal}
@@ -75,34 +70,8 @@ class PowerScalar(ScalarOp):
         if n == 2:
             return out_grad * (2 * a)
         if type(n) is not complex and n > 1:
-            return out_grad * (n * a ** (n - 1))
-        return zero_safe_multiply(out_grad, n * PowerScalar(n - 1, quiet=True)(a))
-
-    def moving_gradient(self, out_grad: Any, node: Any, moves: Any, valued: bool) -> Any:
-        # Below its normal numbers, half precision has no digit to spare for a sum that is doubled afterwards.
-        if self.scalar != 2 or node.dtype.itemsize < 4:
-            return None
-        a, change, number = node.saved[0], moves.adjoint, repeated_number(out_grad)
-        if number is not None:
-            changes = np.multiply(2 * number, moves.input, out=result_of((a,)))
-            value = np.multiply(2 * number, a, out=result_of((a,))) if valued else None
-            return value, changes if change is None else np.add(changes, _by_twice(change, a), out=changes)
-        changes = np.multiply(out_grad, moves.input, out=result_of((a,)))
-        if change is not None:
-            changes += np.multiply(change, a, out=result_of((a,)))
-        changes += changes
-        return _by_twice(out_grad, a) if valued else None, changes
-
-    def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
-        a = node.saved[0]
-        plain = self.scalar == 2 and a.dtype.kind == "f" and out_grad.shape == a.shape and out_grad.dtype is a.dtype
-        return (_by_twice(out_grad, a),) if plain else None
-
-
-def _by_twice(a: Any, b: Any) -> Any:
-    """a * (2 * b) of floats, in one array."""
-    twice = as_array(np.add(b, b, out=result_of((b,))))
-    return np.multiply(a, twice, out=twice)
+            return out_grad * (n * PowerScalar.of(n - 1).on(a))
+        return ZERO_SAFE_MUL.on(out_grad, n * PowerScalar(n - 1, quiet=True).on(a))
 
 
 class RPowerScalar(ScalarOp):
@@ -119,7 +88,7 @@ class RPowerScalar(ScalarOp):
         return _integer_hint(*arrays)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad * node * float(np.log(self.scalar))
+        return out_grad * node.output * float(np.log(self.scalar))
 
 
 def _integer_hint(*arrays: Any) -> str:
@@ -162,7 +131,7 @@ class ZeroSafeMul(Bilinear, Elementwise):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, b = node.inputs
-        return zero_safe_multiply(out_grad, b) if wanted(a) else None, out_grad * a if wanted(b) else None
+        return lambda: self.on(out_grad, b), lambda: out_grad * a
 
 
 def zero_safe_multiply(a: Any, b: Any) -> Tensor:

@@ -20,7 +20,7 @@ class Rearrange(View):
     """
 
     notation = "{function}({0}, {more})"
-    saves, moves = (), True
+    saves = ()
     __slots__ = ("_places", "function", "more", "options")
 
     def __init__(self, function: Callable[..., Any], *more: Any, **options: Any):
@@ -50,7 +50,7 @@ class Rearrange(View):
         shape = node.inputs[0].shape
         _, filled, sources = self.places(shape)
         elements = out_grad.reshape((out_grad.size,))[filled]
-        return AddAt((prod(shape),), out_grad.dtype, [sources])(elements).reshape(shape)
+        return AddAt((prod(shape),), out_grad.dtype, [sources]).on(elements).reshape(shape)
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         a = values[0]

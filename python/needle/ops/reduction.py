@@ -7,26 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Axes, Tensor, TensorOp, Value, as_value, gradient_dtype
+from ..autograd import Axes, Tensor, TensorOp, as_value, gradient_dtype
 from .base import Linear, batch_axes, given_axes, kept_shape, normalize_axes
 from .cumulative import can_divide_by_factors, product_before
 from .discrete import is_same
-from .selection import branch, masked
-from .shape import BroadcastTo, Reshape
+from .selection import chosen, zeroed
+from .shape import BroadcastTo
 
 
-def expand(reduced: Tensor, shape: tuple[int, ...], axes: Axes) -> Tensor:
+def expand(reduced: Any, shape: tuple[int, ...], axes: Axes) -> Any:
     """What a reduction of an input of this shape returned, broadcast back to that shape."""
     if reduced.ndim:
         kept = kept_shape(shape, normalize_axes("expand", axes, len(shape)))
         if reduced.shape != kept:
-            reduced = Reshape(kept)(reduced)
-    return reduced if reduced.shape == shape else BroadcastTo(shape)(reduced)
-
-
-def any_along(mask: Tensor, axes: Axes) -> Tensor:
-    """For each element of a mask, whether it or another one along these axes is True."""
-    return BroadcastTo(mask.shape)(Summation(axes, keepdims=True)(mask.astype(np.float32)) > 0)
+            reduced = reduced.reshape(kept)
+    return reduced if reduced.shape == shape else BroadcastTo(shape).on(reduced)
 
 
 class Reduction(TensorOp):
@@ -38,9 +33,6 @@ class Reduction(TensorOp):
         self.axes = axes
         self.keepdims = keepdims
 
-    def masks(self, mask: Any, node: Any) -> Any:
-        return expand(mask, node.inputs[0].shape, self.axes)
-
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return type(self)(batch_axes(self, self.axes, depths[0]), self.keepdims)(values[0])
 
@@ -49,7 +41,7 @@ _add: Any = np.add.reduce  # what a.sum() calls
 
 
 class Summation(Reduction, Linear):
-    saves, moves = (), True
+    saves = ()
     __slots__ = ()
 
     def compute(self, a: Any) -> Any:
@@ -60,12 +52,6 @@ class Summation(Reduction, Linear):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return expand(out_grad, node.inputs[0].shape, self.axes)
-
-    def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
-        shape = node.inputs[0].shape
-        if out_grad.ndim:
-            out_grad = out_grad.reshape(kept_shape(shape, normalize_axes(self, self.axes, len(shape))))
-        return (BroadcastTo(shape).compute(out_grad),)
 
 
 def summation(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:
@@ -101,17 +87,17 @@ class Prod(Reduction):
         return expand(out_grad, node.inputs[0].shape, self.axes) * self._others(node)
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
-        return summation(tangents[0] * self._others(node), self.axes, self.keepdims)
+        return Summation(self.axes, self.keepdims).on(tangents[0] * self._others(node))
 
     def _others(self, node: Any) -> Any:
         """For each element the product of the others, along one axis after the other."""
-        a = node.inputs[0]
-        if can_divide_by_factors(node):
-            return expand(node, a.shape, self.axes) / a
+        a, y = node.inputs[0], node.output
+        if can_divide_by_factors(y):
+            return expand(y, a.shape, self.axes) / a
         others: Any = 1
         for axis in normalize_axes(self, self.axes, a.ndim):
             others = product_before(a, axis - a.ndim) * product_before(a, axis - a.ndim, reverse=True) * others
-            a = Prod(axis, keepdims=True)(a)
+            a = Prod(axis, keepdims=True).on(a)
         return others
 
 
@@ -132,22 +118,21 @@ class _Extremum(Reduction):
         return f"no elements have no {self.of.__name__}; check the shape" if arrays[0].size == 0 else ""
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        chosen, ties = self._chosen(node)
-        return branch(expand(out_grad / ties, node.inputs[0].shape, self.axes), chosen)
+        places, ties = self._chosen(node)
+        return chosen(expand(out_grad / ties, node.inputs[0].shape, self.axes), places)
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
-        chosen, ties = self._chosen(node)
-        moved = masked(tangents[0], chosen)
+        places, ties = self._chosen(node)
+        moved = zeroed(tangents[0], places)
         moved = moved if moved.dtype == ties.dtype else moved.astype(ties.dtype)  # of many ties, the sum may overflow
-        return summation(moved, self.axes, self.keepdims) / ties
+        return Summation(self.axes, self.keepdims).on(moved) / ties
 
-    def _chosen(self, node: Any) -> tuple[Tensor, Tensor]:
+    def _chosen(self, node: Any) -> tuple[Any, Any]:
         """Which elements are the extremum, and how many they are in each place of the output: they share evenly."""
         a = node.inputs[0]
-        extremum = expand(node, a.shape, self.axes)
-        chosen = is_same(a, extremum)
+        places = is_same(a, expand(node.output, a.shape, self.axes))
         dtype = np.float32 if a.dtype == np.float16 else gradient_dtype(a.dtype)
-        return chosen, summation(chosen.astype(dtype), self.axes, self.keepdims)
+        return places, Summation(self.axes, self.keepdims).on(places.astype(dtype))
 
 
 class Max(_Extremum):

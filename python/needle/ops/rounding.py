@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..autograd import ZERO, Tensor, wanted
+from ..autograd import ZERO, Tensor
 from .base import Elementwise, operands
-from .selection import branch
+from .selection import chosen
 
 
 class Steps(Elementwise):
     """Any function of elements that is constant wherever it has a derivative: floor, rint, round to decimals."""
 
-    saves, takes_out = (), False
+    saves = ()
     __slots__ = ("function", "options")
 
     def __init__(self, function: Callable[..., Any], **options: Any):
@@ -34,8 +34,8 @@ class Heaviside(Elementwise):
     ufunc, saves = "heaviside", ("inputs",)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        a, b = node.inputs
-        return ZERO, branch(out_grad, (a == 0).broadcast_to(out_grad.shape)) if wanted(b) else None
+        a = node.inputs[0]
+        return ZERO, lambda: chosen(out_grad, a == 0)
 
 
 def heaviside(a: Any, b: Any) -> Tensor:

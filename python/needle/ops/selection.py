@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Branch, Tensor, as_value, wanted
+from ..autograd import Masked as MaskedAdjoint
+from ..autograd import Tensor, as_value, constant, unmasked
 from .base import Elementwise, Linear, aligned, operands
 
 _BITS = {np.dtype(np.float32): np.dtype(np.int32), np.dtype(np.float64): np.dtype(np.int64)}
@@ -31,10 +32,10 @@ class Masked(Linear):
         return np.bitwise_and(a.view(bits), keep, out=keep).view(a.dtype)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return branch(out_grad, node.inputs[1]), None
+        return chosen(out_grad, node.inputs[1]), None
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
-        return masked(tangents[0], node.inputs[1])
+        return zeroed(tangents[0], node.inputs[1])
 
 
 def masked(a: Any, mask: Any) -> Tensor:
@@ -42,25 +43,30 @@ def masked(a: Any, mask: Any) -> Tensor:
     return MASKED(a, mask)
 
 
-def branch(out_grad: Tensor, mask: Tensor) -> Branch:
-    """For gradient rules: out_grad for what was chosen where the mask holds."""
-    return Branch(masked(out_grad, mask), mask)
+def zeroed(a: Any, mask: Any) -> Any:
+    """For rules: a where the mask holds, and 0 elsewhere, whatever a is there."""
+    return MASKED.on(a, mask)
+
+
+def chosen(out_grad: Any, mask: Any) -> Any:
+    """For gradient rules: the adjoint of what was chosen where the mask holds, a structural zero elsewhere."""
+    value = zeroed(unmasked(out_grad), mask)
+    if not isinstance(value, Tensor):
+        return MaskedAdjoint(value, mask)
+    mask = mask if isinstance(mask, Tensor) else constant(mask)
+    mask = mask if mask.shape == value.shape else mask.broadcast_to(value.shape)
+    return MaskedAdjoint(value, out_grad.mask & mask if isinstance(out_grad, MaskedAdjoint) else mask)
 
 
 class Where(Elementwise):
-    saves, takes_out = ("inputs",), False
+    saves = ("inputs",)
 
     def compute(self, condition: Any, a: Any, b: Any) -> Any:
         return np.where(condition, a, b)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        condition, a, b = node.inputs
-        mask = condition.broadcast_to(out_grad.shape)
-        return (
-            None,
-            branch(out_grad, mask) if wanted(a) else None,
-            branch(out_grad, ~mask) if wanted(b) else None,
-        )
+        condition = node.inputs[0]
+        return None, lambda: chosen(out_grad, condition), lambda: chosen(out_grad, ~condition)
 
 
 def where(condition: Any, a: Any, b: Any) -> Tensor:

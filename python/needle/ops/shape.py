@@ -15,7 +15,7 @@ class Transpose(View):
     """Swaps two axes."""
 
     notation = "transpose({0}, {axes})"
-    saves, moves = (), True
+    saves = ()
     __slots__ = ("axes",)
 
     def __init__(self, axes: tuple[int, int] | None = None):
@@ -28,7 +28,7 @@ class Transpose(View):
         return f"cannot swap axes {self.axes} of a {arrays[0].ndim}-d input; name two axes that it has"
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return Transpose(self.axes)(out_grad)
+        return self.on(out_grad)
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         i, j = (axis + 1 if axis >= 0 else axis for axis in self.axes)
@@ -49,7 +49,7 @@ class Permute(View):
     """All axes in another order."""
 
     notation = "permute_dims({0}, {axes})"
-    saves, moves = (), True
+    saves = ()
     __slots__ = ("axes",)
 
     def __init__(self, axes: tuple[int, ...]):
@@ -65,7 +65,7 @@ class Permute(View):
         back = [0] * len(self.axes)
         for i, axis in enumerate(self.axes):
             back[axis] = i
-        return Permute(tuple(back))(out_grad)
+        return Permute(tuple(back)).on(out_grad)
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return Permute((0, *(axis + 1 if axis >= 0 else axis for axis in self.axes)))(values[0])
@@ -78,7 +78,7 @@ def permute_dims(a: Any, axes: tuple[int, ...]) -> Tensor:
 
 class Reshape(View):
     notation = "reshape({0}, {shape})"
-    saves, moves = (), True
+    saves = ()
     __slots__ = ("shape",)
 
     def __init__(self, shape: int | tuple[int, ...]):
@@ -109,7 +109,7 @@ def reshape(a: Any, shape: int | tuple[int, ...]) -> Tensor:
 
 class BroadcastTo(View):
     notation = "broadcast_to({0}, {shape})"
-    saves, moves = (), True
+    saves = ()
     __slots__ = ("shape",)
 
     def __init__(self, shape: int | tuple[int, ...]):

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import ZERO, Axes, Tensor, TensorOp, Value, wanted
+from ..autograd import ZERO, Axes, Tensor, TensorOp
 from ..backend import check_labels, cpu
-from .base import batch_axes, given_axes, kept_shape, normalize_axes
-from .discrete import discrete
-from .exponential import exp
-from .reduction import any_along, expand, summation
+from .base import batch_axes, given_axes, normalize_axes
+from .discrete import Discrete
+from .reduction import Summation, expand
 
 _NO_SHIFT = np.zeros((), np.int8)
 _SAFE = {4: 60.0, 8: 500.0}
@@ -100,28 +99,11 @@ class LogSumExp(TensorOp):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a = node.inputs[0]
-        return expand(out_grad, a.shape, self.axes) * softmax(a, self.axes)
-
-    def moving_gradient(self, out_grad: Any, node: Any, moves: Any, valued: bool) -> Any:
-        by, change = moves.input, moves.adjoint
-        axes = normalize_axes(self, self.axes, by.ndim)
-        kept = kept_shape(by.shape, axes)
-        probabilities = Softmax(axes).compute(node.saved[0])
-        if axes == (by.ndim - 1,):
-            changes = by - np.vecdot(probabilities, by)[..., None]
-        else:
-            changes = by - np.add.reduce(probabilities * by, axes, keepdims=True)
-        changes *= out_grad.reshape(kept)
-        if change is not None:
-            changes += change.reshape(kept)
-        changes *= probabilities
-        return out_grad.reshape(kept) * probabilities if valued else None, changes
+        return expand(out_grad, a.shape, self.axes) * Softmax(self.axes).on(a)
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
-        return summation(tangents[0] * softmax(node.inputs[0], self.axes), self.axes, self.keepdims)
-
-    def masks(self, mask: Any, node: Any) -> Any:
-        return expand(mask, node.inputs[0].shape, self.axes)
+        moved = tangents[0] * Softmax(self.axes).on(node.inputs[0])
+        return Summation(self.axes, self.keepdims).on(moved)
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return type(self)(batch_axes(self, self.axes, depths[0]), self.keepdims)(values[0])
@@ -147,14 +129,12 @@ class Softmax(TensorOp):
         return out.astype(_result_dtype(a.dtype), copy=False)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        weighted = out_grad * node
-        return weighted - node * summation(weighted, self.axes, keepdims=True)
+        y = node.output
+        weighted = out_grad * y
+        return weighted - y * Summation(self.axes, keepdims=True).on(weighted)
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         return self.gradient(tangents[0], node)  # its Jacobian is symmetric
-
-    def masks(self, mask: Any, node: Any) -> Any:
-        return any_along(mask, self.axes)
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return Softmax(batch_axes(self, self.axes, depths[0]))(values[0])
@@ -181,13 +161,10 @@ class LogSoftmax(TensorOp):
         return z.astype(_result_dtype(a.dtype), copy=False)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad - exp(node) * summation(out_grad, self.axes, keepdims=True)
+        return out_grad - np.exp(node.output) * Summation(self.axes, keepdims=True).on(out_grad)
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
-        return tangents[0] - summation(exp(node) * tangents[0], self.axes, keepdims=True)
-
-    def masks(self, mask: Any, node: Any) -> Any:
-        return any_along(mask, self.axes)
+        return tangents[0] - Summation(self.axes, keepdims=True).on(np.exp(node.output) * tangents[0])
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return LogSoftmax(batch_axes(self, self.axes, depths[0]))(values[0])
@@ -247,26 +224,20 @@ class SoftmaxLoss(TensorOp):
             out_grad = out_grad.astype(np.float32)
         scale = out_grad / prod(logits.shape[:-1])
         labels = are_labels(targets, logits)
-        by_logits = by_targets = None
-        if wanted(logits):
-            classes, dtype = logits.shape[-1], _result_dtype(logits.dtype)
-            rows = discrete(one_hot, targets, classes=classes, dtype=dtype) if labels else targets
-            by_logits = (softmax(logits) - rows) * scale
-        if wanted(targets):
-            by_targets = ZERO if labels else logits * -scale
-        return by_logits, by_targets
-
-    def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
-        logits, targets = node.saved
         of, probabilities = self._latest
-        if of is not logits or node.inputs[1] in asked or not logits.size or out_grad.itemsize == 2:
-            return None
-        scale = out_grad / prod(logits.shape[:-1])
-        if are_labels(targets, logits):
-            return less_labels(probabilities, targets, scale), None
-        by_logits = probabilities - targets
-        by_logits *= scale
-        return by_logits, None
+        if of is not logits:
+            probabilities = None
+
+        def by_logits() -> Any:
+            found = Softmax(-1).on(logits) if probabilities is None else probabilities
+            if not labels:
+                return (found - targets) * scale
+            if type(found) is np.ndarray:
+                return less_labels(found, targets, scale)
+            classes, dtype = logits.shape[-1], _result_dtype(logits.dtype)
+            return (found - Discrete(one_hot, classes=classes, dtype=dtype).on(targets)) * scale
+
+        return by_logits, ZERO if labels else lambda: logits * -scale
 
 
 def are_labels(targets: Any, logits: Any) -> bool:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Tensor, TensorOp, TensorTuple, TensorTupleOp
-from .discrete import discrete
+from .discrete import Discrete
 from .matrices import (
     OfMatrices,
     as_column,
@@ -30,9 +30,9 @@ from .matrices import (
     thin,
     zeros_unless,
 )
-from .reduction import summation
-from .selection import masked, where
-from .systems import solve
+from .reduction import Summation
+from .selection import zeroed
+from .systems import SOLVE
 
 
 def _rounding(values: Any) -> Any:
@@ -50,14 +50,14 @@ def _are_zero(values: Any) -> Any:
     return np.abs(values) <= _rounding(values)
 
 
-def _reciprocal(a: Tensor, zero: Tensor) -> Tensor:
+def _reciprocal(a: Any, zero: Any) -> Any:
     """1 / a, and 0 where a counts as 0."""
-    return where(zero, 0, 1 / where(zero, 1, a))
+    return np.where(zero, 0, 1 / np.where(zero, 1, a))
 
 
-def _turning(values: Tensor) -> Tensor:
+def _turning(values: Any) -> Any:
     """[i, j]: 1 / (value j - value i), 0 where they are equal."""
-    return _reciprocal(as_row(values) - as_column(values), discrete(_are_equal, values))
+    return _reciprocal(as_row(values) - as_column(values), Discrete(_are_equal).on(values))
 
 
 class Eigh(OfMatrices, TensorTupleOp):
@@ -72,7 +72,7 @@ class Eigh(OfMatrices, TensorTupleOp):
         return tuple(np.linalg.eigh(a, self.uplo))
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        (w, v), (by_w, by_v) = node, out_grad
+        (w, v), (by_w, by_v) = node.output, out_grad
         vc = conjugate(v)
         left = vc * as_row(zeros_unless(by_w, w))
         if by_v is not None:
@@ -101,7 +101,7 @@ class EigvalsH(OfMatrices, TensorOp):
         return np.linalg.eigvalsh(a, self.uplo)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        v = eigh(node.inputs[0], self.uplo)[1]
+        v = Eigh(self.uplo).on(node.inputs[0])[1]
         return hermitian_part((conjugate(v) * as_row(out_grad)) @ v.mT)
 
 
@@ -121,27 +121,27 @@ class Eig(OfMatrices, TensorTupleOp):
         return tuple(np.linalg.eig(a))
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        (w, v), (by_w, by_v) = node, out_grad
+        (w, v), (by_w, by_v) = node.output, out_grad
         right = as_column(zeros_unless(by_w, w)) * v.mT
         if by_v is not None:
             right = right + (_turning(w) * (v.mT @ _of_fixed_length_and_phase(by_v, v))) @ v.mT
         try:
-            return solve(v.mT, right)
+            return SOLVE.on(v.mT, right)
         except np.linalg.LinAlgError as error:
             raise np.linalg.LinAlgError(
                 "Eig: has no derivative at a matrix without a full set of eigenvectors, which is not diagonalizable"
             ) from error
 
 
-def _of_fixed_length_and_phase(by_v: Tensor, v: Tensor) -> Tensor:
+def _of_fixed_length_and_phase(by_v: Any, v: Any) -> Any:
     """The adjoint of columns of any length and phase, from that of v, which they were brought to."""
-    along = summation(by_v * v, -2, keepdims=True)
+    along = Summation(-2, keepdims=True).on(by_v * v)
     free = by_v - along.real * conjugate(v)
     if v.dtype.kind != "c":
         return free
-    largest = discrete(_is_largest_in_column, v)
-    anchor = summation(masked(v, largest), -2, keepdims=True)
-    return free - masked((along - along.conj()) / (2 * anchor), largest)
+    largest = Discrete(_is_largest_in_column).on(v)
+    anchor = Summation(-2, keepdims=True).on(zeroed(v, largest))
+    return free - zeroed((along - along.conj()) / (2 * anchor), largest)
 
 
 def _is_largest_in_column(v: Any) -> Any:
@@ -170,9 +170,9 @@ class SVD(OfMatrices, TensorTupleOp):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         # With the right vectors in the columns of w, a = u diag(s) w^T, the rule is the same for both sides.
-        (u, s, vh), (by_u, by_s, by_vh) = node, out_grad
-        w, k, zero = vh.mT, s.shape[-1], discrete(_are_zero, s)
-        by_s = masked(zeros_unless(by_s, s), ~zero)
+        (u, s, vh), (by_u, by_s, by_vh) = node.output, out_grad
+        w, k, zero = vh.mT, s.shape[-1], Discrete(_are_zero).on(s)
+        by_s = zeroed(zeros_unless(by_s, s), ~zero)
         if by_u is None and by_vh is None:
             return (conjugate(u[..., :k]) * as_row(by_s)) @ dagger(w[..., :k])
         u, by_u = thin(u, zeros_unless(by_u, u), k)
@@ -211,8 +211,8 @@ class SingularValues(OfMatrices, TensorOp):
         return np.linalg.svd(a, compute_uv=False)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        u, s, vh = svd(node.inputs[0], full_matrices=False)
-        return (conjugate(u) * as_row(masked(out_grad, ~discrete(_are_zero, s)))) @ conjugate(vh)
+        u, s, vh = SVD(full_matrices=False).on(node.inputs[0])
+        return (conjugate(u) * as_row(zeroed(out_grad, ~Discrete(_are_zero).on(s)))) @ conjugate(vh)
 
 
 def svdvals(a: Any) -> Tensor:

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor, TensorOp, as_value, wanted
+from ..autograd import Tensor, TensorOp, as_value
 from .base import aligned
-from .matrices import OfMatrices, any_of_each, as_factor, conjugate, dagger, hermitian_part, shape_hint
+from .matrices import OfMatrices, conjugate, dagger, hermitian_part, shape_hint
 
 _SINGULAR = "a matrix is singular; pinv or lstsq give an answer for such matrices, too"
 
@@ -25,10 +25,12 @@ class Inv(OfMatrices, TensorOp):
         return super().hint(*arrays) or ("" if arrays[0].dtype == np.float16 else _SINGULAR)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return -(node.mT @ out_grad @ node.mT)
+        y = node.output
+        return -(y.mT @ out_grad @ y.mT)
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
-        return -(node @ tangents[0] @ node)
+        y = node.output
+        return -(y @ tangents[0] @ y)
 
 
 def inv(a: Any) -> Tensor:
@@ -40,7 +42,7 @@ class Solve(TensorOp):
     """a x = b, for matrices b; batch axes broadcast."""
 
     notation = "solve({0}, {1})"
-    saves, batches = ("inputs", "output"), True
+    saves = ("inputs", "output")
     __slots__ = ()
 
     def compute(self, a: Any, b: Any) -> Any:
@@ -60,20 +62,18 @@ class Solve(TensorOp):
             return f"the batch axes {a.shape[:-2]} and {b.shape[:-2]} must broadcast"
         return _SINGULAR
 
-    def masks(self, mask: Any, node: Any) -> Any:
-        batch, rows = node.shape[:-2], node.shape[-2]
-        reached = as_factor(any_of_each(batch, mask))
-        return reached.broadcast_to((*batch, rows, rows)), reached.broadcast_to(node.shape)
-
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        a, b = node.inputs
-        by_b = self(a.mT, out_grad)
-        return -(by_b @ node.mT) if wanted(a) else None, by_b if wanted(b) else None
+        by_b = self.on(node.inputs[0].mT, out_grad)
+        return lambda: -(by_b @ node.output.mT), by_b
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         a, (by_a, by_b) = node.inputs[0], tangents
-        moved = None if by_a is None else -(by_a @ node)
-        return self(a, by_b if moved is None else moved if by_b is None else by_b + moved)
+        moved = None if by_a is None else -(by_a @ node.output)
+        return self.on(a, by_b if moved is None else moved if by_b is None else by_b + moved)
+
+    def reaches(self, plain: tuple[Any, ...], masks: list[Any]) -> Any:
+        """All of a matrix: a matrix of ones would be singular."""
+        return (-2, -1), [None, None]
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return self(*aligned(values, depths))
@@ -105,9 +105,10 @@ class Pinv(OfMatrices, TensorOp):
         return shape_hint(arrays[0], self.hermitian)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        a, p, g = conjugate(node.inputs[0]), conjugate(node), dagger(out_grad)
-        by_rows, by_columns = g @ p @ node.mT, node.mT @ p @ g
-        adjoint = by_rows - a @ (p @ by_rows) + by_columns - (by_columns @ p) @ a - node.mT @ out_grad @ node.mT
+        y = node.output
+        a, p, g = conjugate(node.inputs[0]), conjugate(y), dagger(out_grad)
+        by_rows, by_columns = g @ p @ y.mT, y.mT @ p @ g
+        adjoint = by_rows - a @ (p @ by_rows) + by_columns - (by_columns @ p) @ a - y.mT @ out_grad @ y.mT
         return hermitian_part(adjoint) if self.hermitian else adjoint
 
 

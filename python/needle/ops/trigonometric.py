@@ -6,21 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor, Value, wanted
-from ..pool import SMALLEST
+from ..autograd import Tensor
 from .base import Elementwise, Linear, as_floats, operands
-from .elementwise import absolute, sign, sqrt
-from .selection import masked, where
+from .selection import zeroed
 
 
 class Sin(Elementwise):
     ufunc, saves = "sin", ("inputs",)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad * cos(node.inputs[0])
-
-    def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
-        return (out_grad * np.cos(node.saved[0]),) if out_grad.nbytes < SMALLEST else None
+        return out_grad * np.cos(node.inputs[0])
 
 
 def sin(a: Any) -> Tensor:
@@ -32,10 +27,7 @@ class Cos(Elementwise):
     ufunc, saves = "cos", ("inputs",)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return -out_grad * sin(node.inputs[0])
-
-    def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
-        return (-out_grad * np.sin(node.saved[0]),) if out_grad.nbytes < SMALLEST else None
+        return -out_grad * np.sin(node.inputs[0])
 
 
 def cos(a: Any) -> Tensor:
@@ -49,7 +41,8 @@ class Tan(Elementwise):
     ufunc, saves = "tan", ("output",)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad * (1 + node * node)
+        y = node.output
+        return out_grad * (1 + y * y)
 
 
 class Arcsin(Elementwise):
@@ -58,10 +51,11 @@ class Arcsin(Elementwise):
     ufunc, saves = "arcsin", ("inputs", "output")
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        if node.dtype.kind == "c":
-            return out_grad / cos(node)  # the square root of 1 - a*a has another sign on one side of a branch cut
+        y = node.output
+        if y.dtype.kind == "c":
+            return out_grad / np.cos(y)  # the square root of 1 - a*a has another sign on one side of a branch cut
         a = as_floats(node.inputs[0])
-        return out_grad / sqrt((1 - a) * (1 + a))
+        return out_grad / np.sqrt((1 - a) * (1 + a))
 
 
 class Arccos(Elementwise):
@@ -70,10 +64,11 @@ class Arccos(Elementwise):
     ufunc, saves = "arccos", ("inputs", "output")
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        if node.dtype.kind == "c":
-            return -out_grad / sin(node)
+        y = node.output
+        if y.dtype.kind == "c":
+            return -out_grad / np.sin(y)
         a = as_floats(node.inputs[0])
-        return -out_grad / sqrt((1 - a) * (1 + a))
+        return -out_grad / np.sqrt((1 - a) * (1 + a))
 
 
 class Arctan(Elementwise):
@@ -85,7 +80,7 @@ class Arctan(Elementwise):
         a = node.inputs[0]
         if a.dtype.kind == "c":
             return out_grad / (a - 1j) / (a + 1j)
-        length = hypot(1, a)  # whose square, 1 + a*a, may overflow
+        length = np.hypot(1, a)  # whose square, 1 + a*a, may overflow
         return out_grad / length / length
 
 
@@ -93,14 +88,16 @@ class Hypot(Elementwise):
     ufunc, saves = "hypot", ("inputs", "output")
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        at_an_end = (node == 0) | (node == np.inf)
-        length = where(at_an_end, 1, node)
+        y = node.output
+        at_an_end = (y == 0) | (y == np.inf)
+        length = np.where(at_an_end, 1, y)
 
         def share(a: Any) -> Any:
             """a / length; where both are 0, 0, and where both are infinite, the sign of a."""
-            return where(at_an_end, masked(sign(a), absolute(a) == node), a / length)
+            return np.where(at_an_end, zeroed(np.sign(a), np.abs(a) == y), a / length)
 
-        return tuple([out_grad * share(as_floats(a)) if wanted(a) else None for a in node.inputs])
+        a, b = node.inputs
+        return lambda: out_grad * share(as_floats(a)), lambda: out_grad * share(as_floats(b))
 
 
 def hypot(a: Any, b: Any) -> Tensor:
@@ -113,11 +110,13 @@ class Arctan2(Elementwise):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, b = node.inputs
-        length = hypot(a, b)
+        length = np.hypot(a, b)
         proper = (length != 0) & (length != np.inf)
-        length = where(proper, length, 1)
-        by_a = masked(out_grad * (b / length) / length, proper) if wanted(a) else None
-        return by_a, masked(-out_grad * (a / length) / length, proper) if wanted(b) else None
+        length = np.where(proper, length, 1)
+        return (
+            lambda: zeroed(out_grad * (b / length) / length, proper),
+            lambda: zeroed(-out_grad * (a / length) / length, proper),
+        )
 
 
 def arctan2(a: Any, b: Any) -> Tensor:
@@ -131,7 +130,7 @@ class Degrees(Linear, Elementwise):
     ufunc, saves = "degrees", ()
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return DEGREES(out_grad)
+        return np.degrees(out_grad)
 
 
 class Radians(Linear, Elementwise):
@@ -140,7 +139,7 @@ class Radians(Linear, Elementwise):
     ufunc, saves = "radians", ()
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return RADIANS(out_grad)
+        return np.radians(out_grad)
 
 
 SIN, COS, TAN, ARCSIN, ARCCOS, ARCTAN = Sin(), Cos(), Tan(), Arcsin(), Arccos(), Arctan()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..autograd import Part, Tensor, TensorOp, TensorTuple, TensorTupleOp, Value, WrappedTuple, add_up
+from ..autograd import Member, Tensor, TensorOp, TensorTuple, TensorTupleOp, WrappedTuple
 
 
 class MakeTensorTuple(TensorTupleOp):
     notation = "make_tuple({inputs})"
     __slots__ = ()
-    saves, view, takes_branches = (), True, True
+    saves, view = (), True
 
     def compute(self, *arrays: Any) -> Any:
         return arrays
@@ -29,7 +29,7 @@ def make_tuple(*tensors: Any) -> TensorTuple:
 
 class TupleGetItem(TensorOp):
     notation = "{0}[{index}]"
-    saves, view, moves = (), True, True
+    saves, view = (), True
     __slots__ = ("index",)
 
     def __init__(self, index: int):
@@ -39,10 +39,7 @@ class TupleGetItem(TensorOp):
         return arrays[self.index]
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return TuplePart(self.index, out_grad)
-
-    def array_gradient(self, out_grad: Any, node: Any, asked: set[Value]) -> Any:
-        return (TuplePart(self.index, out_grad),)
+        return Member(self.index, out_grad)
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         return tangents[0][self.index]
@@ -60,20 +57,6 @@ def tuple_get_item(value: Any, index: int) -> Tensor:
     if isinstance(value, WrappedTuple):
         return value.members[index]
     return TupleGetItem(int(index) % size)(value)
-
-
-class TuplePart(Part):
-    """The adjoint of one member."""
-
-    __slots__ = ()
-
-    @staticmethod
-    def total(parts: list[TuplePart], value: Any) -> Any:
-        members: list[Any] = [None] * len(value)
-        for part in parts:
-            i = part.index
-            members[i] = add_up(members[i], part.adjoint)
-        return tuple(members)
 
 
 def add_tuples(a: TensorTuple, b: Any) -> TensorTuple:

@@ -25,6 +25,7 @@ class OdeInt(TensorOp):
 
     __slots__ = ("func", "options")
     saves = ("inputs", "output")
+    on_arrays = False  # its rules run the user's function
 
     def __init__(self, func: Field, options: dict[str, Any]):
         self.func = func

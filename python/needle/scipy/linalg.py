@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 
-from ..autograd import Tensor, TensorOp, constant, wanted
+from ..autograd import Tensor, TensorOp, constant
 from ..numpy.common import tensor, tensors
 from ..ops import determinants, factorizations, spectra, systems
 from ..ops.base import aligned
 from ..ops.indexing import AddAt, getitem
 from ..ops.joining import concatenate
 from ..ops.matrices import OfMatrices, conjugate, dagger
-from ..ops.selection import masked, where
+from ..ops.selection import where, zeroed
 
 # ----------------------------------------------------------------------------------------------------- linear systems
 
@@ -28,7 +28,7 @@ class SolveTriangular(TensorOp):
     """The X of A X = B, or of A' X = B, where one triangle of A is read."""
 
     __slots__ = ("lower", "transposed", "unit_diagonal")
-    saves, batches = ("inputs", "output"), True
+    saves = ("inputs", "output")
 
     def __init__(self, transposed: bool, lower: bool, unit_diagonal: bool):
         self.transposed = transposed
@@ -41,26 +41,24 @@ class SolveTriangular(TensorOp):
             return np.zeros(shape, np.result_type(a, b, np.float32))
         return scipy.linalg.solve_triangular(a, b, int(self.transposed), self.lower, self.unit_diagonal)
 
-    def _triangle(self, a: Tensor) -> Tensor:
+    def _triangle(self, a: Any) -> Any:
         """What is read of a, and 0 elsewhere."""
         n = a.shape[-1]
         mask = np.tri(n, k=-1 if self.unit_diagonal else 0, dtype=bool)
-        return masked(a, constant(np.broadcast_to(mask if self.lower else mask.T, a.shape)))
+        return zeroed(a, np.broadcast_to(mask if self.lower else mask.T, a.shape))
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        a, _ = node.inputs
-        by_b = SolveTriangular(not self.transposed, self.lower, self.unit_diagonal)(a, out_grad)
-        if not wanted(a):
-            return None, by_b
-        return self._triangle(-(node @ by_b.mT if self.transposed else by_b @ node.mT)), by_b
+        a, y = node.inputs[0], node.output
+        by_b = SolveTriangular(not self.transposed, self.lower, self.unit_diagonal).on(a, out_grad)
+        return lambda: self._triangle(-(y @ by_b.mT if self.transposed else by_b @ y.mT)), by_b
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         a, (by_a, by_b) = node.inputs[0], tangents
         if by_a is None:
-            return self(a, by_b)
+            return self.on(a, by_b)
         read = self._triangle(by_a)
-        moved = (read.mT if self.transposed else read) @ node
-        return self(a, -moved if by_b is None else by_b - moved)
+        moved = (read.mT if self.transposed else read) @ node.output
+        return self.on(a, -moved if by_b is None else by_b - moved)
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return self(*aligned(values, depths))
@@ -70,22 +68,21 @@ class SolveSylvester(TensorOp):
     """The X of A X + X B = Q."""
 
     __slots__ = ()
-    saves, batches = ("inputs", "output"), True
+    saves = ("inputs", "output")
 
     def compute(self, a: Any, b: Any, q: Any) -> Any:
         return scipy.linalg.solve_sylvester(a, b, q)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, b, _ = node.inputs
-        by_q = self(a.mT, b.mT, out_grad)
-        return (
-            -(by_q @ node.mT) if wanted(a) else None,
-            -(node.mT @ by_q) if wanted(b) else None,
-            by_q,
-        )
+        by_q = self.on(a.mT, b.mT, out_grad)
+        return lambda: -(by_q @ node.output.mT), lambda: -(node.output.mT @ by_q), by_q
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return self(*aligned(values, depths))
+
+
+SYLVESTER = SolveSylvester()
 
 
 def _with_columns(solver: Callable[[Tensor], Tensor], b: Tensor) -> Tensor:
@@ -145,7 +142,7 @@ def _from_triangle(a: Tensor, lower: bool, hermitian: bool) -> Tensor:
 
 def solve_sylvester(a: Any, b: Any, q: Any) -> Tensor:
     """The x of a x + x b = q."""
-    return SolveSylvester()(*tensors(a, b, q))
+    return SYLVESTER(*tensors(a, b, q))
 
 
 def solve_continuous_lyapunov(a: Any, q: Any) -> Tensor:
@@ -243,14 +240,14 @@ class MatrixFunction(OfMatrices, TensorOp):
     def compute(self, a: Any) -> Any:
         return self.function(a)
 
-    def along(self, a: Tensor, direction: Tensor, node: Tensor) -> Tensor:
+    def along(self, a: Any, direction: Any, node: Any) -> Any:
         n, dtype = a.shape[-1], np.result_type(a.dtype, direction.dtype, np.float32)
         first, second = slice(None, n), slice(n, None)
         places = [(..., first, first), (..., first, second), (..., second, second)]
-        doubled = AddAt((*a.shape[:-2], 2 * n, 2 * n), dtype, places)(a, direction, a)
-        block = getitem(self(doubled), places[1])
+        doubled = AddAt((*a.shape[:-2], 2 * n, 2 * n), dtype, places).on(a, direction, a)
+        block = self.on(doubled)[places[1]]
         return (
-            block if "c" in (dtype.kind, node.dtype.kind) else block.real
+            block if "c" in (dtype.kind, node.output.dtype.kind) else block.real
         )  # SciPy may leave an imaginary rounding error
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
@@ -283,10 +280,10 @@ class SquareRoot(OfMatrices, TensorOp):
         return scipy.linalg.sqrtm(a)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return solve_sylvester(node.mT, node.mT, out_grad)
+        return SYLVESTER.on(node.output.mT, node.output.mT, out_grad)
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
-        return solve_sylvester(node, node, tangents[0])
+        return SYLVESTER.on(node.output, node.output, tangents[0])
 
 
 def sqrtm(A: Any) -> Tensor:

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor, wanted
+from ..autograd import Tensor
 from ..numpy.common import normal_axis, tensors
 from ..numpy.manipulation import transpose as permuted
 from ..ops.base import Bilinear
 from ..ops.indexing import getitem
-from ..ops.shape import transpose
 
 
 class Convolve(Bilinear):
@@ -38,11 +37,12 @@ class Convolve(Bilinear):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, b = node.inputs
-        by_a = Convolve(not self.full)(out_grad, _swapped(_reversed(b))) if wanted(a) else None
-        if not wanted(b):
-            return by_a, None
-        other, g = _swapped(_reversed(a)), _swapped(out_grad)
-        return by_a, VALID(g, other) if self.full else _swapped(VALID(other, g))
+
+        def by_b() -> Any:
+            other, g = _swapped(_reversed(a)), _swapped(out_grad)
+            return VALID.on(g, other) if self.full else _swapped(VALID.on(other, g))
+
+        return lambda: Convolve(not self.full).on(out_grad, _swapped(_reversed(b))), by_b
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         (a, b), (of_a, of_b) = values, depths
@@ -56,14 +56,14 @@ class Convolve(Bilinear):
         return _swapped(out.reshape((out.shape[0], batch, rows, *out.shape[2:])))
 
 
-def _reversed(a: Tensor) -> Tensor:
+def _reversed(a: Any) -> Any:
     """Along the axes that are convolved."""
-    return getitem(a, (slice(None), slice(None), *[slice(None, None, -1)] * (a.ndim - 2)))
+    return a[(slice(None), slice(None), *[slice(None, None, -1)] * (a.ndim - 2))]
 
 
-def _swapped(a: Tensor) -> Tensor:
+def _swapped(a: Any) -> Any:
     """The first two axes exchanged."""
-    return transpose(a, (0, 1))
+    return a.swapaxes(0, 1)
 
 
 FULL, VALID = Convolve(True), Convolve(False)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Branch, Part, Tensor, Wrapped, WrappedTuple
+from ..autograd import Elements, Held, Member, Tensor, Wrapped, WrappedTuple
 from ..watching import Watcher
 from .names import names_in, user_frame, written
 
@@ -111,7 +111,7 @@ def _arrays(value: Any) -> list[Any]:
     found, stack = [], [value]
     while stack:
         value = stack.pop()
-        if isinstance(value, (Branch, Part)):
+        if isinstance(value, (Elements, Held, Member)):
             value = value.adjoint
         if isinstance(value, Wrapped):
             stack += [getattr(value, "tangent", None), value.value]

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from ..autograd import Branch, Part, Tensor, TensorTuple, Wrapped
+from ..autograd import Elements, Held, Member, Tensor, TensorTuple, Wrapped
 from ..pool import owns_memory
 from ..watching import Watcher
 
@@ -111,7 +111,7 @@ def _new_bytes(value: Any, inputs: tuple[Any, ...]) -> int:
     if isinstance(value, (tuple, list)) or (isinstance(value, TensorTuple) and not isinstance(value, Wrapped)):
         members = value if isinstance(value, (tuple, list)) else value._array
         return sum(_new_bytes(member, inputs) for member in members)
-    if isinstance(value, (Branch, Part)):
+    if isinstance(value, (Elements, Held, Member)):
         value = value.adjoint
     if isinstance(value, Tensor):
         value = None if isinstance(value, Wrapped) else value._array

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import autograd
-from ..autograd import DETACHED, GradientOf, Op, Tensor, Value, find_topo_sort, sweep_recorded
+from ..autograd import DETACHED, GradientOf, Op, Tensor, Value, find_topo_sort, sweep
 from ..watching import Watcher, unseen
 from .fold import Graph, Path, fold, keep_together
 from .names import written
@@ -121,7 +121,7 @@ class Record:
 
     def _add_adjoints(self, outputs: list[Any]) -> None:
         """Run the sweep that `backward()` runs, recording it, for all leaves and what lies between."""
-        if not all(map(autograd._computed, self.nodes)):
+        if not all(map(autograd.is_computed, self.nodes)):
             raise ValueError(
                 "draw: backward=True needs values, and some are not computed yet (lazy mode); ask the output for its "
                 "value before, with t.numpy()"
@@ -136,7 +136,7 @@ class Record:
         self._number()
         variables: list[Any] = [node for node in self.nodes if node.needs]
         with self._noticed:
-            found = sweep_recorded({output: autograd._seed(output, None) for output in outputs}, variables)
+            found = sweep({y: autograd.seed_of(y, None) for y in outputs}, variables, tensors=True, record=True)
             totals = {node: g if isinstance(g, tuple) else (g,) for node, g in found}
             for g in (g for total in totals.values() for g in total if g is not None):
                 _ = g._array  # in lazy mode it would not be computed yet
@@ -165,7 +165,7 @@ class Record:
         op = node.op
         if isinstance(op, GradientOf) and not node.inputs and node.needs:
             self._replayed += [view for view in op._gradient.pasts[-1].views() if not view.inputs]
-            return autograd._inputs_of(node)
+            node.inputs = op.replay()
         return node.inputs
 
     def restore(self) -> None:
@@ -239,7 +239,7 @@ def role_of(leaf: Value) -> str:
 
 def arrays_of(node: Value) -> Iterable[Any] | None:
     """The arrays that a value consists of; None if it was not computed: it is not computed here."""
-    if not autograd._computed(node):
+    if not autograd.is_computed(node):
         return None
     array = node._array
     return array if isinstance(array, tuple) else (array,)

@@ -76,7 +76,7 @@ class trace(Watcher):
     def pushed(self, op: Any, node: Any, tangent: Any, seconds: float) -> None:
         if isinstance(tangent, Tensor) and not isinstance(tangent, Wrapped):
             # A rule may have been given a stand-in for the output, around the same array.
-            self._events.append(("pushed", self._outputs.get(id(node._array), node), tangent))
+            self._events.append(("pushed", self._outputs.get(id(node.output._array), node.output), tangent))
 
     def sweep_begins(self, outputs: Any, again: bool) -> None:
         self._sweeps.append(again)

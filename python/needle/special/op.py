@@ -83,7 +83,7 @@ class Special(_Special, Elementwise):
     """A function with one result."""
 
     __slots__ = ()
-    takes_out = False
+    on_arrays = False
     times: Callable[[Any, Any], Any] = staticmethod(operator.mul)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
@@ -102,6 +102,7 @@ class SpecialTuple(_Special, TensorTupleOp):
     """A function with several results."""
 
     __slots__ = ()
+    on_arrays = False
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return tuple(

@@ -178,7 +178,7 @@ def _other_values(function: Function, values: Arrays, mode: str) -> str:
     rtol = TOLERANCE[function.bytes][0]
     for name, a, b, m in zip(function.outputs, values, function.like, function.magnitudes, strict=True):
         if np.shape(a) != b.shape or not np.allclose(a, b, rtol, rtol * m, equal_nan=True):
-            why = "is f random?" if function.parent is None else "do array_gradient and gradient say the same?"
+            why = "is f random?" if function.parent is None else "does gradient say the same of arrays as of Tensors?"
             return f"{name} has another value in {mode} mode than without it; {why}"
     return ""
 

@@ -125,7 +125,7 @@ def _operations(function: Function) -> Iterator[Operation]:
     for node in sorted(nodes, key=lambda node: type(node.op).__module__.startswith("needle.")):
         kind = type(node.op), *[_shape(a._array) for a in node.inputs]
         met[kind] = met.get(kind, 0) + 1
-        inside = type(node.op).__module__ == autograd.__name__ or isinstance(node.op, Checkpoint)
+        inside = type(node.op).__module__.startswith(f"{autograd.__name__}.") or isinstance(node.op, Checkpoint)
         if met[kind] <= 8 and not inside:
             operation = _alone(node, [a in dependent for a in node.inputs])
             if operation is not None:
@@ -217,7 +217,7 @@ def _of_rule(found: Mismatch, operation: Operation, settings: Settings) -> tuple
         return _innermost_rule(found.error), "", _not_differentiable(found, base, settings)[1]
     if found.note:
         by_tangent = found.mode == "forward" and own_tangent and found.function is base
-        return "tangent" if by_tangent else "gradient", found.note, _unlike_array_gradient(operation, settings)
+        return "tangent" if by_tangent else "gradient", found.note, []
     if found.function is not base:
         rule, mistakes = _not_differentiable(found, base, settings)
         return rule, "", mistakes
@@ -228,7 +228,7 @@ def _of_rule(found: Mismatch, operation: Operation, settings: Settings) -> tuple
     if by_hand.adjoint is None or not suspect.is_numeric(suspect.paired(by_hand.adjoint)):
         return "gradient", "", _of_gradient(by_hand, suspect)
     if found.mode == "reverse":
-        return "array_gradient", "`gradient` is right, and `array_gradient` must say the same on arrays", []
+        return "gradient", "it is right for Tensors, and must say the same of arrays", []
     if own_tangent:
         return "tangent", "`gradient` is right, and `tangent` must be its transpose", list(simple(suspect))
     return "gradient", "", _not_differentiable(found, base, settings)[1]
@@ -249,19 +249,7 @@ def _of_gradient(rule: Rule, suspect: Suspect) -> list[Mistake]:
     return [mistake, *(simple(suspect) if ambiguous else ())]
 
 
-def _unlike_array_gradient(operation: Operation, settings: Settings) -> list[Mistake]:
-    """The mistakes of a `gradient` that plain first-order sweeps do not apply, because there is an `array_gradient`."""
-    if type(operation.op).array_gradient is Op.array_gradient:
-        return []
-    for i in range(len(operation.places)):
-        suspect = Suspect(Mismatch(operation.function, "reverse", i), settings)
-        rule = _rule(operation, suspect)
-        if rule.adjoint is None or not suspect.is_numeric(suspect.paired(rule.adjoint)):
-            return _of_gradient(rule, suspect)
-    return []
-
-
-RULES = ("gradient", "tangent", "array_gradient")
+RULES = ("gradient", "tangent")
 
 
 def _innermost_rule(error: Exception) -> str:

@@ -1,0 +1,306 @@
+"""`backward()`, and the gradients that it leaves, which can be differentiated as long as their output is alive."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from sys import getrefcount
+from typing import Any
+
+import numpy as np
+
+from .. import watching
+from ..backend import as_array
+from ..memory import as_recorded
+from ..pool import owns_memory
+from .adjoints import ZERO, add_adjoint, whole_adjoint
+from .history import IDENTITY
+from .modes import DETACHED, RECORDED, enable_grad, get_asked, is_recording, set_asked, set_recording
+from .op import TensorOp
+from .sweep import find_topo_sort, sweep
+from .tensor import Tensor, as_value, constant, copied, gradient_dtype
+from .versions import latest, original_of
+
+
+def compute_gradient_of_variables(output_tensor: Tensor, out_grad: Any = None, accumulate: bool = False) -> None:
+    """Set `.grad` of the variables that `output_tensor` was computed from; see `Tensor.backward`."""
+    output_tensor = latest(output_tensor)
+    if output_tensor.needs <= DETACHED:
+        why = "it was detached" if output_tensor.needs == DETACHED else "nothing that it was computed from does"
+        raise ValueError(
+            f"backward(): this Tensor of shape {output_tensor.shape} needs no gradient, because {why} (or it was "
+            "computed under no_grad()); make the inputs with requires_grad=True, or set t.requires_grad = True"
+        )
+    seed = ones_like(output_tensor._array) if out_grad is None else seed_of(output_tensor, out_grad)._array
+    past = Past(output_tensor, out_grad, seed)
+    pasts = (past,)
+    was_recording, was_asked = is_recording(), get_asked()
+    try:
+        found = sweep({output_tensor: seed})
+    except BaseException:  # Ctrl-C may come between the two resets of what a rule had set
+        set_recording(was_recording)
+        set_asked(was_asked)
+        raise
+    while found:
+        variable, adjoint = found.pop()
+        captured = bool(watching.active) and watching.captures()  # what is done here is then seen, as operations
+        if adjoint.dtype.kind == "c":
+            adjoint = constant(adjoint).conj()._array if captured else as_array(adjoint.conj())
+        array, old = own(adjoint), variable._grad
+        if accumulate and watching.active:
+            watching.tell("gradient_read", variable)
+        if accumulate and type(old) is Gradient:
+            total = (constant(old.array) + constant(array))._array if captured else as_array(old.array + array)
+            variable._grad = Gradient(total, (*filter(Past.is_alive, old.pasts), *pasts))
+            variable._grad.incomplete = old.incomplete or not all(map(Past.is_alive, old.pasts))
+        else:
+            variable._grad = Gradient(array, pasts)
+        if watching.active:
+            watching.tell("changed", variable, "grad")
+
+
+def seed_of(output: Tensor, out_grad: Any) -> Tensor:
+    """The adjoint that a sweep starts from, in the output's shape and gradient dtype."""
+    array = output._array
+    if out_grad is None:
+        return constant(ones_like(array))
+    seed = as_value(out_grad, "backward")
+    if seed.shape != array.shape:
+        raise ValueError(
+            f"backward(): out_grad must have the output's shape {array.shape}, got {seed.shape}; "
+            "needle.broadcast_to(out_grad, t.shape) brings it there"
+        )
+    dtype = gradient_dtype(array.dtype)
+    return seed if seed.dtype == dtype else seed.astype(dtype)
+
+
+_ones: dict[Any, Any] = {}
+"""dtype -> the 0-d 1 of it, from which nearly every sweep starts; read-only."""
+
+
+def ones_like(array: Any) -> Any:
+    """The adjoint of an output by itself."""
+    dtype = gradient_dtype(array.dtype)
+    if array.ndim:
+        return np.ones(array.shape, dtype)
+    one = _ones.get(dtype)
+    if one is None:
+        one = _ones[dtype] = np.ones((), dtype)
+        one.flags.writeable = False
+    return one
+
+
+def own(adjoint: Any) -> Any:
+    """The adjoint, copied if anything else holds it: a gradient may be written to without harm elsewhere."""
+    return adjoint if owns_memory(adjoint) and getrefcount(adjoint) <= _ALONE else copied(adjoint)
+
+
+def _references_when_alone(count: Callable[[Any], int]) -> int:
+    array = np.empty(0)
+    return count(array)
+
+
+# The caller's variable, the parameter, and getrefcount's own: 3, or what an interpreter has that counts fewer.
+_ALONE = min(3, _references_when_alone(lambda array: getrefcount(array)))  # noqa: PLW0108 - it stands for own
+
+
+class _Retain:
+    """Stands in `_grad` of an inner tensor whose gradient is to be kept."""
+
+
+_RETAIN = _Retain()
+
+
+class Past:
+    """One call of `backward()`: what it takes to run it again with recording on. It keeps no output alive."""
+
+    __slots__ = ("_origin", "_out_grad", "_output", "_seed", "_views")
+
+    def __init__(self, output: Tensor, out_grad: Any, seed: Any):
+        self._output = weakref.ref(output)
+        # A gradient that was differentiated (`x.grad.backward()`) can be read again from the tensor it belongs to.
+        self._origin = output.op.origin() if isinstance(output.op, GradientOf) else None
+        self._out_grad, self._seed = None, None
+        if out_grad is not None:
+            self._seed = seed
+            if isinstance(out_grad, Tensor) and out_grad.needs:
+                self._out_grad = weakref.ref(out_grad)
+        self._views: list[weakref.ref[Tensor]] = []
+
+    def add_view(self, view: weakref.ref[Tensor]) -> None:
+        """A Tensor was made of a gradient from this call."""
+        if len(self._views) >= 64 and len(self._views) & (len(self._views) - 1) == 0:  # now and then, drop dead ones
+            self._views = [ref for ref in self._views if ref() is not None]
+        self._views.append(view)
+
+    def views(self) -> list[Tensor]:
+        return [view for ref in self._views if (view := ref()) is not None]
+
+    def is_alive(self) -> bool:
+        return self._output() is not None or (self._origin is not None and self._origin[0]() is not None)
+
+    def source(self) -> tuple[Tensor, Tensor | None] | None:
+        """The output and its adjoint; None if they no longer exist."""
+        output = original_of(self._output())
+        if output is None and self._origin is not None:
+            variable, gradient = self._origin[0](), self._origin[1]
+            output = None if variable is None else gradient.tensor(variable)
+        if output is None or self._seed is None:
+            return None if output is None else (output, None)
+        out_grad = None if self._out_grad is None else self._out_grad()
+        if out_grad is None:
+            return output, constant(as_recorded(self._seed))
+        # Its value then, which may be in another dtype, with its history, for it can be differentiated by, too.
+        seed = constant(as_recorded(self._seed))
+        seed.op, seed.inputs, seed.needs = IDENTITY, (out_grad,), RECORDED
+        return output, seed
+
+
+class Gradient:
+    """What `backward()` leaves in a tensor's `_grad`: the value, and the calls that made it.
+
+    It must not hold the output, which holds the graph, which holds the tensor: such a cycle would outlive its last
+    use. So it knows its past by weak references only, and `tensor()` makes a Tensor, which does hold the output, each
+    time that the gradient is read.
+    """
+
+    __slots__ = ("_view", "array", "incomplete", "pasts")
+
+    def __init__(self, array: Any, pasts: tuple[Past, ...]):
+        self.array = array
+        self.pasts = pasts
+        self.incomplete = False  # whether it has contributions of outputs that are gone
+        self._view: Any = None
+
+    def tensor(self, variable: Tensor) -> Tensor:
+        if self._view is not None and (view := self._view()) is not None:
+            return view
+        view = constant(self.array)
+        view.op = GradientOf(variable, self)
+        self._view = weakref.ref(view)
+        if self.pasts:
+            view.needs = RECORDED
+            self.pasts[-1].add_view(self._view)
+        return view
+
+
+class GradientOf(TensorOp):
+    """The gradient of earlier outputs by a variable, recorded only when somebody differentiates through it.
+
+    Its node starts without inputs. When the sort reaches it, `replay` runs the backward pass again, recording, and
+    gives the node its inputs: the recorded gradient, and the leaves that the outputs depend on (whose adjoint is a
+    structural zero, so that the derivative of a constant gradient is 0 and not missing).
+    """
+
+    saves = ()
+    elementwise = True
+    __slots__ = ("_gradient", "_held", "_sources", "variable")
+
+    def __init__(self, variable: Tensor, gradient: Gradient):
+        self.variable = variable
+        self._gradient = self._held = gradient
+        self._sources = tuple(map(Past.source, gradient.pasts))  # which keeps the outputs alive
+
+    def __repr__(self) -> str:
+        return "gradient"
+
+    def became(self, array: Any) -> None:
+        """The tensor was assigned to (`x.grad[0] = 0`), and so was the variable's gradient: it is this value now,
+        without a history, unless it has become another one since."""
+        variable = original_of(self.variable)
+        if variable._grad is self._held:
+            self._held = variable._grad = Gradient(array, ())
+            if watching.active:
+                watching.tell("changed", variable, "grad")
+
+    def origin(self) -> tuple[weakref.ref[Tensor], Gradient]:
+        return weakref.ref(self.variable), self._gradient
+
+    def compute(self, recorded: Any, *leaves: Any) -> Any:
+        return recorded
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad, *[ZERO for _ in node.inputs[1:]]
+
+    def replay(self) -> tuple[Any, ...]:
+        """The inputs of this gradient's node; those of gradients from the same sweep are found on the way."""
+        pasts = self._gradient.pasts
+        nodes: list[Any] = pasts[-1].views()
+        nodes = [v for v in nodes if type(v.op) is GradientOf and not v.inputs and v.op._gradient.pasts == pasts]
+        variables = [original_of(v.op.variable) for v in nodes]
+        totals: dict[Any, Any] = {}
+        leaves: dict[Any, None] = {}
+        for source in (*self._sources, *((None,) if self._gradient.incomplete else ())):
+            if source is None:
+                raise ValueError(
+                    f"backward(): cannot differentiate through the .grad of a Tensor of shape {self.variable.shape}: "
+                    "the output that it came from is gone. Keep that output (the loss) in a variable until .grad has "
+                    "been read, or write x.grad.detach() where only the value is meant"
+                )
+            output, out_grad = source
+            seed = seed_of(output, out_grad)
+            for variable, adjoint in sweep({output: seed}, variables, tensors=True, record=True):
+                add_adjoint(totals, variable, adjoint)
+            leaves.update((v, None) for v in find_topo_sort([output, seed]) if v.op is None and v.needs)
+        inputs = {}
+        with enable_grad():
+            for view, variable in zip(nodes, variables, strict=True):
+                adjoint = whole_adjoint(totals[variable], variable)
+                if adjoint.dtype.kind == "c":
+                    adjoint = adjoint.conj()
+                inputs[id(view.op)] = view.inputs = (adjoint, *leaves)
+        return inputs[id(self)]
+
+
+# ------------------------------------------------------------------------------------- what a Tensor has of gradients
+
+
+def _grad(self: Tensor) -> Tensor | None:
+    """The gradient that the last `backward()` set, None before the first one.
+
+    It has this tensor's shape and dtype (float64 for integers). It can be differentiated again as long as the
+    output that it came from was alive when it was read. Assigning stores a plain value without a history.
+    """
+    if watching.active:
+        watching.tell("gradient_read", self)
+    kept = self._grad
+    if type(kept) is Gradient:
+        return kept.tensor(self)
+    if kept is None and self.op is not None:
+        raise AttributeError  # Tensor.__getattr__ says why
+    return None
+
+
+def _set_grad(self: Tensor, value: Any) -> None:
+    if watching.active:
+        watching.tell("changed", self, "grad")
+    if value is None:
+        self._grad = None if self.op is None else _RETAIN
+        return
+    array = latest(value)._array if isinstance(value, Tensor) else np.array(value)
+    dtype = gradient_dtype(self._array.dtype)
+    if array.shape != self._array.shape or array.dtype != dtype:
+        raise ValueError(
+            f"Tensor.grad: must have shape {self.shape} and dtype {dtype}, got {array.shape} and {array.dtype}"
+        )
+    self._grad = Gradient(array, ())
+
+
+def _retain_grad(self: Tensor) -> None:
+    """Have `backward()` keep the gradient of this inner tensor, too."""
+    if self._grad is None and self.op is not None:
+        self._grad = _RETAIN
+
+
+def backward(self: Tensor, out_grad: Any = None, accumulate: bool = False) -> None:
+    """Set `.grad` of every leaf (and of those that `retain_grad()` named) that this value was computed from.
+
+    `out_grad` has this tensor's shape; it starts from ones unless given. `accumulate=True` adds to the gradients
+    that are there. `.grad` is the direction of steepest ascent (for complex leaves the conjugate of the adjoint).
+    Raises ValueError if nothing here was recorded.
+    """
+    compute_gradient_of_variables(self, out_grad, accumulate)
+
+
+for _name, _method in {"grad": property(_grad, _set_grad), "retain_grad": _retain_grad, "backward": backward}.items():
+    setattr(Tensor, _name, _method)  # declared in declarations.pyi

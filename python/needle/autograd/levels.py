@@ -1,0 +1,231 @@
+"""Levels: what tensors look like inside transforms that are running, one around the other.
+
+A transform wraps the values that it follows: in a tangent (../forward.py), in a batch (../batching.py), in a place on
+a tape (../tape.py). Each running transform has a level, and an operation is processed by the highest one among its
+inputs, which applies it to what is inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from operator import is_
+from time import perf_counter
+from typing import Any
+
+from .. import watching
+from ..memory import handed_out
+from .modes import DETACHED, RECORDED
+from .tensor import Tensor, TensorTuple, as_value
+from .value import Value
+from .versions import Assigned, latest
+
+
+class Wrapped(Tensor):
+    """What a tensor looks like inside of a transform that is running: it carries tangents (forward.py), a batch of
+    values (batching.py), or a place on a tape (tape.py).
+
+    `value` is the tensor inside, which may be wrapped by a transform around this one; later transforms have higher
+    levels. The slot `_array` stays empty, so an operation that meets one of these comes to `process` by the exception,
+    and no other operation pays for the question.
+    """
+
+    __slots__ = ("level", "value")
+    level: int
+    value: Any
+    __hash__ = object.__hash__
+
+    def __init__(self, level: int, value: Any):
+        self.level = level
+        self.value = value
+        self.op = None
+        self.inputs = ()
+        self.saved = self._grad = None
+        self.needs = RECORDED
+
+    def process(self, op: Any, inputs: tuple[Any, ...]) -> Any:
+        """The op's output, where this is the input of the highest level."""
+        raise NotImplementedError
+
+    def gathered(self, members: tuple[Any, ...]) -> Any:
+        """A tuple of these, some of which are of this level, as one wrapped input for `process`."""
+        raise NotImplementedError
+
+    def twin(self) -> Any:
+        """Another object with the same record."""
+        raise NotImplementedError
+
+    def laid_out(self) -> Any:
+        """An array whose elements lie in memory as this tensor's do."""
+        return self.value.laid_out() if isinstance(self.value, Wrapped) else self.value._array
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_array":  # asked by each operation
+            raise AttributeError(name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def is_recorded(self) -> bool:
+        """Whether the engine's own graph records what is computed from what is inside."""
+        return is_recorded_inside(self.value)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape
+
+    @property
+    def dtype(self) -> Any:
+        return self.value.dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+    @property
+    def cached_data(self) -> Any:
+        raise TypeError(f"cached_data: {self._refusal()}")
+
+    @cached_data.setter
+    def cached_data(self, array: Any) -> None:
+        raise TypeError(f"cached_data: {self._refusal()}")
+
+    def numpy(self) -> Any:
+        return self.value.numpy()
+
+    def item(self) -> Any:
+        return self.value.item()
+
+    def tolist(self) -> Any:
+        return self.value.tolist()
+
+    def detach(self) -> Tensor:
+        return self.value.detach()
+
+    @property
+    def data(self) -> Tensor:
+        return self.detach()
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        raise TypeError(f"t.data = ...: {self._refusal()}")
+
+    @property
+    def requires_grad(self) -> bool:
+        return True
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        raise TypeError(f"t.requires_grad = ...: {self._refusal()}; needle.stop_gradient(t) makes a constant of it")
+
+    @property
+    def grad(self) -> Tensor | None:
+        raise TypeError(f"t.grad: {self._refusal()}")
+
+    @grad.setter
+    def grad(self, value: Any) -> None:
+        raise TypeError(f"t.grad = ...: {self._refusal()}")
+
+    def backward(self, out_grad: Any = None, accumulate: bool = False) -> None:
+        raise TypeError(f"backward(): {self._refusal()}; take an inner gradient with needle.grad(f)(x)")
+
+    def _refusal(self) -> str:
+        return f"this tensor of shape {self.shape} belongs to a transform that is running (grad, jvp, jacobian, ...)"
+
+    def __repr__(self) -> str:
+        return f"needle.{type(self).__name__}({self.value!r})"
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.value, spec)
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len(): a 0-d Tensor has no length; t.size is 1")
+        return self.shape[0]
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        self._leaves_the_record("np.asarray(t)", "t.numpy()")
+        raise TypeError(f"np.asarray(t): {self._refusal()}; write t.numpy()")
+
+    def __index__(self) -> int:
+        return self.value.detach().__index__()
+
+    def __reduce__(self) -> Any:
+        raise TypeError(f"pickle: {self._refusal()}; return it from the function first")
+
+    def __copy__(self) -> Tensor:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        return self.astype(self.dtype)
+
+
+def is_recorded_inside(tensor: Tensor) -> bool:
+    """Whether the engine's own graph records what is computed from it, under whatever it is wrapped in."""
+    return tensor.is_recorded() if isinstance(tensor, Wrapped) else tensor.needs > DETACHED
+
+
+class WrappedTuple(TensorTuple):
+    """Several wrapped tensors made by one operation."""
+
+    __slots__ = ("members",)
+    members: tuple[Tensor, ...]
+
+    def __init__(self, members: Sequence[Tensor]):
+        self.members = tuple(members)
+        self.op = None
+        self.inputs = ()
+        self.saved = self._grad = None
+        self.needs = RECORDED
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def numpy(self) -> tuple[Any, ...]:
+        return tuple(member.numpy() for member in self.members)
+
+
+def apply_to_others(op: Any, inputs: tuple[Any, ...]) -> Any:
+    """The op where not all inputs are tensors with an array: some are arrays or numbers, or wrapped, or assigned to."""
+    values = tuple([latest(a) if isinstance(a, Value) else as_value(a, op) for a in inputs])
+    top = None
+    for a in values:
+        for member in map(latest, a.members) if isinstance(a, WrappedTuple) else (a,):
+            if isinstance(member, Wrapped) and (top is None or member.level > top.level):
+                top = member
+    if top is not None:
+        gathered = [top.gathered(tuple(map(latest, a.members))) if isinstance(a, WrappedTuple) else a for a in values]
+        return top.process(op, tuple(gathered))
+    if all(map(is_, inputs, values)):
+        return [a._array for a in values]  # raises: one has no value at all
+    return op._compute_and_record(*values)  # an op's own __call__ has seen the inputs as they came
+
+
+def watched_call(op: Any, inputs: tuple[Any, ...]) -> Any:
+    """op(*inputs), and those who watch are told."""
+    values = tuple([latest(a) if isinstance(a, Value) else as_value(a, op) for a in inputs])
+    if any(isinstance(a, Wrapped) for a in values):
+        return apply_to_others(op, values)  # it is applied to what is inside, and that is seen
+    for a in inputs:
+        if isinstance(a, Assigned):
+            watching.tell("seen", a)
+    started = perf_counter()
+    output = watching.unseen(op, *values)
+    if handed_out and output.saved is not None and output.op is op:
+        for a, array in zip(values, output.saved, strict=True):
+            if array is not a._array:
+                watching.tell("copied", a._array, array)
+    watching.tell("computed", op, values, output, perf_counter() - started)
+    return output

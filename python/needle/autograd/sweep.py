@@ -1,0 +1,305 @@
+"""The sweep: adjoints pulled back over the sorted graph, from the outputs to the leaves, in one loop.
+
+`backward()` (higher_order.py) comes here with the adjoint of the output. The chain rule says that the adjoint of a
+value is the sum, over all operations that used the value, of the *partial adjoint* that each of them sends back: its
+vector-Jacobian product with the adjoint of its own output. In reverse topological order all of these have been added
+before the sweep reaches the value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from time import perf_counter
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from .. import watching
+from ..backend import as_array
+from ..memory import handed_out
+from ..pool import SMALLEST
+from .adjoints import (
+    ZERO,
+    Held,
+    Masked,
+    Node,
+    add_adjoint,
+    as_arrays,
+    as_tensors,
+    fit,
+    is_finite,
+    masked_again,
+    total_adjoint,
+    unbroadcast,
+    unmasked,
+    whole_adjoint,
+)
+from .history import arrays_as_recorded, node_as_recorded
+from .modes import reset_recording, set_recording
+from .op import Op
+from .tensor import Tensor, is_gradient
+from .versions import names, settle
+
+
+def find_topo_sort(
+    node_list: Sequence[Any],
+    inputs_of: Callable[[Any], Sequence[Any]] | None = None,
+    *,
+    differentiable: bool = False,
+    stop: Iterable[Any] = (),
+) -> list[Any]:
+    """Post-order depth-first sort: every node stands after all of its inputs, which are visited from left to right.
+
+    `inputs_of` says which inputs of a node to pass through, all by default; `differentiable`: those that adjoints pass
+    through, which are not constants. It goes no further than the nodes in `stop`.
+    """
+    if names and inputs_of is None:
+        settle(node_list)
+    order: list[Any] = []
+    seen: set[Any] = set()
+    ends = set(stop)
+    stack: list[Any] = list(reversed(node_list))
+    while stack:
+        node = stack.pop()
+        if node is None:  # all inputs of the node beneath are done
+            order.append(stack.pop())
+            continue
+        while node not in seen:  # down along first inputs, without the stack
+            seen.add(node)
+            inputs = inputs_of(node) if inputs_of else node.inputs or _replayed(node)
+            if not inputs or node in ends:
+                order.append(node)
+                break
+            stack.append(node)
+            stack.append(None)
+            for a in inputs[:0:-1]:
+                if not differentiable or a.needs:
+                    stack.append(a)
+            node = inputs[0]
+            if differentiable and not node.needs:
+                break
+    return order
+
+
+def _replayed(node: Any) -> Any:
+    """The inputs of a gradient that is differentiated, which are found out now; none of any other node."""
+    if node.needs and is_gradient(node):
+        node.inputs = node.op.replay()
+    return node.inputs
+
+
+def on_paths_to(variables: set[Any], order: Sequence[Any]) -> set[Any]:
+    """The variables, and the sorted nodes that were computed from any of them."""
+    asked = set(variables)
+    for node in order:
+        if not asked.isdisjoint(node.inputs):
+            asked.add(node)
+    return asked
+
+
+def as_recorded(node: Any, on_arrays: bool) -> Any:
+    """What a rule is shown of a node: arrays, or the Tensor itself, as its operation saw them."""
+    return Node(*arrays_as_recorded(node)) if on_arrays else node_as_recorded(node)
+
+
+def sweep(
+    adjoints: dict[Any, Any],
+    variables: Iterable[Any] | None = None,
+    *,
+    tensors: bool = False,
+    record: bool | None = False,
+    inner: bool = False,
+    see: Callable[[Any, bool], Any] = as_recorded,
+    careful: bool | None = None,
+) -> list[tuple[Any, Any]]:
+    """The adjoint of each of these variables that a path leads to (None: of all leaves, and of tensors that retain it).
+
+    Starts from the outputs' `adjoints`, which it uses up. Nothing is recorded, and adjoints are plain arrays, unless
+    they are given as `tensors`: then rules work on Tensors, on what `see` shows them of a node, and with `record` all
+    of it can be differentiated again (None: transforms around it follow the computation, and the graph does not).
+    `inner`: this is a part of another sweep, goes no further than the variables, and leaves their adjoints of the kind
+    that they are.
+
+    A structural zero is the number 0 as long as all that it meets is finite. So the first pass forgets masks, and only
+    if it ends in a NaN or an infinity, a second one is `careful`, and keeps them. What is recorded always does, for the
+    derivative of a finite slope may be infinite.
+    """
+    watchers = watching.here() if watching.active else ()
+    if careful is None:
+        careful = tensors and not (record is False and watching.captures())
+    if not tensors and any(watcher.inside for watcher in watchers):
+        return _on_tensors(adjoints, variables, record, see)
+    seeds = dict(adjoints)
+    kept = None if variables is None else set(variables)
+    order = find_topo_sort(list(adjoints), differentiable=True, stop=kept if inner and kept else ())
+    asked = set(order) if kept is None else on_paths_to(kept, order)
+    found: list[tuple[Any, Any]] = []
+    summed: set[Any] = set()  # values whose adjoint is a sum that nothing else holds: it is added to in place
+    plain = see is as_recorded
+    quiet: Any = None  # from the first structural zero on: NumPy would warn of what it meets
+    told = tensors and watchers and plain
+    if told:
+        watching.tell("sweep_begins", adjoints, record is True)
+    was_recording = set_recording(record)
+    if not plain and not careful:  # products of values with tangents may be of 0 and infinity
+        quiet = np.errstate(all="ignore")
+        quiet.__enter__()
+    try:
+        for node in reversed(order):
+            # All partial adjoints of this node have been added: its adjoint is complete.
+            g = adjoints.pop(node, None)
+            if type(g) is not ndarray:
+                if g is None:
+                    continue
+                g = total_adjoint(g, node)
+            op = node.op
+            if told:
+                watching.tell("reached", node, whole_adjoint(g, node))
+            if (op is None or node._grad is not None) if kept is None else node in kept:
+                found.append((node, g if inner or type(g) is ndarray else _whole(g, node, tensors)))
+                if inner:
+                    continue
+            if op is None:
+                continue
+            if g is ZERO:  # whatever it would be multiplied with
+                for a in node.inputs:
+                    if a in asked:
+                        adjoints.setdefault(a, ZERO)
+                continue
+            if type(g) is Held and g.maker is not type(op):
+                g = g.adjoint
+            # The vector-Jacobian product of the operation: a partial adjoint of each input.
+            if tensors or not op.on_arrays or (type(g) is ndarray and g.nbytes >= SMALLEST and plain):
+                returned, shown = _rule_on_tensors(node, g, see, asked, tensors), None
+            else:
+                if handed_out or not plain:
+                    shown = see(node, True)
+                else:
+                    shown = Node(node.saved or tuple([a._array for a in node.inputs]), node._array)
+                returned = _watched(op, g, shown, node, asked) if watchers else op.gradient(g, shown)
+                if type(returned) is not tuple:
+                    returned = (returned,)
+            for a, g in zip(node.inputs, returned, strict=True):
+                if g is None or a not in asked:
+                    continue
+                if type(g) is FunctionType:
+                    g = g()
+                if type(g) is not ndarray or g.shape != a._array.shape or g.dtype is not a._array.dtype:
+                    if not careful and type(g) in _ZEROS:
+                        g = unmasked(g)
+                        if quiet is None:
+                            quiet = np.errstate(all="ignore")
+                            quiet.__enter__()
+                    if shown is not None:
+                        g = fit(g, a._array, op, shown)
+                    if g is None:
+                        continue
+                # It is added to those that the other uses of this input have sent.
+                if a not in adjoints:
+                    adjoints[a] = g
+                    continue
+                there = adjoints[a]
+                if type(g) is not ndarray or type(there) is not ndarray:
+                    add_adjoint(adjoints, a, g)
+                elif a in summed:
+                    np.add(there, g, there)
+                else:
+                    summed.add(a)
+                    adjoints[a] = as_array(there + g)
+        if told:
+            watching.tell("sweep_ends")
+    finally:
+        reset_recording(was_recording)
+        if quiet is not None:
+            quiet.__exit__()
+    if quiet is None:
+        return found
+    if not all(_is_finite(g) for _, g in found):
+        if not tensors:
+            return _on_tensors(seeds, variables, record, see, careful=True)
+        return sweep(seeds, variables, tensors=True, record=record, inner=inner, see=see, careful=True)
+    if tensors:
+        watching.tell("left_in", [g for _, g in found if type(g) is Tensor])
+    return found
+
+
+_ZEROS = {Masked, Held}
+"""The kinds of adjoints that have structural zeros."""
+
+
+def _whole(g: Any, node: Any, tensors: bool) -> Any:
+    """The complete adjoint of a variable, for those who asked for it."""
+    if type(g) is Held and node.op is not None:  # which is going to be written into
+        g = g.adjoint.copy()
+    whole = whole_adjoint(g, node)
+    return whole if tensors else as_arrays(whole)
+
+
+def _is_finite(g: Any) -> bool:
+    if type(g) is tuple:
+        return all(map(_is_finite, g))
+    array = g._array if type(g) is Tensor else getattr(g, "tangent", g)
+    return type(array) is not ndarray or is_finite(array)
+
+
+def _on_tensors(
+    adjoints: dict[Any, Any], variables: Any, record: Any, see: Any, careful: bool | None = None
+) -> list[tuple[Any, Any]]:
+    """The sweep on Tensors, where rules can be seen at work, or keep masks; its results as arrays."""
+    given = {a: as_tensors(g) for a, g in adjoints.items()}
+    found = sweep(given, variables, tensors=True, record=record, see=see, careful=careful)
+    return [(a, as_arrays(g)) for a, g in found]
+
+
+def _rule_on_tensors(node: Any, g: Any, see: Any, asked: set[Any], tensors: bool) -> tuple[Any, ...]:
+    """The adjoints that a rule gives on Tensors, each in the shape and dtype of its input."""
+    op, seen = node.op, see(node, False)
+    if seen is not node:
+        asked = {shown for a, shown in zip(node.inputs, seen.inputs, strict=True) if a in asked}
+    if tensors:
+        return apply_rule(op, g, seen, asked)
+    return tuple(map(as_arrays, apply_rule(op, as_tensors(g), seen, asked)))
+
+
+def apply_rule(op: Op, adjoint: Any, node: Any, asked: set[Any]) -> tuple[Any, ...]:
+    """`op.pull_back` of an adjoint of any kind, and those who watch are told. A rule that a user wrote is handed plain
+    Tensors; if the op is element-wise, what it returns is masked again."""
+    if watching.active:
+        return watched_rule("rule_ends", op, node, adjoint, lambda: _apply_rule(op, adjoint, node, asked))
+    return _apply_rule(op, adjoint, node, asked)
+
+
+def _apply_rule(op: Op, adjoint: Any, node: Any, asked: set[Any]) -> tuple[Any, ...]:
+    if op.on_arrays or op.same_inputs:
+        return op.pull_back(adjoint, node, asked)
+    plain = tuple(map(unmasked, adjoint)) if type(adjoint) is tuple else unmasked(adjoint)
+    if plain is adjoint or not op.elementwise:
+        return op.pull_back(plain, node, asked)
+    with np.errstate(all="ignore"):  # about elements that do not count
+        returned = op.pull_back(plain, node, asked)
+    mask = adjoint.mask.astype(np.float32)
+    return tuple([masked_again(g, unbroadcast(mask, g.shape) > 0) if isinstance(g, Tensor) else g for g in returned])
+
+
+def _watched(op: Op, g: Any, shown: Node, node: Any, asked: set[Any]) -> Any:
+    """What a rule on arrays returns, and those who watch are told."""
+
+    def rule() -> tuple[Any, ...]:
+        returned = op.gradient(g, shown)
+        pairs = zip(node.inputs, returned if type(returned) is tuple else (returned,), strict=True)
+        return tuple([(g() if type(g) is FunctionType else g) if a in asked else None for a, g in pairs])
+
+    return watched_rule("rule_ends", op, node, g, rule)
+
+
+def watched_rule(ends: str, op: Op, node: Any, given: Any, rule: Callable[[], Any]) -> Any:
+    """What an op's rule returns, and those who watch are told."""
+    watching.tell("rule_begins", op, node, given)
+    returned, started = None, perf_counter()
+    try:
+        returned = rule()
+    finally:
+        watching.tell(ends, op, node, returned, perf_counter() - started)
+    return returned

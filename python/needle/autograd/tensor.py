@@ -1,0 +1,383 @@
+"""Tensors: the values that programs are written in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from sys import modules
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy import ndarray
+
+from .. import watching
+from ..backend import Device, default_device
+from ..memory import hand_out
+from .lazy import compute_deferred
+from .modes import CONSTANT, DETACHED, RECORDED, VARIABLE, is_recording
+from .value import Value
+from .versions import latest, note_view
+
+if TYPE_CHECKING:
+    from .declarations import DeclaredTensor, DeclaredTuple
+else:
+    DeclaredTensor = DeclaredTuple = Value
+
+_new = object.__new__
+
+
+class Tensor(DeclaredTensor):
+    """An n-dimensional array that records how it was computed, for `backward()`.
+
+    `Tensor(array)` copies, and keeps NumPy's dtype unless `dtype` is given. `requires_grad` is True for numbers unless
+    told otherwise (booleans have no gradient). Raises TypeError for what is no number, ValueError for ragged lists.
+    """
+
+    __slots__ = ()
+    __hash__ = object.__hash__  # == compares elementwise; tensors are hashed by identity
+
+    def __init__(
+        self, array: Any, *, device: Device | None = None, dtype: Any = None, requires_grad: bool | None = None
+    ):
+        tensor = None
+        if isinstance(array, Tensor):
+            tensor = latest(array)
+            array = tensor._array
+        if device is not None and device not in (default_device(),):
+            raise ValueError(f"Tensor: device {device!r} is not on this machine; needle.all_devices() lists them")
+        try:
+            self._array = np.array(array, dtype=dtype)
+        except ValueError as error:
+            raise ValueError(f"Tensor: cannot make an array of {type(array).__name__}: {error}") from error
+        kind = self._array.dtype.kind
+        if kind not in "biufc":
+            raise TypeError(
+                f"Tensor: needs booleans or numbers, got dtype {self._array.dtype} from {type(array).__name__}; "
+                "give dtype=float to convert"
+            )
+        if requires_grad and kind == "b":
+            raise ValueError("Tensor: booleans have no gradient; leave requires_grad out, or give dtype=float")
+        if watching.active and tensor is not None:
+            watching.tell("seen", tensor)
+            if self._array.dtype == array.dtype:
+                watching.tell("copied", array, self._array)
+            elif watching.captures():
+                self._array = tensor.astype(dtype)._array  # by an operation, which is seen
+        self.op = None
+        self.inputs = ()
+        self.saved = None
+        self._grad = None
+        self.needs = CONSTANT if kind == "b" or requires_grad is False else RECORDED
+
+    @staticmethod
+    def make_const(array: Any, *, requires_grad: bool = False) -> Tensor:
+        """A tensor that shares this array's memory, without a copy; by default it needs no gradient."""
+        tensor = constant(hand_out(np.asarray(array)))
+        tensor.needs = RECORDED if requires_grad else CONSTANT
+        return tensor
+
+    # The value -----------------------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._array.shape
+
+    @property
+    def dtype(self) -> Any:
+        return self._array.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self._array.ndim
+
+    @property
+    def size(self) -> int:
+        return self._array.size
+
+    @property
+    def nbytes(self) -> int:
+        return self._array.nbytes
+
+    @property
+    def device(self) -> Device:
+        return default_device()
+
+    @property
+    def cached_data(self) -> Any:
+        """The live, writable array; see `realize_cached_data`."""
+        array = self._array
+        if watching.active:
+            watching.tell("read", array, "t.cached_data")
+        if not array.flags.writeable:  # a broadcast view: the live array is one that can be written to
+            self._array = array.copy()
+            if watching.active:
+                watching.tell("copied", array, self._array)
+            array = self._array
+        return hand_out(array)
+
+    @cached_data.setter
+    def cached_data(self, array: Any) -> None:
+        self.data = array
+
+    def numpy(self) -> Any:
+        """A copy of the value as an array."""
+        if watching.active:
+            watching.tell("read", self._array, "t.numpy()")
+        return self._array.copy()
+
+    def item(self) -> Any:
+        """The single element as a Python number; ValueError if there is not exactly one."""
+        if self._array.size != 1:
+            raise ValueError(f"Tensor.item: needs exactly one element, got shape {self.shape}; index it first")
+        if watching.active:
+            watching.tell("read", self._array, "t.item()")
+        return self._array.item()
+
+    def tolist(self) -> Any:
+        """The value as (nested lists of) Python numbers."""
+        if watching.active:
+            watching.tell("read", self._array, "t.tolist()")
+        return self._array.tolist()
+
+    def detach(self) -> Tensor:
+        """A leaf that shares the value and starts no recording. Where it takes part in a recorded computation, its
+        gradient is delivered all the same, so that `W = (W - lr * W.grad).detach()` works step after step.
+
+        What is computed from detached tensors alone is not recorded, and so brings them no gradient: a penalty like
+        `(W * W).sum()` in such a loop needs `W.requires_grad = True` first.
+        """
+        tensor = _new(Tensor)
+        tensor._array = self._array
+        tensor._grad = tensor.op = tensor.saved = None
+        tensor.inputs = ()
+        tensor.needs = CONSTANT if self._array.dtype.kind == "b" else DETACHED
+        note_view(tensor, self, None)
+        if watching.active:
+            watching.tell("seen", self)
+        if self._array.base is not None and _is_part_of_leaf(self):
+            tensor.saved = self  # so that who writes to it finds the leaf
+        return tensor
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether operations on this tensor are recorded. Can be set on a leaf."""
+        return self.needs > DETACHED
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if self.op is not None and not value:
+            raise ValueError(
+                f"Tensor.requires_grad: this tensor is the output of a recorded {self.op!r}; "
+                "write t.detach() for a tensor without its history"
+            )
+        if value and self._array.dtype.kind == "b":
+            raise ValueError("Tensor.requires_grad: booleans have no gradient; convert with t.astype(float)")
+        if self.op is None:
+            self.needs = RECORDED if value else CONSTANT
+            if watching.active:
+                watching.tell("changed", self, "requires_grad")
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_array":
+            return compute_deferred(self)
+        if name == "grad":
+            raise AttributeError(
+                f"Tensor.grad: this tensor is not a leaf but the output of {self.op!r}, and backward() keeps gradients "
+                "only on leaves; call t.retain_grad() before backward() to have this one, too"
+            )
+        raise AttributeError(f"'Tensor' object has no attribute {name!r}")
+
+    # Python's protocols --------------------------------------------------------------------------------------
+
+    def _looked_at(self, what: str) -> Any:
+        """The array, of whose elements something is said outside of any op."""
+        if watching.active:
+            watching.tell("read", self._array, what)
+        return self._array
+
+    def __repr__(self) -> str:
+        array = self._looked_at("repr(t)")
+        return f"needle.Tensor({np.array2string(array, separator=', ', prefix='needle.Tensor(')})"
+
+    def __str__(self) -> str:
+        return str(self._looked_at("str(t)"))
+
+    def __format__(self, spec: str) -> str:
+        array = self._looked_at("format(t)")
+        return format(array.item() if spec and array.size == 1 else array, spec)
+
+    def __len__(self) -> int:
+        if self._array.ndim == 0:
+            raise TypeError("len(): a 0-d Tensor has no length; t.size is 1")
+        return len(self._array)
+
+    def __bool__(self) -> bool:
+        if self._array.size != 1:
+            raise ValueError(
+                f"bool(): a Tensor of shape {self.shape} has no single truth value; write (t).any() or (t).all() "
+                "of t.numpy()"
+            )
+        return bool(self._looked_at("bool(t)").item())
+
+    def _leaves_the_record(self, what: str, instead: str) -> None:
+        if self.needs > DETACHED and is_recording() and not is_gradient(self):
+            raise TypeError(
+                f"{what}: this Tensor needs a gradient, and {what} would drop it silently; write {instead} where "
+                "only the value is meant. np.stack([t, u]) makes one Tensor of several, needle.numpy.zeros(shape) one "
+                "that others can be assigned to"
+                + ("; needle.scipy has SciPy's functions that are no ufuncs" if "scipy" in modules else "")
+            )
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        self._leaves_the_record("np.asarray(t)", "t.numpy()")
+        if copy is False:
+            return self.cached_data if dtype is None else self.cached_data.astype(dtype, copy=False)
+        return np.array(self._looked_at("np.asarray(t)"), dtype=dtype)
+
+    def __float__(self) -> float:
+        self._leaves_the_record("float(t)", "t.item()")
+        return float(self.item())
+
+    def __int__(self) -> int:
+        self._leaves_the_record("int(t)", "t.item()")
+        return int(self.item())
+
+    def __complex__(self) -> complex:
+        self._leaves_the_record("complex(t)", "t.item()")
+        return complex(self.item())
+
+    def __index__(self) -> int:
+        self._leaves_the_record("an index", "t.item()")
+        if self._array.dtype.kind not in "iu" or self._array.ndim:
+            raise TypeError(f"an index needs a 0-d integer Tensor, got shape {self.shape} and dtype {self.dtype}")
+        return int(self._looked_at("an index"))
+
+    def __reduce__(self) -> Any:
+        """Pickled and copied as a leaf: the value, whether it needs a gradient, and the gradient's value."""
+        gradient = getattr(self._grad, "array", None)
+        return _rebuild, (self._looked_at("pickle"), self.needs, gradient)
+
+    def __copy__(self) -> Tensor:
+        return _rebuild(self._array, self.needs, getattr(self._grad, "array", None))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        """A leaf is copied as a leaf. What was computed is copied by an operation: a leaf would drop its gradient."""
+        computed = (self.op is not None and not is_gradient(self)) or self.needs == VARIABLE
+        if computed and is_recording():
+            return self.astype(self.dtype)
+        gradient = getattr(self._grad, "array", None)
+        return _rebuild(copied(self._array), self.needs, None if gradient is None else copied(gradient))
+
+
+def _tell_of_members(arrays: tuple[Any, ...], what: str) -> None:
+    for array in arrays:
+        watching.tell("read", array, what)
+
+
+class TensorTuple(DeclaredTuple):
+    """Several tensors made by one operation; index it, iterate over it, or take `tuple()` of it."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    @property
+    def cached_data(self) -> Any:
+        """The live, writable arrays, as a tuple."""
+        if watching.active:
+            _tell_of_members(self._array, "t.cached_data")
+        return tuple(hand_out(member) for member in self._array)
+
+    def numpy(self) -> tuple[Any, ...]:
+        """A copy of each value, as a tuple of arrays."""
+        if watching.active:
+            _tell_of_members(self._array, "t.numpy()")
+        return tuple(member.copy() for member in self._array)
+
+    def detach(self) -> tuple[Tensor, ...]:
+        """The detached members."""
+        return tuple(member.detach() for member in self)
+
+    def __repr__(self) -> str:
+        return f"needle.TensorTuple{tuple(self)!r}"
+
+
+def constant(array: Any, cls: type[Any] = Tensor) -> Any:
+    """A leaf around this very array (for a TensorTuple: these arrays) that needs no gradient."""
+    tensor = _new(cls)
+    tensor._array = array
+    tensor._grad = None
+    tensor.op = None
+    tensor.inputs = ()
+    tensor.saved = None
+    tensor.needs = CONSTANT
+    return tensor
+
+
+def value_of(a: Tensor, what: str) -> Any:
+    """A copy of the value as an array, for a function of this name that looks at it."""
+    if type(a) is not Tensor or not watching.active:
+        return a.numpy()
+    watching.tell("read", a._array, what)
+    return a._array.copy()
+
+
+def as_value(value: Any, op: object = "as_value") -> Any:
+    """A Tensor or TensorTuple as it is; an array, number or list of numbers as a constant of its own (a copy)."""
+    if isinstance(value, Value):
+        return latest(value)
+    array = np.array(value)
+    if watching.active and type(value) is ndarray:
+        watching.tell("copied", value, array)
+    if type(value) is not ndarray and isinstance(value, ndarray) and hasattr(value, "mask"):
+        raise TypeError(
+            f"{op!r}: a masked array's mask would be lost; fill the gaps with a.filled(0), or choose with np.where"
+        )
+    if array.dtype.kind not in "biufc":
+        raise TypeError(
+            f"{op!r}: needs a Tensor, an array or a number, got {type(value).__name__}; convert it with np.asarray"
+        )
+    return constant(array)
+
+
+def is_recorded(*inputs: Any) -> bool:
+    """Whether an operation on these would be recorded."""
+    if is_recording():
+        for a in inputs:
+            if isinstance(a, Value) and a.needs > DETACHED:
+                return True
+    return False
+
+
+def is_gradient(value: Any) -> bool:
+    """Whether it is the `.grad` of a tensor, which can be computed again, recorded, when somebody differentiates it."""
+    return hasattr(value.op, "replay")
+
+
+def gradient_dtype(dtype: Any) -> Any:
+    """The dtype of the gradient of a value of this dtype: its own, float64 for integers."""
+    return dtype if dtype.kind in "fc" else np.dtype(np.float64)
+
+
+def _is_part_of_leaf(value: Any) -> bool:
+    while value.op is not None and value.op.view:
+        value = value.inputs[0]
+    return value.op is None
+
+
+def copied(array: Any) -> Any:
+    copy = array.copy()
+    if watching.active:
+        watching.tell("copied", array, copy)
+    return copy
+
+
+def _rebuild(array: Any, needs: int, gradient: Any) -> Tensor:
+    tensor = constant(array)
+    tensor.needs = needs
+    if gradient is not None:
+        tensor.grad = constant(gradient)
+    return tensor
