@@ -30,39 +30,58 @@ _LEVEL = next_level()
 class Dual:
     """An array and its tangent, which is not zero and has its shape: what a rule is handed in the place of an array.
 
-    The value may be a function that computes it when it is first read. Of an adjoint that only goes through linear
-    operations to a variable, where its tangent is wanted, nobody reads it. At most `DEEPEST` such functions depend on
-    each other.
+    Both are `factor` times something: numbers that a rule multiplies by are collected there, without a pass over
+    memory. What the value is a multiple of may be a function that computes it when it is first read: of an adjoint that
+    only goes through linear operations to a variable, where its tangent is wanted, nobody reads it. At most `DEEPEST`
+    such functions depend on each other.
     """
 
-    __slots__ = ("_depth", "_value", "tangent")
+    __slots__ = ("_depth", "_plain", "_tangent", "_value", "factor", "plain_tangent")
     DEEPEST = 16
 
-    def __init__(self, value: Any, tangent: Any, *of: Any):
-        self._value, self.tangent, self._depth = value, tangent, 0
-        if type(value) is FunctionType:
+    def __init__(self, plain: Any, plain_tangent: Any, *of: Any, factor: Any = 1):
+        self._plain, self.plain_tangent, self.factor = plain, plain_tangent, factor
+        self._value = self._tangent = None
+        self._depth = 0
+        if type(plain) is FunctionType:
             self._depth = 1 + max([a._depth for a in of if type(a) is Dual])
             if self._depth > self.DEEPEST:
-                _ = self.value
+                _ = self.plain
+
+    @property
+    def plain(self) -> Any:
+        if type(self._plain) is FunctionType:
+            self._plain, self._depth = as_array(self._plain()), 0
+        return self._plain
 
     @property
     def value(self) -> Any:
-        if type(self._value) is FunctionType:
-            self._value, self._depth = as_array(self._value()), 0
+        if self._value is None:
+            self._value = self.plain if self.factor == 1 else _new(np.multiply, self.plain, self.factor)
         return self._value
 
-    shape = property(lambda self: self.tangent.shape)
-    dtype = property(lambda self: self.tangent.dtype)
-    ndim = property(lambda self: self.tangent.ndim)
-    size = property(lambda self: self.tangent.size)
-    nbytes = property(lambda self: self.tangent.nbytes)
-    itemsize = property(lambda self: self.tangent.itemsize)
+    @property
+    def tangent(self) -> Any:
+        if self._tangent is None:
+            plain = self.plain_tangent
+            self._tangent = plain if self.factor == 1 else as_array(_new(np.multiply, plain, self.factor))
+        return self._tangent
+
+    shape = property(lambda self: self.plain_tangent.shape)
+    dtype = property(lambda self: self.plain_tangent.dtype)
+    ndim = property(lambda self: self.plain_tangent.ndim)
+    size = property(lambda self: self.plain_tangent.size)
+    nbytes = property(lambda self: self.plain_tangent.nbytes)
+    itemsize = property(lambda self: self.plain_tangent.itemsize)
     mT = property(lambda self: self.each(lambda a: a.mT))  # noqa: N815 - NumPy's
     real = property(lambda self: self.each(lambda a: a.real))
 
     def each(self, function: Callable[[Any], Any]) -> Dual:
         """A function that is linear over the reals, of the value and of the tangent."""
-        return Dual(lambda: function(self.value), as_array(function(self.tangent)), self)
+        return Dual(lambda: function(self.plain), as_array(function(self.plain_tangent)), self, factor=self.factor)
+
+    def times(self, factor: Any) -> Dual:
+        return Dual(lambda: self.plain, self.plain_tangent, self, factor=self.factor * factor)
 
     def reshape(self, *shape: Any) -> Dual:
         return self.each(lambda a: a.reshape(*shape))
@@ -104,13 +123,13 @@ class Dual:
         """What an op makes of these values, some of which are duals."""
         tangents = tuple(map(tangent_of, values))
         if isinstance(op, Linear):  # whose tangent does not depend on what has one
-            shapes = tuple([a.tangent if type(a) is Dual else as_array(a) for a in values])
+            shapes = tuple([a.plain_tangent if type(a) is Dual else as_array(a) for a in values])
             tangent = op.tangent(tangents, Node(shapes, shapes[0]))
             return Dual(lambda: op.on(*map(value_of, values)), as_array(tangent), *values)
         if op is MATMUL:
-            (a, b), (s, t) = values, tangents
-            tangent = _plus(None if s is None else op.on(s, value_of(b)), None if t is None else op.on(value_of(a), t))
-            return Dual(lambda: op.on(value_of(a), value_of(b)), tangent, a, b)
+            (a, b), (x, y), (s, t) = values, map(plain_of, values), map(plain_tangent_of, values)
+            tangent = _plus(None if s is None else op.on(s, y()), None if t is None else op.on(x(), t))
+            return Dual(lambda: op.on(x(), y()), tangent, a, b, factor=_factor(a, b))
         if op.discrete:
             return op.on(*map(value_of, values))
         arrays = tuple(map(value_of, values))
@@ -159,6 +178,20 @@ def value_of(a: Any) -> Any:
 
 def tangent_of(a: Any) -> Any:
     return a.tangent if type(a) is Dual else None
+
+
+def plain_of(a: Any) -> Callable[[], Any]:
+    """What gives an operand without its factor."""
+    return (lambda: a.plain) if type(a) is Dual else lambda: a
+
+
+def plain_tangent_of(a: Any) -> Any:
+    return a.plain_tangent if type(a) is Dual else None
+
+
+def _factor(a: Any, b: Any) -> Any:
+    """That of a product."""
+    return (a.factor if type(a) is Dual else 1) * (b.factor if type(b) is Dual else 1)
 
 
 def dual(value: Any, tangent: Any) -> Dual:
@@ -214,23 +247,41 @@ def _sized(tangent: Any, *of: Any) -> Any:
     return tangent if tangent.shape == shape else np.broadcast_to(tangent, shape)
 
 
+def _number(a: Any) -> Any:
+    """The number that an operand is, or that is everywhere in it, as in the adjoint behind a sum; None for others."""
+    if type(a) in (int, float):
+        return a
+    repeats = type(a) is ndarray and a.dtype.kind == "f" and a.size and not any(a.strides)
+    return a.flat[0] if repeats else None
+
+
 def _product(a: Any, b: Any) -> Dual:
-    s, t = tangent_of(a), tangent_of(b)
-    by_a: Any = None if s is None else _new(np.multiply, s, value_of(b))
-    by_b = None if t is None or a is b else _new(np.multiply, t, value_of(a))
-    change: Any = by_a + by_a if a is b else _plus(by_a, by_b)
-    return Dual(lambda: _new(np.multiply, value_of(a), value_of(b)), _sized(as_array(change), a, b), a, b)
+    for number, other in ((_number(a), b), (_number(b), a)):
+        if number is not None and np.shape(a if other is b else b) in ((), other.shape) and np.isfinite(number):
+            return other.times(number)
+    x, y, s, t = plain_of(a), plain_of(b), plain_tangent_of(a), plain_tangent_of(b)
+    by_a: Any = None if s is None else _new(np.multiply, s, y())
+    by_b = None if t is None or a is b else _new(np.multiply, t, x())
+    change = _plus(by_a, by_a if a is b else by_b)
+    change = _sized(as_array(change), a, b)
+    return Dual(lambda: _new(np.multiply, x(), y()), change, a, b, factor=_factor(a, b))
 
 
 def _sum(a: Any, b: Any) -> Dual:
+    k = a.factor if type(a) is type(b) is Dual and a.factor == b.factor else None
+    if k is not None:
+        change = _new(np.add, a.plain_tangent, b.plain_tangent)
+        return Dual(lambda: _new(np.add, a.plain, b.plain), _sized(as_array(change), a, b), a, b, factor=k)
     s, t = tangent_of(a), tangent_of(b)
-    change = t if s is None else s if t is None else as_array(_new(np.add, s, t))
-    return Dual(lambda: _new(np.add, value_of(a), value_of(b)), _sized(change, a, b), a, b)
+    change = t if s is None else s if t is None else _new(np.add, s, t)
+    return Dual(lambda: _new(np.add, value_of(a), value_of(b)), _sized(as_array(change), a, b), a, b)
 
 
 def _difference(a: Any, b: Any) -> Dual:
+    if type(b) is Dual and type(a) is not Dual:  # -(b - a)
+        return _difference(b, a).times(-1)
     s, t = tangent_of(a), tangent_of(b)
-    change = s if t is None else _new(np.negative, t) if s is None else _new(np.subtract, s, t)
+    change = s if t is None else _new(np.subtract, s, t)
     return Dual(lambda: _new(np.subtract, value_of(a), value_of(b)), _sized(as_array(change), a, b), a, b)
 
 
@@ -245,8 +296,8 @@ def _quotient(a: Any, b: Any) -> Dual:
     return dual(out, _new(np.divide, change, y))
 
 
-def _negative(a: Any) -> Dual:
-    return a.each(lambda x: _new(np.negative, x))
+def _negative(a: Dual) -> Dual:
+    return a.times(-1)
 
 
 def _where(condition: Any, a: Any, b: Any) -> Any:

@@ -106,7 +106,7 @@ def _of_sums(op: Any, plain: tuple[Any, ...], masks: list[Any]) -> Any:
     if isinstance(reached, tuple):  # of an op that spreads what reaches it over these axes
         (mask,) = [m for m in masks if m is not None]
         reached = any_along(mask, reached).broadcast_to(out.shape)
-    return out if _holds(reached) else masked_again(out, reached)
+    return Masked(out, reached) if _holds(reached) else masked_again(out, reached)
 
 
 def between_ones(op: Any, plain: tuple[Any, ...], masks: list[Any]) -> tuple[Any, list[Any]]:

@@ -94,12 +94,11 @@ def as_seen(value: Any, array: Any) -> Any:
 
 
 def arrays_as_recorded(node: Any) -> tuple[tuple[Any, ...], Any]:
-    """The arrays of a node's inputs and of its output, as its operation saw them; of what it does not read, those that
-    are there now, for their shapes."""
-    inputs = node.saved or tuple([a._array for a in node.inputs])
+    """The arrays of a node's inputs and of its output, as its operation saw them; the inputs themselves, for their
+    shapes, if the rule does not read them."""
     if not handed_out:
-        return inputs, node._array
-    return tuple(map(as_recorded, inputs)), as_recorded(node._array)
+        return node.saved or node.inputs, node._array
+    return (node.saved and tuple(map(as_recorded, node.saved))) or node.inputs, as_recorded(node._array)
 
 
 def node_as_recorded(node: Any) -> Any:

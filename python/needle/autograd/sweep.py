@@ -19,7 +19,6 @@ from numpy import ndarray
 from .. import watching
 from ..backend import as_array
 from ..memory import handed_out
-from ..pool import SMALLEST
 from .adjoints import (
     ZERO,
     Held,
@@ -29,7 +28,6 @@ from .adjoints import (
     as_arrays,
     as_tensors,
     fit,
-    is_finite,
     masked_again,
     total_adjoint,
     unbroadcast,
@@ -59,7 +57,7 @@ def find_topo_sort(
         settle(node_list)
     order: list[Any] = []
     seen: set[Any] = set()
-    ends = set(stop)
+    ends, every = set(stop), not differentiable
     stack: list[Any] = list(reversed(node_list))
     while stack:
         node = stack.pop()
@@ -69,16 +67,20 @@ def find_topo_sort(
         while node not in seen:  # down along first inputs, without the stack
             seen.add(node)
             inputs = inputs_of(node) if inputs_of else node.inputs or _replayed(node)
-            if not inputs or node in ends:
+            if not inputs or (ends and node in ends):
                 order.append(node)
                 break
             stack.append(node)
             stack.append(None)
-            for a in inputs[:0:-1]:
-                if not differentiable or a.needs:
-                    stack.append(a)
             node = inputs[0]
-            if differentiable and not node.needs:
+            if len(inputs) == 2:  # the loop below, for speed
+                if every or inputs[1].needs:
+                    stack.append(inputs[1])
+            elif len(inputs) > 2:
+                for a in inputs[:0:-1]:
+                    if every or a.needs:
+                        stack.append(a)
+            if not (every or node.needs):
                 break
     return order
 
@@ -122,9 +124,9 @@ def sweep(
     `inner`: this is a part of another sweep, goes no further than the variables, and leaves their adjoints of the kind
     that they are.
 
-    A structural zero is the number 0 as long as all that it meets is finite. So the first pass forgets masks, and only
-    if it ends in a NaN or an infinity, a second one is `careful`, and keeps them. What is recorded always does, for the
-    derivative of a finite slope may be infinite.
+    A structural zero is the number 0 as long as all that it meets is finite; else the product is NaN. So the first pass
+    forgets masks, and only if it ends in a NaN, a second one is `careful`, and keeps them. What is recorded always
+    keeps them, for the derivative of a finite slope may be infinite.
     """
     watchers = watching.here() if watching.active else ()
     if careful is None:
@@ -138,6 +140,7 @@ def sweep(
     found: list[tuple[Any, Any]] = []
     summed: set[Any] = set()  # values whose adjoint is a sum that nothing else holds: it is added to in place
     plain = see is as_recorded
+    stage = Node((), None)
     quiet: Any = None  # from the first structural zero on: NumPy would warn of what it meets
     told = tensors and watchers and plain
     if told:
@@ -154,39 +157,42 @@ def sweep(
                 if g is None:
                     continue
                 g = total_adjoint(g, node)
+                if g is ZERO:  # whatever it is multiplied with
+                    if (node.op is None or node._grad is not None) if kept is None else node in kept:
+                        found.append((node, g if inner else _whole(g, node, tensors)))
+                    for a in node.inputs:
+                        if a in asked:
+                            adjoints.setdefault(a, ZERO)
+                    continue
+                if type(g) is Held and g.maker is not type(node.op):
+                    g = g.adjoint
             op = node.op
             if told:
                 watching.tell("reached", node, whole_adjoint(g, node))
             if (op is None or node._grad is not None) if kept is None else node in kept:
                 found.append((node, g if inner or type(g) is ndarray else _whole(g, node, tensors)))
-                if inner:
+                if inner or op is None:
                     continue
-            if op is None:
+            elif op is None:
                 continue
-            if g is ZERO:  # whatever it would be multiplied with
-                for a in node.inputs:
-                    if a in asked:
-                        adjoints.setdefault(a, ZERO)
-                continue
-            if type(g) is Held and g.maker is not type(op):
-                g = g.adjoint
             # The vector-Jacobian product of the operation: a partial adjoint of each input.
-            if tensors or not op.on_arrays or (type(g) is ndarray and g.nbytes >= SMALLEST and plain):
+            if tensors or not op.on_arrays:
                 returned, shown = _rule_on_tensors(node, g, see, asked, tensors), None
             else:
                 if handed_out or not plain:
                     shown = see(node, True)
                 else:
-                    shown = Node(node.saved or tuple([a._array for a in node.inputs]), node._array)
+                    shown = stage
+                    shown.inputs, shown.output = node.saved or node.inputs, node._array
                 returned = _watched(op, g, shown, node, asked) if watchers else op.gradient(g, shown)
                 if type(returned) is not tuple:
                     returned = (returned,)
-            for a, g in zip(node.inputs, returned, strict=True):
+            for a, g in zip(node.inputs, returned):  # noqa: B905 - a law holds that a rule returns one each
                 if g is None or a not in asked:
                     continue
                 if type(g) is FunctionType:
                     g = g()
-                if type(g) is not ndarray or g.shape != a._array.shape or g.dtype is not a._array.dtype:
+                if type(g) is not ndarray or g.shape != (need := a._array).shape or g.dtype is not need.dtype:
                     if not careful and type(g) in _ZEROS:
                         g = unmasked(g)
                         if quiet is None:
@@ -216,7 +222,7 @@ def sweep(
             quiet.__exit__()
     if quiet is None:
         return found
-    if not all(_is_finite(g) for _, g in found):
+    if any(_has_nan(g) for _, g in found):
         if not tensors:
             return _on_tensors(seeds, variables, record, see, careful=True)
         return sweep(seeds, variables, tensors=True, record=record, inner=inner, see=see, careful=True)
@@ -237,11 +243,13 @@ def _whole(g: Any, node: Any, tensors: bool) -> Any:
     return whole if tensors else as_arrays(whole)
 
 
-def _is_finite(g: Any) -> bool:
+def _has_nan(g: Any) -> bool:
     if type(g) is tuple:
-        return all(map(_is_finite, g))
+        return any(map(_has_nan, g))
     array = g._array if type(g) is Tensor else getattr(g, "tangent", g)
-    return type(array) is not ndarray or is_finite(array)
+    if type(array) is not ndarray or array.dtype.kind not in "fc" or not array.size:
+        return False
+    return bool(np.isnan(np.minimum.reduce(array, None)))  # one pass, which makes no array
 
 
 def _on_tensors(

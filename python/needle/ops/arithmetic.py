@@ -38,7 +38,7 @@ class AddScalar(ScalarOp):
         return np.add(a, self.scalar, out=self.memory(out))
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return (out_grad,)
+        return out_grad
 
 
 class AddScaled(Linear):
@@ -85,7 +85,7 @@ class Negate(Linear, Elementwise):
     ufunc, saves = "negative", ()
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return (-out_grad,)
+        return -out_grad
 
 
 def negate(a: Any) -> Tensor:
@@ -166,7 +166,7 @@ class MulScalar(Linear, ScalarOp):
         return np.multiply(a, self.scalar, out=self.memory(out))
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return (out_grad * self.scalar,)
+        return out_grad * self.scalar
 
 
 def multiply(a: Any, b: Any) -> Tensor:
@@ -201,7 +201,7 @@ class DivScalar(Linear, ScalarOp):
         return np.divide(a, self.scalar, out=self.memory(out))
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return (out_grad / self.scalar,)
+        return out_grad / self.scalar
 
 
 class RDivScalar(ScalarOp):
@@ -215,7 +215,7 @@ class RDivScalar(ScalarOp):
         return np.divide(self.scalar, a, out=self.memory(out))
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return (-out_grad * node.output / node.inputs[0],)
+        return -out_grad * node.output / node.inputs[0]
 
 
 def divide(a: Any, b: Any) -> Tensor:

@@ -104,7 +104,7 @@ class SetItem(TensorOp):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, v = node.inputs
-        by_v = ZERO if _rounds(a, v) else self._adjoint_of_v(out_grad, a.shape)  # before it is cleared
+        by_v = ZERO if _rounds(a, v) else self._adjoint_of_v(out_grad, a.shape, v.ndim)  # before it is cleared
         return lambda: self._adjoint_of_a(out_grad), by_v
 
     def _adjoint_of_a(self, out_grad: Any) -> Any:
@@ -145,7 +145,7 @@ class SetItem(TensorOp):
         """a with zeros where this assigns."""
         return SetItem(self.index, self.path, self.axes).on(a, np.zeros((), bool))
 
-    def _adjoint_of_v(self, out_grad: Any, shape: tuple[int, ...]) -> Any:
+    def _adjoint_of_v(self, out_grad: Any, shape: tuple[int, ...], ndim: int) -> Any:
         part = released(out_grad)
         for op in self.path:
             part = -op.on(part) if isinstance(op, Imag) else op.on(part)  # the transpose of i is i, not -i
@@ -153,7 +153,9 @@ class SetItem(TensorOp):
         if type(out_grad) is Held:
             part = Masked(part.value.copy(), part.mask.copy()) if type(part) is Masked else part.copy()
         last = self.last(shape)
-        return part if last is None else chosen(part, last)
+        part = part if last is None else chosen(part, last)
+        missing = ndim - part.ndim  # NumPy lets go of leading axes of length 1
+        return part if missing <= 0 else part.reshape((*(1,) * missing, *part.shape))
 
     def last(self, shape: tuple[int, ...]) -> Any:
         """Which of the assigned elements stay, where an index names some of them repeatedly; None if all do."""

@@ -212,11 +212,6 @@ def repeated(a: Any, shape: tuple[int, ...]) -> Any:
     return out
 
 
-def repeated_number(a: Any) -> Any:
-    """The number that is everywhere in a large array, as in the adjoint behind a sum; None where it is not known to."""
-    return None if a.nbytes < SMALLEST or any(a.strides) else a.flat[0]
-
-
 def broadcast_hint(*arrays: Any) -> str:
     """What is wrong with operands whose shapes do not broadcast; "" where they do."""
     shapes = [a.shape for a in arrays]
