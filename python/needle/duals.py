@@ -38,6 +38,8 @@ class Dual:
 
     __slots__ = ("_depth", "_plain", "_tangent", "_value", "factor", "plain_tangent")
     DEEPEST = 16
+    shape: Any
+    dtype: Any
 
     def __init__(self, plain: Any, plain_tangent: Any, *of: Any, factor: Any = 1):
         self._plain, self.plain_tangent, self.factor = plain, plain_tangent, factor
@@ -67,15 +69,6 @@ class Dual:
             self._tangent = plain if self.factor == 1 else as_array(_new(np.multiply, plain, self.factor))
         return self._tangent
 
-    shape = property(lambda self: self.plain_tangent.shape)
-    dtype = property(lambda self: self.plain_tangent.dtype)
-    ndim = property(lambda self: self.plain_tangent.ndim)
-    size = property(lambda self: self.plain_tangent.size)
-    nbytes = property(lambda self: self.plain_tangent.nbytes)
-    itemsize = property(lambda self: self.plain_tangent.itemsize)
-    mT = property(lambda self: self.each(lambda a: a.mT))  # noqa: N815 - NumPy's
-    real = property(lambda self: self.each(lambda a: a.real))
-
     def each(self, function: Callable[[Any], Any]) -> Dual:
         """A function that is linear over the reals, of the value and of the tangent."""
         return Dual(lambda: function(self.plain), as_array(function(self.plain_tangent)), self, factor=self.factor)
@@ -83,26 +76,8 @@ class Dual:
     def times(self, factor: Any) -> Dual:
         return Dual(lambda: self.plain, self.plain_tangent, self, factor=self.factor * factor)
 
-    def reshape(self, *shape: Any) -> Dual:
-        return self.each(lambda a: a.reshape(*shape))
-
-    def swapaxes(self, i: int, j: int) -> Dual:
-        return self.each(lambda a: a.swapaxes(i, j))
-
-    def astype(self, dtype: Any, copy: bool = True) -> Dual:
-        return self.each(lambda a: a.astype(dtype, copy=copy))
-
-    def conj(self) -> Dual:
-        return self.each(np.conj)
-
-    def copy(self) -> Dual:
-        return self.each(np.copy)
-
     def sum(self, axes: Any) -> Dual:
         return self.each(Summation(axes).on)
-
-    def __getitem__(self, index: Any) -> Dual:
-        return self.each(lambda a: a[index])
 
     def __array_ufunc__(self, ufunc: Any, method: str, *operands: Any, **options: Any) -> Any:
         rule = _UFUNCS.get(ufunc)
@@ -144,32 +119,37 @@ class Dual:
         return forward.Dual(_LEVEL, constant(as_array(self.value)), constant(self.tangent))
 
 
+def _fact(name: str) -> Any:
+    return property(lambda self: getattr(self.plain_tangent, name))
+
+
+def _part(name: str) -> Any:
+    return property(lambda self: self.each(lambda a: getattr(a, name)))
+
+
+def _move(name: str) -> Any:
+    return lambda self, *args, **options: self.each(lambda a: getattr(a, name)(*args, **options))
+
+
 def _operator(ufunc: Any, reflected: bool = False) -> Any:
     if reflected:
         return lambda self, other: self.__array_ufunc__(ufunc, "__call__", other, self)
     return lambda self, *other: self.__array_ufunc__(ufunc, "__call__", self, *other)
 
 
-for _name, _ufunc in {
-    "add": np.add,
-    "sub": np.subtract,
-    "mul": np.multiply,
-    "truediv": np.divide,
-    "matmul": np.matmul,
-    "pow": np.power,
-}.items():
+for _name in ("shape", "dtype", "ndim", "size", "nbytes", "itemsize"):
+    setattr(Dual, _name, _fact(_name))
+for _name in ("reshape", "swapaxes", "astype", "conj", "copy", "__getitem__"):
+    setattr(Dual, _name, _move(_name))
+for _name in ("mT", "real"):
+    setattr(Dual, _name, _part(_name))
+_BINARY = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.divide, "matmul": np.matmul}
+_ORDER: dict[str, Any] = {"eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal}
+_ORDER |= {"gt": np.greater, "ge": np.greater_equal}
+for _name, _ufunc in {**_BINARY, **_ORDER, "neg": np.negative, "pow": np.power}.items():
     setattr(Dual, f"__{_name}__", _operator(_ufunc))
+for _name, _ufunc in _BINARY.items():
     setattr(Dual, f"__r{_name}__", _operator(_ufunc, reflected=True))
-for _name, _ufunc in {
-    "neg": np.negative,
-    "eq": np.equal,
-    "ne": np.not_equal,
-    "lt": np.less,
-    "le": np.less_equal,
-    "gt": np.greater,
-    "ge": np.greater_equal,
-}.items():
-    setattr(Dual, f"__{_name}__", _operator(_ufunc))
 
 
 def value_of(a: Any) -> Any:
@@ -296,10 +276,6 @@ def _quotient(a: Any, b: Any) -> Dual:
     return dual(out, _new(np.divide, change, y))
 
 
-def _negative(a: Dual) -> Dual:
-    return a.times(-1)
-
-
 def _where(condition: Any, a: Any, b: Any) -> Any:
     condition, s, t = value_of(condition), tangent_of(a), tangent_of(b)
     if s is None and t is None:
@@ -313,12 +289,11 @@ _UFUNCS: dict[Any, Callable[..., Any]] = {
     np.add: _sum,
     np.subtract: _difference,
     np.divide: _quotient,
-    np.negative: _negative,
+    np.negative: lambda a: a.times(-1),
+    np.conjugate: lambda a: a.each(np.conj),
     np.matmul: MATMUL.on,
-    np.conjugate: Dual.conj,
 }
-_OF_VALUES: set[Any] = {np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal}
-_OF_VALUES |= {np.isfinite, np.isinf, np.isnan, np.rint}
+_OF_VALUES: set[Any] = {*_ORDER.values(), np.isfinite, np.isinf, np.isnan, np.rint}
 """Ufuncs that are constant wherever they have a derivative."""
 
 

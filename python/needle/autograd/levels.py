@@ -60,9 +60,8 @@ class Wrapped(Tensor):
         return self.value.laid_out() if isinstance(self.value, Wrapped) else self.value._array
 
     def __getattr__(self, name: str) -> Any:
-        if name == "_array":  # asked by each operation
-            raise AttributeError(name)
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        # Each operation asks for "_array", and needs no words.
+        raise AttributeError(name if name == "_array" else f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def is_recorded(self) -> bool:
         """Whether the engine's own graph records what is computed from what is inside."""
@@ -76,61 +75,9 @@ class Wrapped(Tensor):
     def dtype(self) -> Any:
         return self.value.dtype
 
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        return prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        return self.size * self.dtype.itemsize
-
-    @property
-    def cached_data(self) -> Any:
-        raise TypeError(f"cached_data: {self._refusal()}")
-
-    @cached_data.setter
-    def cached_data(self, array: Any) -> None:
-        raise TypeError(f"cached_data: {self._refusal()}")
-
-    def numpy(self) -> Any:
-        return self.value.numpy()
-
-    def item(self) -> Any:
-        return self.value.item()
-
-    def tolist(self) -> Any:
-        return self.value.tolist()
-
-    def detach(self) -> Tensor:
-        return self.value.detach()
-
-    @property
-    def data(self) -> Tensor:
-        return self.detach()
-
-    @data.setter
-    def data(self, value: Any) -> None:
-        raise TypeError(f"t.data = ...: {self._refusal()}")
-
-    @property
-    def requires_grad(self) -> bool:
-        return True
-
-    @requires_grad.setter
-    def requires_grad(self, value: bool) -> None:
-        raise TypeError(f"t.requires_grad = ...: {self._refusal()}; needle.stop_gradient(t) makes a constant of it")
-
-    @property
-    def grad(self) -> Tensor | None:
-        raise TypeError(f"t.grad: {self._refusal()}")
-
-    @grad.setter
-    def grad(self, value: Any) -> None:
-        raise TypeError(f"t.grad = ...: {self._refusal()}")
+    ndim = property(lambda self: len(self.shape))
+    size = property(lambda self: prod(self.shape))
+    nbytes = property(lambda self: self.size * self.dtype.itemsize)
 
     def backward(self, out_grad: Any = None, accumulate: bool = False) -> None:
         raise TypeError(f"backward(): {self._refusal()}; take an inner gradient with needle.grad(f)(x)")
@@ -141,19 +88,10 @@ class Wrapped(Tensor):
     def __repr__(self) -> str:
         return f"needle.{type(self).__name__}({self.value!r})"
 
-    def __str__(self) -> str:
-        return str(self.value)
-
-    def __format__(self, spec: str) -> str:
-        return format(self.value, spec)
-
     def __len__(self) -> int:
         if not self.shape:
             raise TypeError("len(): a 0-d Tensor has no length; t.size is 1")
         return self.shape[0]
-
-    def __bool__(self) -> bool:
-        return bool(self.value)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         self._leaves_the_record("np.asarray(t)", "t.numpy()")
@@ -170,6 +108,31 @@ class Wrapped(Tensor):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         return self.astype(self.dtype)
+
+
+def _forwarded(name: str) -> Any:
+    """The method of the tensor inside."""
+    return lambda self, *args: getattr(self.value, name)(*args)
+
+
+def _refused(what: str, get: Any = None, fix: str = "") -> Any:
+    """A property that cannot be set, nor read unless `get` does."""
+
+    def refuse(self: Any, *value: Any) -> None:
+        raise TypeError(f"{what}{' = ...' * bool(value)}: {self._refusal()}{fix}")
+
+    return property(get or refuse, refuse)
+
+
+for _name in ("numpy", "item", "tolist", "detach", "__str__", "__format__", "__bool__"):
+    setattr(Wrapped, _name, _forwarded(_name))
+for _name, _property in {
+    "cached_data": _refused("cached_data"),
+    "grad": _refused("t.grad"),
+    "data": _refused("t.data", lambda self: self.detach()),
+    "requires_grad": _refused("t.requires_grad", lambda self: True, "; needle.stop_gradient(t) makes a constant of it"),
+}.items():
+    setattr(Wrapped, _name, _property)
 
 
 def is_recorded_inside(tensor: Tensor) -> bool:

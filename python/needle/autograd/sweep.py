@@ -55,33 +55,33 @@ def find_topo_sort(
     """
     if names and inputs_of is None:
         settle(node_list)
+    every, ends = not differentiable, set(stop)
     order: list[Any] = []
     seen: set[Any] = set()
-    ends, every = set(stop), not differentiable
-    stack: list[Any] = list(reversed(node_list))
+    stack: list[Any] = list(reversed(node_list))  # of nodes to visit, and of runs whose other inputs come first
     while stack:
         node = stack.pop()
-        if node is None:  # all inputs of the node beneath are done
-            order.append(stack.pop())
+        if type(node) is list:
+            order.extend(reversed(node))
             continue
-        while node not in seen:  # down along first inputs, without the stack
+        run = []  # down along first inputs
+        while node not in seen:
             seen.add(node)
+            run.append(node)
             inputs = inputs_of(node) if inputs_of else node.inputs or _replayed(node)
             if not inputs or (ends and node in ends):
-                order.append(node)
                 break
-            stack.append(node)
-            stack.append(None)
             node = inputs[0]
-            if len(inputs) == 2:  # the loop below, for speed
+            if len(inputs) == 2:  # as below, for speed
                 if every or inputs[1].needs:
-                    stack.append(inputs[1])
-            elif len(inputs) > 2:
-                for a in inputs[:0:-1]:
-                    if every or a.needs:
-                        stack.append(a)
+                    stack += (run, inputs[1])
+                    run = []
+            elif others := [a for a in inputs[:0:-1] if every or a.needs]:
+                stack += (run, *others)
+                run = []
             if not (every or node.needs):
                 break
+        order.extend(reversed(run))
     return order
 
 
