@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 help:
 	@echo "make train   train the two-layer net on MNIST; pictures and weights go to runs/mnist (ARGS='--epochs 5 ...')"
 	@echo "make test    run all tests, and every example in the docstrings and the README"
-	@echo "make lint    ruff and mypy"
+	@echo "make lint    ruff, mypy, and whether the engine can still be read in one sitting"
 	@echo "make bench   compare with PyTorch, JAX, autograd and MyGrad, as far as they are installed"
 
 # One stamp a set of extras: a target installs only what it needs, once, and again when pyproject.toml changes.
@@ -28,6 +28,7 @@ lint: $(VENV)/apps-test-lint.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python tools/structure.py
 
 bench: $(VENV)/apps.stamp
 	$(BIN)/python benchmarks/run.py $(ARGS)

@@ -20,6 +20,8 @@ here = _here.get
 
 def tell(what: str, *facts: Any) -> None:
     """Call this method of every watcher here."""
+    if not active:
+        return
     watchers = _here.get()
     token = _here.set(())
     try:

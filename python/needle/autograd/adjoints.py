@@ -12,7 +12,6 @@ Here, too, adjoints get the shape and dtype of their values: `fit` is the one pl
 
 from __future__ import annotations
 
-from math import isfinite
 from types import FunctionType
 from typing import Any
 
@@ -190,17 +189,14 @@ class Held:
 
     def takes(self, parts: list[Any]) -> bool:
         """Add contributions to elements, in place, if all are of the kind that it holds itself."""
-        if not all(type(part) is Elements for part in parts):
-            return False
-        if type(self.adjoint) is ndarray:
-            if not all(type(part.adjoint) is ndarray for part in parts):
-                return False
-            for part in parts:
-                part.add_at.add(self.adjoint, part.index, part.adjoint)
-            return True
-        if not all(type(unmasked(part.adjoint)) is Tensor for part in parts):
+        masked = type(self.adjoint) is Masked
+        kind = Tensor if masked else ndarray
+        if not all(type(part) is Elements and type(unmasked(part.adjoint)) is kind for part in parts):
             return False
         for part in parts:
+            if not masked:
+                part.add_at.add(self.adjoint, part.index, part.adjoint)
+                continue
             part.add_at.add(self.adjoint.value._array, part.index, unmasked(part.adjoint)._array)
             reached = part.adjoint.mask._array if type(part.adjoint) is Masked else True
             np.logical_or.at(self.adjoint.mask._array, part.index, reached)
@@ -322,15 +318,6 @@ def _each_value(function: Any, adjoint: Any) -> Any:
     if kind is Elements:
         return Elements(adjoint.add_at, adjoint.index, _each_value(function, adjoint.adjoint))
     return Member(adjoint.index, _each_value(function, adjoint.adjoint)) if kind is Member else function(adjoint)
-
-
-def is_finite(a: Any) -> bool:
-    """Whether all elements are; the sum of their squares tells in a fraction of the time, mostly."""
-    flat = a.reshape(-1)
-    if flat.dtype.kind not in "fc":
-        return True
-    with np.errstate(over="ignore", invalid="ignore"):
-        return isfinite(abs(flat.dot(flat))) or bool(np.isfinite(flat).all())
 
 
 # --------------------------------------------------------------------------------- an adjoint in the shape of its value

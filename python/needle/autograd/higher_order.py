@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from .. import watching
-from ..backend import as_array
 from ..memory import as_recorded
 from ..pool import owns_memory
 from .adjoints import ZERO, add_adjoint, whole_adjoint
@@ -43,20 +42,18 @@ def compute_gradient_of_variables(output_tensor: Tensor, out_grad: Any = None, a
         raise
     while found:
         variable, adjoint = found.pop()
-        captured = bool(watching.active) and watching.captures()  # what is done here is then seen, as operations
         if adjoint.dtype.kind == "c":
-            adjoint = constant(adjoint).conj()._array if captured else as_array(adjoint.conj())
+            adjoint = constant(adjoint).conj()._array  # an operation, for those who watch
         array, old = own(adjoint), variable._grad
-        if accumulate and watching.active:
+        if accumulate:
             watching.tell("gradient_read", variable)
         if accumulate and type(old) is Gradient:
-            total = (constant(old.array) + constant(array))._array if captured else as_array(old.array + array)
+            total = (constant(old.array) + constant(array))._array
             variable._grad = Gradient(total, (*filter(Past.is_alive, old.pasts), *pasts))
             variable._grad.incomplete = old.incomplete or not all(map(Past.is_alive, old.pasts))
         else:
             variable._grad = Gradient(array, pasts)
-        if watching.active:
-            watching.tell("changed", variable, "grad")
+        watching.tell("changed", variable, "grad")
 
 
 def seed_of(output: Tensor, out_grad: Any) -> Tensor:
@@ -210,8 +207,7 @@ class GradientOf(TensorOp):
         variable = original_of(self.variable)
         if variable._grad is self._held:
             self._held = variable._grad = Gradient(array, ())
-            if watching.active:
-                watching.tell("changed", variable, "grad")
+            watching.tell("changed", variable, "grad")
 
     def origin(self) -> tuple[weakref.ref[Tensor], Gradient]:
         return weakref.ref(self.variable), self._gradient
@@ -261,8 +257,7 @@ def _grad(self: Tensor) -> Tensor | None:
     It has this tensor's shape and dtype (float64 for integers). It can be differentiated again as long as the
     output that it came from was alive when it was read. Assigning stores a plain value without a history.
     """
-    if watching.active:
-        watching.tell("gradient_read", self)
+    watching.tell("gradient_read", self)
     kept = self._grad
     if type(kept) is Gradient:
         return kept.tensor(self)
@@ -272,8 +267,7 @@ def _grad(self: Tensor) -> Tensor | None:
 
 
 def _set_grad(self: Tensor, value: Any) -> None:
-    if watching.active:
-        watching.tell("changed", self, "grad")
+    watching.tell("changed", self, "grad")
     if value is None:
         self._grad = None if self.op is None else _RETAIN
         return

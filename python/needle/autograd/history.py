@@ -65,9 +65,10 @@ def alias_of(value: Any, array: Any) -> Any:
 
 def renamed(value: Any) -> Any:
     """The same value as another object, for a function that might assign to it."""
-    if watching.active and not isinstance(value, Wrapped):
-        watching.tell("seen", value)
-    return IDENTITY(value) if isinstance(value, Wrapped) else alias_of(value, value._array)
+    if isinstance(value, Wrapped):
+        return IDENTITY(value)
+    watching.tell("seen", value)
+    return alias_of(value, value._array)
 
 
 def applied(op: Op, inputs: tuple[Any, ...], output: Any) -> Any:
@@ -135,8 +136,7 @@ def set_value(tensor: Any, array: Any) -> None:
         tensor.inputs = (twin_of(tensor, tensor._array),)
         tensor.op, tensor.saved = IDENTITY, None
     tensor._array = array
-    if watching.active:
-        watching.tell("changed", tensor, "data")
+    watching.tell("changed", tensor, "data")
 
 
 def _data(self: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ def _data(self: Tensor) -> Tensor:
 
 
 def _set_data(self: Tensor, value: Any) -> None:
-    if watching.active and isinstance(value, Tensor):
+    if isinstance(value, Tensor):
         watching.tell("seen", value)
     array = latest(value)._array if isinstance(value, Tensor) else np.array(value)
     old = self._array

@@ -75,8 +75,7 @@ def compute_deferred(value: Any) -> Any:
             explain(error, node.op, arrays)
         node._array = out if type(out) is ndarray else as_array(out)
         deferred.pop(id(node), None)
-        if watching.active:
-            watching.tell("computed", node.op, node.inputs, node, 0.0)
+        watching.tell("computed", node.op, node.inputs, node, 0.0)
         if node.needs:
             node.saved = arrays if "inputs" in node.op.saves else None
         else:  # a view's base lives as long as the view

@@ -12,10 +12,11 @@ from numpy import ndarray
 from .. import watching
 from ..backend import Device, default_device
 from ..memory import hand_out
+from ..views import note_view
 from .lazy import compute_deferred
 from .modes import CONSTANT, DETACHED, RECORDED, VARIABLE, is_recording
 from .value import Value
-from .versions import latest, note_view
+from .versions import latest
 
 if TYPE_CHECKING:
     from .declarations import DeclaredTensor, DeclaredTuple
@@ -105,13 +106,9 @@ class Tensor(DeclaredTensor):
     def cached_data(self) -> Any:
         """The live, writable array; see `realize_cached_data`."""
         array = self._array
-        if watching.active:
-            watching.tell("read", array, "t.cached_data")
+        watching.tell("read", array, "t.cached_data")
         if not array.flags.writeable:  # a broadcast view: the live array is one that can be written to
-            self._array = array.copy()
-            if watching.active:
-                watching.tell("copied", array, self._array)
-            array = self._array
+            array = self._array = copied(array)
         return hand_out(array)
 
     @cached_data.setter
@@ -120,23 +117,17 @@ class Tensor(DeclaredTensor):
 
     def numpy(self) -> Any:
         """A copy of the value as an array."""
-        if watching.active:
-            watching.tell("read", self._array, "t.numpy()")
-        return self._array.copy()
+        return self._looked_at("t.numpy()").copy()
 
     def item(self) -> Any:
         """The single element as a Python number; ValueError if there is not exactly one."""
         if self._array.size != 1:
             raise ValueError(f"Tensor.item: needs exactly one element, got shape {self.shape}; index it first")
-        if watching.active:
-            watching.tell("read", self._array, "t.item()")
-        return self._array.item()
+        return self._looked_at("t.item()").item()
 
     def tolist(self) -> Any:
         """The value as (nested lists of) Python numbers."""
-        if watching.active:
-            watching.tell("read", self._array, "t.tolist()")
-        return self._array.tolist()
+        return self._looked_at("t.tolist()").tolist()
 
     def detach(self) -> Tensor:
         """A leaf that shares the value and starts no recording. Where it takes part in a recorded computation, its
@@ -151,8 +142,7 @@ class Tensor(DeclaredTensor):
         tensor.inputs = ()
         tensor.needs = CONSTANT if self._array.dtype.kind == "b" else DETACHED
         note_view(tensor, self, None)
-        if watching.active:
-            watching.tell("seen", self)
+        watching.tell("seen", self)
         if self._array.base is not None and _is_part_of_leaf(self):
             tensor.saved = self  # so that who writes to it finds the leaf
         return tensor
@@ -173,8 +163,7 @@ class Tensor(DeclaredTensor):
             raise ValueError("Tensor.requires_grad: booleans have no gradient; convert with t.astype(float)")
         if self.op is None:
             self.needs = RECORDED if value else CONSTANT
-            if watching.active:
-                watching.tell("changed", self, "requires_grad")
+            watching.tell("changed", self, "requires_grad")
 
     def __getattr__(self, name: str) -> Any:
         if name == "_array":
@@ -190,8 +179,7 @@ class Tensor(DeclaredTensor):
 
     def _looked_at(self, what: str) -> Any:
         """The array, of whose elements something is said outside of any op."""
-        if watching.active:
-            watching.tell("read", self._array, what)
+        watching.tell("read", self._array, what)
         return self._array
 
     def __repr__(self) -> str:
@@ -268,11 +256,6 @@ class Tensor(DeclaredTensor):
         return _rebuild(copied(self._array), self.needs, None if gradient is None else copied(gradient))
 
 
-def _tell_of_members(arrays: tuple[Any, ...], what: str) -> None:
-    for array in arrays:
-        watching.tell("read", array, what)
-
-
 class TensorTuple(DeclaredTuple):
     """Several tensors made by one operation; index it, iterate over it, or take `tuple()` of it."""
 
@@ -284,18 +267,19 @@ class TensorTuple(DeclaredTuple):
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
 
+    def _looked_at(self, what: str) -> Any:
+        for array in self._array:
+            watching.tell("read", array, what)
+        return self._array
+
     @property
     def cached_data(self) -> Any:
         """The live, writable arrays, as a tuple."""
-        if watching.active:
-            _tell_of_members(self._array, "t.cached_data")
-        return tuple(hand_out(member) for member in self._array)
+        return tuple(map(hand_out, self._looked_at("t.cached_data")))
 
     def numpy(self) -> tuple[Any, ...]:
         """A copy of each value, as a tuple of arrays."""
-        if watching.active:
-            _tell_of_members(self._array, "t.numpy()")
-        return tuple(member.copy() for member in self._array)
+        return tuple(member.copy() for member in self._looked_at("t.numpy()"))
 
     def detach(self) -> tuple[Tensor, ...]:
         """The detached members."""
@@ -370,8 +354,7 @@ def _is_part_of_leaf(value: Any) -> bool:
 
 def copied(array: Any) -> Any:
     copy = array.copy()
-    if watching.active:
-        watching.tell("copied", array, copy)
+    watching.tell("copied", array, copy)
     return copy
 
 

@@ -6,11 +6,11 @@ becomes a *name* for the latest version. `ops/assignment.py` makes versions; eve
 
 from __future__ import annotations
 
-import threading
 import weakref
-from collections import deque
 from collections.abc import Iterable
 from typing import Any
+
+from ..views import note_view
 
 
 class Assigned:
@@ -108,27 +108,3 @@ def settle(outputs: Iterable[Any]) -> None:
 def settle_node(node: Any) -> None:
     if any(isinstance(a, Assigned) for a in node.inputs):
         node.inputs = tuple(map(original_of, node.inputs))
-
-
-# ---------------------------------------------------------------------------------------------------------------- views
-
-views: deque[tuple[weakref.ref[Any], weakref.ref[Any], Any]] = deque()
-"""Notes of tensors that share memory: the view, its base, and the op that made it (None: `detach`). An assignment
-looks at them (ops/assignment.py)."""
-views_lock = threading.RLock()
-"""Held by whoever takes notes out. Adding one goes without: `append` is atomic."""
-_most_views = 64
-
-
-def note_view(view: Any, base: Any, op: Any) -> None:
-    """`op` (None: `detach`) made `view`, which shares the memory of `base`, or may share it if that is wrapped or was
-    assigned to."""
-    global _most_views
-    views.append((weakref.ref(view), weakref.ref(base), op))
-    if len(views) > _most_views:  # twice as many as were alive the last time
-        with views_lock:
-            for _ in range(len(views)):
-                entry = views.popleft()
-                if entry[0]() is not None:
-                    views.append(entry)
-            _most_views = max(64, 2 * len(views))

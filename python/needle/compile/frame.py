@@ -1,4 +1,4 @@
-"""The memory of one run of a plan, and the calls on it, written out."""
+"""The memory of one run of a plan, and its calls, written out as a function."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import pool
-from ..autograd import is_finite
-from ..backend import as_array
+from ..backend import as_array, is_finite
 from .calls import Call
 from .fuse import Group
 from .graph import Node
@@ -20,28 +19,28 @@ _ALIGNMENT = 64
 
 
 class Layout(NamedTuple):
-    """What a plan says of memory."""
+    """A plan's decisions about memory."""
 
     inputs: list[Node]
     outputs: list[Node]
     units: list[Node | Group]
     calls: list[Call | None]
-    """Those of the units; None for views."""
+    """The calls of the units; None for views."""
     blocks: list[int]
     """The sizes of blocks, in bytes."""
     places: dict[Node, int]
-    """In which block a node lies."""
+    """The index of the block in which a node lies."""
     fresh: set[Node]
-    """Outputs that have memory of their own in each run."""
+    """Outputs that get new memory in each run."""
     axes: dict[Node, tuple[int, ...]]
-    """In which order in memory a node's axes are, if not in theirs."""
+    """The order of a node's axes in memory, if not C order."""
     checked: dict[Node, None]
-    """What must be finite."""
+    """Nodes that must be finite."""
 
 
 class Frame:
-    """The function `run`, which makes a plan's calls and returns the outputs: on its parameters, which are the inputs,
-    on arrays in the frame's own blocks, which are made once, and on what the calls return."""
+    """The function `run`, which makes a plan's calls and returns the outputs. The calls work on its parameters (the
+    inputs), on arrays in the frame's own blocks (made once), and on results of earlier calls."""
 
     def __init__(self, plan: Layout):
         blocks = [_aligned(nbytes) for nbytes in plan.blocks]
@@ -51,7 +50,7 @@ class Frame:
         }
         self._source = Source()
         self._moving = {node: f"x{i}" for i, node in enumerate(plan.inputs)}
-        """The names of values whose arrays are others in each run."""
+        """The names of values whose arrays differ from run to run."""
         for unit, call in zip(plan.units, plan.calls, strict=True):
             if call is not None:
                 for node in call.outputs:
@@ -67,7 +66,7 @@ class Frame:
             node in plan.outputs[:i] or (node not in plan.fresh and (bool(node.bases) or node not in self._moving))
             for i, node in enumerate(plan.outputs)
         ]
-        """Which outputs are another output, too, or lie in the frame's memory, or are a view."""
+        """Which outputs must be copied: repeated ones, views, and those in the frame's memory."""
         outputs = [
             self._operand(node) + ".copy(order='K')" * copied for node, copied in zip(plan.outputs, copies, strict=True)
         ]
@@ -81,7 +80,7 @@ class Frame:
             self._set(call.outputs[0], call.function, call.operands)
 
     def _set(self, node: Node, function: Callable[..., Any], operands: Sequence[Any]) -> None:
-        """Let the node be what the function returns."""
+        """Let the node be the function's result."""
         made = self._written(function, operands)
         if node.shape == ():  # where NumPy returns a number
             made = self._source.call(as_array, made)
@@ -93,7 +92,7 @@ class Frame:
         return self._source.call(function, *map(self._operand, operands))
 
     def _show(self, node: Node) -> None:
-        """A view: made once where what it shows stays in its place, and else each time."""
+        """A view: made once if its base stays in place, else in each run."""
         op: Any = node.op
         base = self._array(node.inputs[0])
         view = None if base is None else op.compute(base)
@@ -109,7 +108,7 @@ class Frame:
         return self._moving[operand] if array is None else self._source.name(array)
 
     def _array(self, node: Node) -> Any:
-        """Where the node lies in each run; None if that differs."""
+        """The node's array, if it is the same in each run; else None."""
         return self._arrays.get(node) if node.array is None else node.array
 
 
@@ -126,7 +125,7 @@ class Frames:
         except IndexError:
             frame = Frame(self._plan)
         if self._plan.checked:
-            with np.errstate(invalid="ignore"):  # about what is found by the checks
+            with np.errstate(invalid="ignore"):  # the checks find it
                 outputs = frame.run(*arrays)
         else:
             outputs = frame.run(*arrays)

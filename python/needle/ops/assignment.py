@@ -1,12 +1,12 @@
 """x[index] = v and x += v, differentiable, on views too.
 
-An assignment makes a new *version* of a tensor, recorded as `SetItem(version before, v)`, and the user's object
-becomes a name for the latest one (`Assigned` in autograd/versions.py). The memory is written in place where nobody else
-can see it, so a loop of n assignments costs n times the elements assigned, not n times the array. Its adjoint is one
-buffer: each step backwards takes the elements that were assigned from it, and clears them.
+An assignment makes a new *version* of a tensor, recorded as `SetItem(previous version, v)`. The user's object becomes a
+name for the latest version (`Assigned` in autograd/versions.py). The memory is written in place if no one else can see
+it. A loop of n assignments then costs n times the assigned elements, not n times the array. The adjoint of such a loop
+is one buffer: each backward step reads the elements that were assigned, and clears them.
 
-Views are NumPy's: `y = x[1:]; y[0] = 1` changes x, and `x[1] = 1` changes y. Who is a view of whom is noted by the ops
-that make views; a write goes to the base of them all, and the views learn of it when they are next looked at.
+Views work as in NumPy: `y = x[1:]; y[0] = 1` changes x, and `x[1] = 1` changes y. The ops that make views note their
+bases. A write goes to the base at the root, and the views are updated when they are next read.
 """
 
 from __future__ import annotations
@@ -48,11 +48,10 @@ from ..autograd import (
     settle_node,
     twin_of,
     unmasked,
-    views,
-    views_lock,
 )
 from ..memory import handed_out, owner_of
 from ..pool import owns_memory
+from ..views import views, views_lock
 from .base import NUMBERS, is_operand, own_copy
 from .dtypes import Imag, imag, real
 from .indexing import Places, behind_batch, plain_index, repeats
@@ -62,7 +61,7 @@ _new = object.__new__
 
 
 class SetItem(TensorOp):
-    """a with the elements at an index replaced by v; with a `path`, the elements at that index of a view of a."""
+    """a with the elements at an index replaced by v. With a `path`, the index is into the view of a it leads to."""
 
     saves = ()
     __slots__ = ("_last", "axes", "index", "path")
@@ -71,12 +70,12 @@ class SetItem(TensorOp):
         self.index = index
         self.path = path
         self.axes = axes
-        """Those of a from the slowest to the fastest in memory: the path leads to a view only in this layout."""
+        """The axes of a, from slowest to fastest in memory. The path gives a view only in this layout."""
         self._last: Any = None
 
     @property
     def _moves(self) -> tuple[Op, ...]:
-        """The path to whole elements: without a step to their real or imaginary part."""
+        """The path without steps to real or imaginary parts: it leads to whole elements."""
         return tuple([op for op in self.path if not op.elementwise])
 
     def _part(self, array: Any) -> Any:
@@ -104,11 +103,11 @@ class SetItem(TensorOp):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, v = node.inputs
-        by_v = ZERO if _rounds(a, v) else self._adjoint_of_v(out_grad, a.shape, v.ndim)  # before it is cleared
+        by_v = ZERO if _rounds(a, v) else self._adjoint_of_v(out_grad, a.shape, v.ndim)  # read before it is cleared
         return lambda: self._adjoint_of_a(out_grad), by_v
 
     def _adjoint_of_a(self, out_grad: Any) -> Any:
-        """out_grad with structural zeros where this assigns."""
+        """out_grad with structural zeros at the assigned elements."""
         held = self._held(out_grad)
         if held is None:
             if not self._replaces:
@@ -124,8 +123,10 @@ class SetItem(TensorOp):
         return held
 
     def _held(self, out_grad: Any) -> Held | None:
-        """out_grad as a buffer of all assignments to a tensor, in which each step backwards clears its own elements, so
-        that n of them take time linear in n; None where the adjoints are recorded, or watched."""
+        """out_grad as the buffer that all assignments to a tensor share; None if the adjoints are recorded or watched.
+
+        Each backward step clears its own elements in the buffer, so n steps take time linear in n.
+        """
         if type(out_grad) is Held:
             return out_grad
         if type(out_grad) is np.ndarray:
@@ -138,27 +139,31 @@ class SetItem(TensorOp):
 
     @property
     def _replaces(self) -> bool:
-        """Whether whole elements are replaced, so that those before count for nothing; not a real or imaginary part."""
+        """Whether the op replaces whole elements, so that the old ones have no effect; not only a real or imaginary
+        part."""
         return len(self._moves) == len(self.path)
 
     def _cleared(self, a: Any) -> Any:
-        """a with zeros where this assigns."""
+        """a with zeros at the assigned elements."""
         return SetItem(self.index, self.path, self.axes).on(a, np.zeros((), bool))
 
     def _adjoint_of_v(self, out_grad: Any, shape: tuple[int, ...], ndim: int) -> Any:
         part = released(out_grad)
         for op in self.path:
-            part = -op.on(part) if isinstance(op, Imag) else op.on(part)  # the transpose of i is i, not -i
+            part = -op.on(part) if isinstance(op, Imag) else op.on(part)  # the plain transpose of i is i, not -i
         part = part[self.index]
         if type(out_grad) is Held:
             part = Masked(part.value.copy(), part.mask.copy()) if type(part) is Masked else part.copy()
         last = self.last(shape)
         part = part if last is None else chosen(part, last)
-        missing = ndim - part.ndim  # NumPy lets go of leading axes of length 1
+        missing = ndim - part.ndim  # NumPy drops leading axes of length 1 from an assigned value
         return part if missing <= 0 else part.reshape((*(1,) * missing, *part.shape))
 
     def last(self, shape: tuple[int, ...]) -> Any:
-        """Which of the assigned elements stay, where an index names some of them repeatedly; None if all do."""
+        """The mask of the assigned elements that stay where the index repeats; None if all stay.
+
+        The last of several assignments to one element counts.
+        """
         if not repeats(self.index):
             return None
         if self._last is None:
@@ -193,7 +198,7 @@ _at = Places(SetItem)
 
 
 def _along(path: tuple[Op, ...], array: Any) -> Any:
-    """The view that these ops lead to."""
+    """The view of the array that the ops of the path lead to."""
     for op in path:
         array = op.compute(array)
     return array
@@ -204,7 +209,7 @@ def _shown(index: Any) -> str:
 
 
 def _rounds(a: Any, v: Any) -> bool:
-    """Whether v becomes an integer in a: constant between the jumps."""
+    """Whether the assignment makes integers of floats: it is then piecewise constant in v."""
     return a.dtype.kind not in "fc" and v.dtype.kind in "fc"
 
 
@@ -212,7 +217,7 @@ def _rounds(a: Any, v: Any) -> bool:
 
 
 class _Notes(dict[int, tuple[Any, ...]]):
-    """What is known of live tensors, by their id; it goes when they do."""
+    """Notes on live tensors, by id. An entry is dropped when its tensor is collected."""
 
     def __init__(self) -> None:
         self._drop = lambda reference: self.pop(reference.key, None)
@@ -226,7 +231,7 @@ class _Views:
 
     def __init__(self) -> None:
         self._bases = _Notes()  # (the base, the op that made the view)
-        self._fresh = _Notes()  # (the views that are up to date,)
+        self._fresh = _Notes()  # (the views of this base that are up to date,)
 
     def _read(self) -> None:
         while views:
@@ -237,11 +242,11 @@ class _Views:
             if self._is_view(base, op):
                 self._bases.note(view, base, op)
                 self.add(view, base)
-            else:  # of a version, which is a copy, but not of what has versions
+            else:  # a view of one version, which is a copy, but not of the tensor that has the versions
                 self._bases.pop(id(view), None)
 
     def _is_view(self, base: Any, op: Any) -> bool:
-        """Whether NumPy's array would share its memory with that of the base, of which versions may be copies."""
+        """Whether NumPy's result would share memory with the base. Replays the path, as versions may be copies."""
         path = [op]
         while link := self._link(base):
             base, op = link
@@ -253,7 +258,7 @@ class _Views:
         return np.may_share_memory(array, whole)
 
     def add(self, view: Any, base: Any) -> None:
-        """The view is up to date, and wants to know when its base changes."""
+        """Note that the view is up to date, and must be told when its base changes."""
         key = id(base)
         with views_lock:
             if key not in self._fresh:
@@ -261,8 +266,8 @@ class _Views:
             self._fresh[key][1].append(weakref.ref(view))
 
     def base_of(self, view: Any) -> Any:
-        """The base and the op by which this is a view of it; None if it is not."""
-        with views_lock:  # another thread may be about to learn of it
+        """(the base, the op that made this view of it); None if this is no view."""
+        with views_lock:  # another thread may be reading the queue of new views
             self._read()
             return self._link(view)
 
@@ -274,12 +279,15 @@ class _Views:
         return entry and entry[1:]
 
     def forget_base(self, view: Any) -> None:
-        """The view knows its base from now on. The entry would keep that alive, and what it was computed from, and so
-        the view itself, if the base was assigned what had been computed from the view."""
+        """Drop the entry of a view that from now on refers to its base itself.
+
+        The entry would keep the base and its graph alive. If the base was assigned a value computed from the view, that
+        includes the view, which would never be freed.
+        """
         self._bases.pop(id(view), None)
 
     def of(self, base: Any) -> list[Any]:
-        """The views of this base that are up to date; from now on they are not."""
+        """The views of this base that were up to date until now; their notes are removed."""
         with views_lock:
             self._read()
             entry = self._fresh.pop(id(base), None)
@@ -290,13 +298,13 @@ VIEWS = _Views()
 
 
 class Versions(Op):
-    """Stands in `op` of a tensor that was assigned to, whose latest version stands in `saved`."""
+    """The `op` of a tensor that was assigned to; the tensor's `saved` holds its latest version."""
 
     __slots__ = ("base", "by", "hidden", "original")
     original: Any
-    """What the tensor was before the first assignment."""
+    """The tensor as it was before the first assignment."""
     hidden: bool
-    """Whether nobody but its name has the latest version, so that it may be written over."""
+    """Whether only the name refers to the latest version, which may then be overwritten."""
 
     def __init__(self, original: Any, base: Any, by: Any):
         self.original = original
@@ -305,10 +313,10 @@ class Versions(Op):
         self.hidden = False
 
     def refreshed(self, name: Any) -> Any:
-        """The latest version of a view whose base has changed since it was last looked at."""
+        """The latest version of a view whose base has changed since the view was last read."""
         base = latest(self.base)
-        with enable_grad():  # it belongs to whoever reads it next, too
-            value = base.detach() if self.by is None else Op.__call__(self.by, base)  # a copy: no view to be noted
+        with enable_grad():  # a later reader may record, even if this one does not
+            value = base.detach() if self.by is None else Op.__call__(self.by, base)  # not noted as a view: a copy
         if type(value) is Tensor and self.by is not None:
             value._array = own_copy(value._array)  # else the next assignment could not write in place
         name.saved, name.needs = value, value.needs
@@ -321,7 +329,7 @@ _classes: dict[type[Any], type[Any]] = {}
 
 
 def _original(a: Any) -> Any:
-    """What a tensor is before its first assignment, as an object of its own."""
+    """A new object for what the tensor is before its first assignment."""
     if isinstance(a, Wrapped):
         return a.twin()
     original = twin_of(a, a._array)
@@ -330,7 +338,7 @@ def _original(a: Any) -> Any:
 
 
 def _make_name(a: Any, link: tuple[Any, Any] | None, original: Any) -> None:
-    """Turn a tensor into a name for versions, of which it has none yet."""
+    """Turn a tensor into a name for its versions, of which it has none yet."""
     if not isinstance(a, Wrapped):
         del a._array
         names.add(a)
@@ -339,14 +347,14 @@ def _make_name(a: Any, link: tuple[Any, Any] | None, original: Any) -> None:
         _classes[cls] = type(f"Assigned{cls.__name__}", (Assigned, cls), {"__slots__": (), "__hash__": object.__hash__})
     base, by = link or (None, None)
     if by is not None and getattr(original.op, "_base", None) is not None:
-        original.op = by  # which keeps no base alive: the name does
+        original.op = by  # without `_base`: the name keeps the base alive
     a.op, a.inputs, a.saved, a._grad = Versions(original, base, by), (), None, None
     a.__class__ = _classes[cls]
     VIEWS.forget_base(a)
 
 
 def _changed(base: Any) -> None:
-    """All views of this base are to look at it again."""
+    """Mark all views of this base, and their views, as out of date."""
     for view in VIEWS.of(base):
         if not isinstance(view, Assigned):
             _make_name(view, VIEWS.base_of(view), _original(view))
@@ -358,11 +366,14 @@ def _changed(base: Any) -> None:
 
 
 def setitem(a: Any, index: Any, value: Any) -> None:
-    """a[index] = value, as NumPy assigns: value is broadcast, and converted to a's dtype; of repeated indices, the last
-    one counts. Views of the same memory change, too. What was computed before goes on with the old elements."""
+    """a[index] = value, as in NumPy.
+
+    The value is broadcast, and converted to a's dtype. Of repeated indices, the last one counts. Views of the same
+    memory change as well; earlier results keep the old elements.
+    """
     index = tuple(map(plain_index, index)) if isinstance(index, tuple) else plain_index(index)
     value = as_value(value) if type(value) not in NUMBERS else constant(np.asarray(value))
-    if value.ndim > 1 and value.shape[0] == 1:  # NumPy lets go of leading ones
+    if value.ndim > 1 and value.shape[0] == 1:  # NumPy drops leading axes of length 1 from an assigned value
         lead = next((i for i, n in enumerate(value.shape) if n != 1), value.ndim - 1)
         value = value.reshape(value.shape[lead:])
     compute_all_deferred()
@@ -371,7 +382,7 @@ def setitem(a: Any, index: Any, value: Any) -> None:
     while link := VIEWS.base_of(root):
         root, by = link
         if by is None:
-            recorded = False  # through t.data: the value changes, and nothing is recorded
+            recorded = False  # a write through t.data changes the value, and records nothing
         else:
             path.append(by)
     if path:
@@ -391,7 +402,7 @@ def set_real(a: Any, value: Any) -> None:
 
 
 def set_imag(a: Any, value: Any) -> None:
-    """a.imag = value, for complex numbers."""
+    """a.imag = value, for complex numbers. Raises TypeError for real ones."""
     if a.dtype.kind != "c":
         raise TypeError(
             f"imag: a Tensor of dtype {a.dtype} has no imaginary part to assign to; write a.astype(complex)"
@@ -414,7 +425,10 @@ def _count_alone(slot: list[Any]) -> int:
 
 
 _ALONE = min(3, _count_alone([np.empty(0)]))
-"""References to a tensor's array that nobody else holds: its slot, a variable, and mostly getrefcount's argument."""
+"""The reference count of a tensor's array that no one else holds.
+
+It counts the tensor's slot, a local variable, and, depending on the version of Python, getrefcount's argument.
+"""
 
 
 def _assign(root: Any, op: SetItem, value: Any) -> None:
@@ -435,7 +449,7 @@ def _assign(root: Any, op: SetItem, value: Any) -> None:
 
 
 def _gradient_op(root: Any) -> Any:
-    """What made the tensor, if it is the gradient of another one; None for all others."""
+    """The op that made the tensor, if it is the gradient of another one; else None."""
     value = original_of(root)
     while value.op is IDENTITY:
         value = value.inputs[0]
@@ -443,13 +457,13 @@ def _gradient_op(root: Any) -> Any:
 
 
 def _write(before: Any, op: SetItem, value: Any) -> None:
-    """Change the value without recording it."""
+    """Change the value without recording the assignment."""
     array = before._array
-    # What was handed out is to show the change; records have copies of it.
+    # An array that was handed out must show the change; records hold copies of it.
     shared = array.flags.writeable and id(owner_of(array)) in handed_out
     if watching.captures():
         if not shared:
-            before.data = op(before, value)  # an operation, which is seen
+            before.data = op(before, value)  # as an op, so that the capture contains it
             return
         watching.tell("read", array, "an assignment to elements of an array that was handed out")
     in_place = shared or (not _is_read(before) and getrefcount(array) <= _ALONE and _is_ours(array))
@@ -460,7 +474,7 @@ def _write(before: Any, op: SetItem, value: Any) -> None:
 
 
 def _is_read(value: Any) -> bool:
-    """Whether the gradient rule of what made it reads its array."""
+    """Whether the gradient rule of the op that made it reads its array."""
     return value.op is not None and "output" in value.op.saves
 
 
@@ -469,7 +483,7 @@ def _is_ours(array: Any) -> bool:
 
 
 def _put(op: SetItem, out: Any, v: Any, a: Any) -> None:
-    """Write v into out, which holds the elements of a."""
+    """Write v into out, which holds the elements of a. Errors name the op and its inputs."""
     try:
         op._part(out)[op.index] = v
     except (ValueError, TypeError, IndexError, OverflowError) as error:
@@ -477,7 +491,7 @@ def _put(op: SetItem, out: Any, v: Any, a: Any) -> None:
 
 
 def _next_version(root: Any, before: Any, op: SetItem, value: Any) -> Any:
-    """The version after this assignment, recorded."""
+    """The version after this assignment, with the assignment recorded."""
     if isinstance(before, Wrapped) or isinstance(value, Wrapped):
         if isinstance(root, Assigned):
             return op(before, value)
@@ -486,7 +500,7 @@ def _next_version(root: Any, before: Any, op: SetItem, value: Any) -> Any:
         _make_name(root, None, original)
         return after
     if watching.active:
-        after = op(before, value)  # by this object, those who watch know it
+        after = op(before, value)  # before `root` becomes a name: watchers know the tensor by this object
         if not isinstance(root, Assigned):
             _make_name(root, None, _original(root))
             settle_node(after)
@@ -509,8 +523,10 @@ def _next_version(root: Any, before: Any, op: SetItem, value: Any) -> Any:
 
 
 def _stand_in(array: Any) -> Any:
-    """Something of this shape and dtype, for a version whose memory the next one has taken over. Nobody reads it; if
-    somebody does, it is NaN."""
+    """A placeholder of this shape and dtype, for a version whose memory the next one has taken over.
+
+    No one should read it. It is NaN for floats, so that a mistaken read shows.
+    """
     filler = np.array(np.nan if array.dtype.kind in "fc" else 0, array.dtype)
     return np.ndarray(array.shape, array.dtype, filler, 0, (0,) * array.ndim)
 
@@ -519,7 +535,7 @@ def _stand_in(array: Any) -> Any:
 
 
 def _count_of(names: list[Any]) -> int:
-    """The references that a method of += sees to an object with a single name."""
+    """The reference count that an __iadd__ method sees for an object with a single name."""
 
     class Probe:
         def __iadd__(self, _: Any) -> Any:
@@ -531,13 +547,16 @@ def _count_of(names: list[Any]) -> int:
     return names[0]
 
 
-_SINGLE = _count_of([]) if sys.version_info < (3, 14) else 0  # from then on, a parameter may count for nothing
+_SINGLE = _count_of([]) if sys.version_info < (3, 14) else 0  # from 3.14 on, a parameter may be a borrowed reference
 
 
 def in_place(function: Any, name: str) -> Any:
-    """The method behind an operator like +=. NumPy's numbers are immutable, and so are Needle's 0-d tensors: of these,
-    and of leaves that need a gradient while operations are recorded, += makes a new tensor, as it does where nobody
-    could see the difference."""
+    """The method behind an operator like +=.
+
+    += makes a new tensor in three cases. 0-d tensors are immutable, like NumPy's numbers. So are leaves that need a
+    gradient, while ops are recorded. And if nothing else refers to the tensor, no one can see the difference.
+    Raises ValueError if the result does not fit the tensor's shape and dtype.
+    """
 
     def method(self: Any, other: Any) -> Any:
         before = latest(self)

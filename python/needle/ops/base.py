@@ -1,4 +1,4 @@
-"""What families of operations have in common: their algebra, scalar operands, axes."""
+"""Base classes of the op families, and helpers for operands, axes and operators."""
 
 from __future__ import annotations
 
@@ -32,16 +32,23 @@ from ..autograd import (
 from ..backend import as_array
 from ..memory import handed_out
 from ..pool import SMALLEST
+from ..views import note_view
 
 _new = object.__new__
 
 NUMBERS = frozenset({int, float, bool, complex})
-"""Exact types of Python numbers: weak in dtype, and part of an op. `np.float64` is a float, too, but not weak."""
+"""The exact types of Python numbers. They are weak in dtype, and stored in the op.
+
+Compare with `type(a) in NUMBERS`: `np.float64` is a subclass of float, but not weak.
+"""
 
 
 class Elementwise(TensorOp):
-    """Each output element depends on the input elements at its place: a diagonal Jacobian, so `gradient` is the
-    forward rule, too. `ufunc` names the NumPy ufunc that computes it; it is `compute` unless a class has its own."""
+    """An op whose output elements each depend only on the input elements at the same position.
+
+    The Jacobian is diagonal, so `gradient` also serves as the forward rule. `ufunc` names the NumPy ufunc that computes
+    the op; it becomes `compute` unless the class defines its own.
+    """
 
     __slots__ = ()
     elementwise = True
@@ -64,7 +71,7 @@ class Elementwise(TensorOp):
         return total
 
     def _along(self, i: int, tangent: Any, node: Any) -> Any:
-        """What `gradient` makes of a tangent for input i; None if that is zero."""
+        """`gradient` applied to the tangent of input i; None for a structural zero."""
         a = node.inputs[i]
         token = set_asked({a} if isinstance(a, Tensor) else None)
         try:
@@ -80,29 +87,28 @@ class Elementwise(TensorOp):
 
 
 class ScalarOp(Elementwise):
-    """Element-wise with a Python number as the second operand."""
+    """An element-wise op of one tensor and a Python number, which is part of the op."""
 
     __slots__ = ("scalar",)
     of: Callable[[Any], ScalarOp]
-    """The op by its number, one object for all that is done with this number: a loop then makes fewer objects that live
-    as long as its graph."""
+    """The op for a number. Equal numbers share one object, so the graph of a loop holds fewer objects."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         shared = lru_cache(256, typed=True)(cls)
-        # Equal numbers may differ in the sign of a zero.
+        # Zeros and complex numbers are not shared: equal ones may differ in the sign of a zero.
         cls.of = staticmethod(lambda n: shared(n) if n and type(n) is not complex else cls(n))
 
     def __init__(self, scalar: Any):
         self.scalar = scalar
 
     def memory(self, out: Any) -> Any:
-        """`out`, unless the scalar may make the result another dtype than the array: a complex one, a NumPy one."""
+        """`out`, or None where the scalar (complex, or of NumPy) may give the result another dtype than the array."""
         return out if type(self.scalar) in (int, float, bool) else None
 
 
 class Linear(TensorOp):
-    """Linear in its inputs: the forward rule is the op itself, applied to the tangents."""
+    """An op that is linear in its inputs: the forward rule applies the op to the tangents."""
 
     __slots__ = ()
 
@@ -111,12 +117,14 @@ class Linear(TensorOp):
 
 
 class View(Linear):
-    """Shows the elements of its input in its own memory, where NumPy's function does: who assigns to one of the two
-    changes the other, too."""
+    """An op whose output shares memory with its input wherever NumPy's function returns a view.
+
+    Assigning to either of the two changes the other.
+    """
 
     __slots__ = ("_base",)
     _base: Any
-    """What was assigned to, and has this output as a view: it is to live as long as the view does."""
+    """The tensor that this output is a view of, if it was assigned to. The reference keeps it alive with the view."""
     view = True
 
     def __call__(self, *inputs: Any) -> Any:
@@ -125,18 +133,18 @@ class View(Linear):
             if isinstance(node, Tensor) and isinstance(inputs[0], Tensor):
                 self._note_special(node, inputs[0])
         elif modes.LAZY_MODE:
-            autograd.note_view(node, inputs[0], self)
+            note_view(node, inputs[0], self)
         else:
             a, memory = inputs[0], node._array.base
             array = a._array
             if memory is not None and (memory is array or memory is array.base):
-                autograd.note_view(node, a, self)
+                note_view(node, a, self)
                 if node.op is None:
-                    node.saved = a  # as long as there is the view, there is its base
+                    node.saved = a  # keeps the base alive as long as the view
         return node
 
     def _note_special(self, node: Any, a: Any) -> None:
-        """Note what may be a view of something that is wrapped, or was assigned to: it is found out when it counts."""
+        """Note a possible view of a tensor that is wrapped or was assigned to; whether it is one is decided later."""
         base = autograd.latest(a)
         if type(node) is Tensor and type(base) is Tensor:
             if np.may_share_memory(node._array, base._array):
@@ -148,11 +156,11 @@ class View(Linear):
         else:
             node.op = copy(self)
             node.op._base = a
-        autograd.note_view(node, a, self)
+        note_view(node, a, self)
 
 
 def own_copy(array: Any) -> Any:
-    """A copy of an array whose elements lie in memory as these do."""
+    """A copy of an array with the same memory layout."""
     copied = array.copy(order="K")
     if watching.active:
         watching.tell("copied", array, copied)
@@ -160,7 +168,7 @@ def own_copy(array: Any) -> Any:
 
 
 class Bilinear(TensorOp):
-    """Linear in each of two inputs: the forward rule is two applications of the op."""
+    """An op that is linear in each of its two inputs: the forward rule applies the op once per tangent."""
 
     __slots__ = ()
     commutes = False
@@ -174,7 +182,7 @@ class Bilinear(TensorOp):
 
 
 def _sum_in_place(a: Any, b: Any) -> Any:
-    """a + b, in the memory of a: a product that nobody else holds, if nobody records or watches it."""
+    """a + b. Written into a where that is large and neither recorded nor watched: no one else holds a."""
     if type(a) is not Tensor or type(b) is not Tensor or a.op is not None or watching.active:
         return a + b
     x, y = a._array, b._array
@@ -185,19 +193,22 @@ def _sum_in_place(a: Any, b: Any) -> Any:
 
 
 def spread(a: Any, shape: tuple[int, ...]) -> Any:
-    """The tensor or array broadcast to this shape, itself if it has it."""
+    """The tensor or array broadcast to this shape; returned as it is if it has the shape already."""
     return a if a.shape == shape else np.broadcast_to(a, shape)
 
 
 def _or_zero(tangent: Any, value: Any) -> Any:
-    """The tangent of a value: zeros where there is none."""
+    """The tangent of a value; zeros for a structural zero."""
     if tangent is not None:
         return tangent
     return np.zeros(value.shape, gradient_dtype(value.dtype))
 
 
 def aligned(values: tuple[Any, ...], depths: tuple[int | None, ...]) -> list[Any]:
-    """Inputs of a batched op whose axes after the batch's broadcast as they would without it; see `Op.batched`."""
+    """The inputs of a batched op, reshaped so that the axes after the batch axis broadcast as they would without it.
+
+    See `Op.batched`.
+    """
     deepest = max(a.ndim if depth is None else depth for a, depth in zip(values, depths, strict=True))
     return [
         a if depth in (None, deepest) else a.reshape((a.shape[0], *(1,) * (deepest - depth), *a.shape[1:]))
@@ -206,14 +217,17 @@ def aligned(values: tuple[Any, ...], depths: tuple[int | None, ...]) -> list[Any
 
 
 def repeated(a: Any, shape: tuple[int, ...]) -> Any:
-    """A 0-d array as one of this shape, not copied: np.broadcast_to takes 2 us, and every sum's gradient does this."""
+    """A 0-d array broadcast to this shape, read-only and without a copy.
+
+    Every gradient of a sum does this, and np.broadcast_to takes 2 us.
+    """
     out = np.ndarray(shape, a.dtype, a, 0, (0,) * len(shape))
     out.flags.writeable = False
     return out
 
 
 def broadcast_hint(*arrays: Any) -> str:
-    """What is wrong with operands whose shapes do not broadcast; "" where they do."""
+    """What is wrong with operands whose shapes do not broadcast; "" if they do."""
     shapes = [a.shape for a in arrays]
     try:
         np.broadcast_shapes(*shapes)
@@ -226,8 +240,10 @@ def broadcast_hint(*arrays: Any) -> str:
 
 
 def weak(number: Any, like: Any, floating: bool = False) -> Tensor:
-    """A Python number as a constant, in the dtype that NumPy gives it beside an array like this; `floating`: beside one
-    that a function takes which computes in floats."""
+    """A Python number as a constant, in the dtype that NumPy's promotion gives it next to `like`.
+
+    With `floating`, integers become floats, as for a function that computes in floats.
+    """
     dtype = np.result_type(like.dtype if hasattr(like, "dtype") else np.asarray(like).dtype, number)
     if floating and dtype.kind in "iu":
         dtype = np.result_type(dtype, np.float16)
@@ -235,12 +251,12 @@ def weak(number: Any, like: Any, floating: bool = False) -> Tensor:
 
 
 def as_floats(a: Any) -> Any:
-    """Integers as float64: in a gradient rule, the arithmetic of small ones would wrap around."""
+    """Integers converted to float64: in a gradient rule, small integer types would wrap around."""
     return a if a.dtype.kind in "fc" else a.astype(np.float64)
 
 
 def operands(a: Any, b: Any, floating: bool = False) -> tuple[Any, Any]:
-    """Two operands as values; a Python number takes the other one's dtype as NumPy has it, see `weak`."""
+    """Two operands as values. A Python number takes its dtype from the other operand; see `weak`."""
     if type(a) in NUMBERS and type(b) not in NUMBERS:
         b = as_value(b)
         return weak(a, b, floating), b
@@ -251,19 +267,22 @@ def operands(a: Any, b: Any, floating: bool = False) -> tuple[Any, Any]:
 
 
 def normalize_axes(op: object, axes: Axes, ndim: int) -> tuple[int, ...]:
-    """The axes as a sorted tuple of non-negative integers; None means all of them."""
+    """The axes as a sorted tuple of non-negative ints; None means all axes.
+
+    Raises TypeError for anything but ints, AxisError for an axis out of range, ValueError for a repeated one.
+    """
     if axes is None:
         return tuple(range(ndim))
     given = axes if isinstance(axes, (tuple, list)) else (axes,)
     if len(given) == 1 and type(given[0]) is int and -ndim <= given[0] < ndim:
-        return (given[0] % ndim,)  # mostly
+        return (given[0] % ndim,)  # the usual case
     normal = []
     for axis in given:
         if isinstance(axis, bool) or not hasattr(axis, "__index__"):
             raise TypeError(f"{op}: axes must be None, an int or a tuple of ints, got {axes!r}")
         i = int(axis.__index__())
         if not -ndim <= i < ndim:
-            raise np.exceptions.AxisError(  # a ValueError and an IndexError
+            raise np.exceptions.AxisError(  # both a ValueError and an IndexError
                 f"{op}: axis {i} does not exist; a {ndim}-d input has axes from {-ndim} to {ndim - 1}"
             )
         normal.append(i % ndim)
@@ -273,19 +292,19 @@ def normalize_axes(op: object, axes: Axes, ndim: int) -> tuple[int, ...]:
 
 
 def batch_axes(op: object, axes: Axes, depth: int | None) -> tuple[int, ...]:
-    """The axes of an input of this many axes, after a batch axis was put in front of them."""
+    """The axes of a batched input that has `depth` axes after the batch axis."""
     return tuple(axis + 1 for axis in normalize_axes(op, axes, depth or 0))
 
 
 def given_axes(name: str, axes: Axes, axis: Axes) -> Axes:
-    """Methods take Needle's `axes` and NumPy's `axis`; not both."""
+    """Whichever of Needle's `axes` and NumPy's `axis` a method was given. Raises TypeError if both were."""
     if axes is not None and axis is not None:
         raise TypeError(f"{name}: give axes or axis, not both (got axes={axes!r}, axis={axis!r})")
     return axis if axes is None else axes
 
 
 def kept_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of a reduction over these (normal) axes that keeps them with length 1."""
+    """The shape of a reduction over these non-negative axes that keeps them with length 1."""
     return tuple([1 if i in axes else n for i, n in enumerate(shape)])
 
 
@@ -294,13 +313,15 @@ _ARRAYS = np.ndarray.__array_ufunc__
 
 
 def decides_itself(a: Any) -> bool:
-    """Whether it is a container of another library, and what a ufunc makes of it is its own matter."""
+    """Whether it is a container of another library, with its own __array_ufunc__."""
     return getattr(type(a), "__array_ufunc__", _ARRAYS) is not _ARRAYS and not isinstance(a, Tensor)
 
 
 def is_operand(a: Any) -> bool:
-    """Whether a Tensor's operators know what to do with it, and it does not come first, as matrices and masked arrays
-    do beside NumPy's own arrays."""
+    """Whether a Tensor's operators handle it as the other operand.
+
+    Not arrays of a higher priority: np.matrix and masked arrays take precedence, as they do over NumPy's own arrays.
+    """
     if type(a) in NUMBERS or type(a) is ndarray:
         return True
     if not isinstance(a, OPERANDS) or decides_itself(a):
@@ -309,7 +330,7 @@ def is_operand(a: Any) -> bool:
 
 
 def _with_number(function: Callable[[Any, Any], Any], scalar_op: Any) -> Callable[[Any, Any], Any]:
-    """What an operator does with a small Tensor and a Python number, whose class of ops this is; see `operator`."""
+    """The short way of an operator for a small Tensor and a Python number; see `operator`."""
     ufunc, op_of = getattr(np, scalar_op.ufunc), scalar_op.of
 
     def with_number(self: Any, number: Any) -> Any:
@@ -339,11 +360,11 @@ def _with_number(function: Callable[[Any, Any], Any], scalar_op: Any) -> Callabl
 
 
 def operator(function: Callable[[Any, Any], Any], op: Any = None, scalar_op: Any = None) -> Callable[[Any, Any], Any]:
-    """The method behind a binary operator; unknown types may answer for themselves.
+    """The method behind a binary operator; it returns NotImplemented for unknown types.
 
-    With an `op`, whose `compute` needs no `out=`, two small Tensors are computed and recorded right here: as `op(a, b)`
-    does, without the calls that would take longer than the sum or product of a few numbers. So are a small Tensor and a
-    Python number, with the class of ops for these.
+    With `op`, whose `compute` needs no `out=`, the method itself computes and records two small Tensors. The result is
+    that of `op(a, b)`, without the calls that take longer than adding a few numbers. With `scalar_op`, it does the same
+    for a small Tensor and a Python number.
     """
 
     def method(self: Any, other: Any) -> Any:
@@ -369,7 +390,7 @@ def operator(function: Callable[[Any, Any], Any], op: Any = None, scalar_op: Any
                 return op(self, other)
             out = op.compute(x, y)
         except (AttributeError, ValueError, TypeError):
-            return op(self, other)  # which knows what to do, or says what is wrong
+            return op(self, other)  # handles wrapped tensors, and explains errors
         node = _new(Tensor)
         node._array = out if type(out) is ndarray else as_array(out)
         node._grad = None
