@@ -370,5 +370,5 @@ def test_odeint_errors():
         integrate.odeint(lambda y, t: y[:1], V, TIMES)
     with pytest.raises(ValueError, match="odeint: y0 must be a vector"):
         integrate.odeint(lambda y, t: y, A, TIMES)
-    with pytest.raises(TypeError, match="full_output is not taken"):
+    with pytest.raises(TypeError, match="full_output is not supported"):
         integrate.odeint(lambda y, t: y, V, TIMES, full_output=True)

@@ -1,4 +1,4 @@
-"""A batch of values that the program sees as one: all rows of a Jacobian in one run."""
+"""A batch of values that the program sees as one, to compute all rows of a Jacobian in one run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .ops.tuples import make_tuple
 
 
 class Batched(Wrapped):
-    """Tensors of one shape, along a first axis of `value` that the program does not see."""
+    """Tensors of one shape, stacked along the first axis of `value`, which the program does not see."""
 
     __slots__ = ()
 
@@ -52,7 +52,7 @@ class Batched(Wrapped):
 
     def _refuse(self, *_: Any) -> Any:
         raise TypeError(
-            f"the value of a tensor of shape {self.shape} was asked for inside of a batched transform (jacobian, "
+            f"the value of a tensor of shape {self.shape} was asked for inside a batched transform (jacobian, "
             "hessian), where it stands for many values; use needle.where for a choice that depends on it"
         )
 
@@ -62,7 +62,7 @@ class Batched(Wrapped):
 def _one_by_one(op: Op, values: tuple[Any, ...], depths: tuple[int | None, ...], size: int) -> Any:
     pairs = list(zip(values, depths, strict=True))
     outs = [op(*[a if depth is None else _member(a, i) for a, depth in pairs]) for i in range(size)]
-    if not outs:  # no batch at all: the shape of one of zeros
+    if not outs:  # an empty batch: find the shape by a member of zeros
         one = [a if depth is None else _zeros_like_member(a) for a, depth in pairs]
         shapes = op(*one)
         empty = [

@@ -1,4 +1,4 @@
-"""Memory against time: what a function computes within is dropped, and computed again in the backward pass."""
+"""Checkpointing trades time for memory: the backward pass computes a function's intermediate values again."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from .watching import Watcher
 
 
 class _Insiders(Watcher):
-    """Knows what was computed while it watched."""
+    """Remembers which values were computed while it watched."""
 
     inside = False
 
     def __init__(self) -> None:
-        self.ids: set[int] = set()  # no references: an id that is used again is an insider's, too
+        self.ids: set[int] = set()  # ids suffice: an id can only be reused by another value from inside
 
     def computed(self, op: Any, inputs: tuple[Any, ...], output: Any, seconds: float) -> None:
         self.ids.add(id(output))
 
 
 class Checkpoint(TensorTupleOp):
-    """A run of a function as one op: its inputs are the arguments, and the recorded tensors that it closes over."""
+    """One run of a function as an op, whose inputs are the arguments and the recorded tensors it closes over."""
 
     __slots__ = ("_call", "_generators", "_leaves", "_name", "_rebuild", "_states", "_values")
     same_inputs, on_arrays = True, False
@@ -46,7 +46,7 @@ class Checkpoint(TensorTupleOp):
         return f"checkpoint({self._name})"
 
     def _run(self, leaves: Sequence[Any]) -> list[Any]:
-        """The Tensors in what the function returns; the rest of that is put back by `_rebuild`."""
+        """Run the function, and return the Tensors among its outputs; `_rebuild` restores the whole structure."""
         outputs, rebuild = flatten(self._call.run(leaves))
         tensors = [y for y in outputs if isinstance(y, Tensor)]
         rest = [None if isinstance(y, Tensor) else (y,) for y in outputs]
@@ -65,11 +65,11 @@ class Checkpoint(TensorTupleOp):
             given = list(map(autograd.renamed, self._leaves))
             outputs = self._run(given)
             for y in outputs:
-                y.shape  # noqa: B018 - has a deferred one computed, while it is watched
+                y.shape  # noqa: B018 - computes a deferred tensor, while it is watched
         self._check_arguments(given)
         closed_over = self._closed_over(outputs, given, insiders.ids)
         inputs = (*self._leaves, *closed_over)
-        # Inside of a transform that wraps values, they are followed one by one.
+        # A transform that wraps values follows them one by one, without a checkpoint.
         if not any(isinstance(a, Wrapped) for a in (*inputs, *outputs)) and autograd.is_recorded(*inputs):
             self._values = tuple([y._array for y in outputs])
             outputs = list(self(*inputs))
@@ -79,12 +79,12 @@ class Checkpoint(TensorTupleOp):
         for a, leaf in zip(given, self._leaves, strict=True):
             if isinstance(a, Assigned) or (not isinstance(a, Wrapped) and a._array is not leaf._array):
                 raise ValueError(
-                    f"checkpoint: {self._name} assigns to its argument of shape {a.shape}, which would happen again "
-                    "when it is computed again; let it assign to a copy: x = x.copy()"
+                    f"checkpoint: {self._name} assigns to its argument of shape {a.shape}, and would do so again in "
+                    "the backward pass; let it assign to a copy: x = x.copy()"
                 )
 
     def _closed_over(self, outputs: Sequence[Any], given: Sequence[Any], insiders: set[int]) -> list[Any]:
-        """The recorded tensors from outside that the outputs were computed from, besides the arguments."""
+        """The recorded tensors from outside, other than the arguments, that the outputs were computed from."""
         found, seen, stack = [], {*self._leaves, *given}, list(outputs)
         while stack:
             node = stack.pop()
@@ -113,10 +113,10 @@ class Checkpoint(TensorTupleOp):
                 autograd.add_adjoint(adjoints, y, g)
         wanted = [a for a in node.inputs if autograd.wanted(a)]
         found = dict(autograd.sweep(adjoints, wanted, tensors=True, record=record, inner=True))
-        return tuple([found.pop(a, None) for a in node.inputs])  # an input that is there twice has one adjoint in all
+        return tuple([found.pop(a, None) for a in node.inputs])  # a repeated input gets its adjoint once
 
     def _compare(self, outputs: Sequence[Any], node: Any) -> None:
-        """Raise if the second run did not give what the first one gave."""
+        """Raise ValueError if the second run gave other outputs than the first."""
         pairs = zip(outputs, node._array, strict=False)
         same = [np.array_equal(y._array, old, equal_nan=old.dtype.kind in "fc") for y, old in pairs]
         if len(outputs) != len(node) or not all(same):
@@ -124,17 +124,18 @@ class Checkpoint(TensorTupleOp):
             raise ValueError(
                 f"checkpoint: {self._name} gave {which} when it was computed again, so its gradient would not be that "
                 "of the first run. It depends on something that has changed: a tensor that was assigned to, a counter, "
-                "a file, a random generator that it reaches by other ways than arguments, closures and globals; pass "
-                "such things as arguments"
+                "a file, or a random generator that is not an argument, a closure variable or a global; pass such "
+                "things as arguments"
             )
 
 
 def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
-    """f, of which only arguments and outputs are kept for the backward pass, where it is computed again.
+    """f without its intermediate values: only arguments and outputs are kept, and the backward pass runs f again.
 
-    Random numbers are the same again: NumPy's global state, and the Generators that f is given, closes over, or names.
-    Raises ValueError in the backward pass if f gives anything else than at first. All derivatives are those of f;
-    inside of forward mode and nested transforms, f is computed as if it were not checkpointed.
+    The second run gets the same random numbers, from NumPy's global state and from the Generators that f is given,
+    closes over, or names. All derivatives are those of f. In forward mode and nested transforms, f runs as if it were
+    not checkpointed. Raises ValueError if f assigns to an argument, and in the backward pass if the second run gives
+    other outputs.
 
     >>> import needle as ndl
     >>> W = ndl.Tensor([[1.0, 2.0], [3.0, 4.0]])
@@ -145,7 +146,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def checkpointed(*args: Any, **kwargs: Any) -> Any:
-        if not autograd.is_grad_enabled() or watching.captures():  # who captures decides what is kept
+        if not autograd.is_grad_enabled() or watching.captures():  # a capture decides what is kept
             return f(*args, **kwargs)
         return Checkpoint(f, args, kwargs).apply()
 
@@ -156,7 +157,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _generators_of(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
-    """The random generators that a function is given, closes over, names, or has in its object's attributes."""
+    """The random generators among a function's arguments, closure variables, globals, and its object's attributes."""
     reached = [*args, *kwargs.values(), *getattr(getattr(f, "__self__", f), "__dict__", {}).values()]
     function = getattr(f, "__func__", f)
     if isinstance(function, FunctionType):
@@ -167,7 +168,7 @@ def _generators_of(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> lis
 
 
 def _states_of(generators: Sequence[Any]) -> list[Any]:
-    """The states of these, and of NumPy's global generator."""
+    """The states of NumPy's global generator, and of these."""
     states = [g.bit_generator.state if isinstance(g, np.random.Generator) else g.get_state() for g in generators]
     return [np.random.get_state(), *states]
 
@@ -183,7 +184,7 @@ def _set_states(generators: Sequence[Any], states: Sequence[Any]) -> None:
 
 @contextmanager
 def _random_as(generators: Sequence[Any], states: Sequence[Any]) -> Iterator[None]:
-    """Random numbers come as they did from these states on; afterwards, they go on as if nothing had been."""
+    """Set the generators to these states for a while, and restore their own afterwards."""
     now = _states_of(generators)
     _set_states(generators, states)
     try:

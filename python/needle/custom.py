@@ -1,4 +1,4 @@
-"""Derivatives of one's own for functions: written by hand, or measured by differences."""
+"""Functions with custom derivatives: written by hand, or by finite differences."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from .tape import Taped, constant_like, is_on_tape, next_level, pull_back
 
 
 class Call:
-    """A function's call as an op sees it: the Tensors among its arguments as inputs, and its outputs in a tuple. Arrays
-    and numbers are constants, and stay what they are."""
+    """A function call in the form of an op: the inputs are the Tensors among its arguments, the outputs a flat tuple.
+
+    Arrays and numbers among the arguments are constants, and passed on unchanged.
+    """
 
     __slots__ = ("f", "leaves", "name", "put_back", "rebuild", "results", "where")
 
@@ -26,10 +28,10 @@ class Call:
         self.name = getattr(f, "__name__", repr(f))
         self.leaves, self.put_back = flatten((args, kwargs))
         self.where = [i for i, a in enumerate(self.leaves) if isinstance(a, Tensor)]
-        self.results: Any = None  # the structure of the outputs, with zeros in it
+        self.results: Any = None  # the structure of the outputs, with zeros as leaves
 
     def arguments(self, inputs: Sequence[Any], others: Sequence[Any] | None = None) -> tuple[Any, Any]:
-        """args and kwargs with these in the place of the Tensors."""
+        """args and kwargs with the Tensors replaced by `inputs`, and the other leaves by `others`."""
         leaves = list(self.leaves if others is None else others)
         for i, a in zip(self.where, inputs, strict=True):
             leaves[i] = a
@@ -45,18 +47,21 @@ class Call:
         return leaves
 
     def arrays(self, tree: Any) -> tuple[Any, ...]:
-        """The outputs of a run on constants."""
+        """The arrays of the outputs of a run on constants.
+
+        Raises TypeError if an output belongs to an outer transform.
+        """
         leaves = self.outputs(tree)
         if any(isinstance(y, Wrapped) for y in leaves):
             raise TypeError(
-                f"{self.name}: it closes over a tensor by which a transform around it differentiates, and that would "
-                "be lost; pass it as an argument"
+                f"{self.name}: it closes over a tensor that an outer transform differentiates by, and this derivative "
+                "would be lost; pass the tensor as an argument"
             )
         return tuple([as_value(y, self.name)._array for y in leaves])
 
 
 class _Custom(TensorTupleOp):
-    """One call of a function that has a derivative of its own."""
+    """One call of a function with a custom derivative."""
 
     __slots__ = ("call",)
 
@@ -73,7 +78,7 @@ class _Custom(TensorTupleOp):
 
 
 class CustomGradient(_Custom):
-    """A function that returns its output and its gradient rule."""
+    """One call of a function that returns its output and its gradient rule."""
 
     __slots__ = ("rule",)
     on_arrays = False
@@ -94,33 +99,34 @@ class CustomGradient(_Custom):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         rule = self.rule
-        # Where the gradient is captured, or differentiated itself, the rule must see the inputs, not the constants of
-        # the first run.
+        # If the gradient is itself captured or differentiated, the rule must use the inputs, not the constants of the
+        # first run.
         if autograd.is_recording() is not False or watching.captures():
             _, rule = self._run(list(map(autograd.renamed, node.inputs)))
         pairs = zip(out_grad, node, strict=True)
         given = [constant_like(y, 0.0) if g is None else g for g, y in pairs]
         returned = rule(self.call.rebuild(iter(given)))
         adjoints = list(returned) if isinstance(returned, (tuple, list)) else [returned]
-        if len(adjoints) != len(self.call.leaves):  # in the structure of the arguments, then
+        if len(adjoints) != len(self.call.leaves):  # then they must have the structure of the arguments
             args, kwargs = self.call.put_back(iter(self.call.leaves))
             like = args[0] if len(args) == 1 and not kwargs else args
             if kwargs or is_leaf(like):
                 raise ValueError(
                     f"custom_gradient: the gradient returned {len(adjoints)} adjoint(s) for the "
                     f"{len(self.call.leaves)} tensors, arrays and numbers that {self.call.name} was given; return one "
-                    "for each, None where there is none"
+                    "for each, or None for no adjoint"
                 )
             adjoints = leaves_like(returned, like, f"custom_gradient: the adjoints of {self.call.name}")
         return tuple([adjoints[i] for i in self.call.where])
 
 
 def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
-    """f with a gradient rule of its own: f returns (output, rule), and rule(out_grad) returns one adjoint for each of
-    its arguments' tensors, arrays and numbers, None where there is none.
+    """f with a custom gradient rule: f returns (output, rule), and rule(out_grad) returns the adjoints.
 
-    Both are written in Tensor operations; then derivatives of every order and in forward mode follow. Operations within
-    f are not recorded. `out_grad` has the output's structure; so may the adjoints have the arguments'.
+    There is one adjoint for each tensor, array and number among the arguments, or None. `out_grad` has the structure of
+    the output; the adjoints may have that of the arguments. Write both f and the rule in Tensor ops: derivatives of
+    every order and forward mode follow from them. The ops within f are not recorded. Raises TypeError or ValueError in
+    the backward pass if f or the rule returns something else.
 
     >>> import needle as ndl
     >>> @ndl.custom_gradient
@@ -138,7 +144,7 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class CustomJvp(_Custom):
-    """A function whose derivative along tangents is written by hand."""
+    """One call of a function with a custom forward rule."""
 
     __slots__ = ("rule",)
     on_arrays = False
@@ -152,11 +158,11 @@ class CustomJvp(_Custom):
             return self.call.arrays(self.call.run([constant(array) for array in arrays]))
 
     def _push(self, inputs: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
-        """The outputs' tangents, from those of all inputs."""
+        """The tangents of the outputs, from those of all inputs."""
         args, kwargs = self.call.arguments(list(map(autograd.renamed, inputs)))
         if any(isinstance(a, Tensor) and a.needs > DETACHED for a in flatten(kwargs)[0]):
             raise TypeError(
-                f"custom_jvp: {self.call.name} is differentiated by a tensor given by name; give it by position"
+                f"custom_jvp: {self.call.name} is differentiated by a keyword argument; pass it by position"
             )
         t_args, _ = self.call.arguments(
             tangents, [constant_like(np.asarray(a), 0.0) if not isinstance(a, Tensor) else a for a in self.call.leaves]
@@ -184,10 +190,10 @@ class CustomJvp(_Custom):
         return tuple([as_value(t, self) for t in self._push(node.inputs, given)])
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        """The transpose of the rule: it is linear in the tangents, so its adjoints are those of the tangents."""
+        """The transpose of the rule, which is linear in the tangents: the adjoints of its tangents."""
         level = next_level()
         variables = [Taped(level, constant_like(a, 0.0)) for a in node.inputs]
-        was_recording = autograd.set_recording(autograd.is_recording() or None)  # a tape is kept unless it is False
+        was_recording = autograd.set_recording(autograd.is_recording() or None)  # None, not False: a tape is still kept
         try:
             pushed = self._push(node.inputs, variables)
         finally:
@@ -197,10 +203,11 @@ class CustomJvp(_Custom):
 
 
 class custom_jvp:
-    """f with a forward rule of its own: `@f.defjvp` takes rule(primals, tangents), which returns the output and its
-    tangent, in Tensor operations linear in the tangents. Gradients are its transpose; all orders follow.
+    """f with a custom forward rule, set by `@f.defjvp`: rule(primals, tangents) returns (output, tangent).
 
-    Both are tuples with one for each positional argument of f; keyword arguments are passed on to the rule.
+    `primals` and `tangents` are tuples with one member for each positional argument of f; keyword arguments are passed
+    on to the rule. Write the rule in Tensor ops, linear in the tangents. Gradients are its transpose, and derivatives
+    of every order follow. Raises TypeError if there is no rule, or if it returns something else.
 
     >>> import needle as ndl
     >>> @ndl.custom_jvp
@@ -240,7 +247,7 @@ class custom_jvp:
 
 
 class Numerical(TensorOp):
-    """A black box on arrays. Its derivatives are differences: themselves black boxes, with derivatives of their own."""
+    """A black box on arrays. Its derivatives are finite differences, which are black boxes with derivatives, too."""
 
     __slots__ = ("f", "step")
     on_arrays = False
@@ -274,7 +281,7 @@ class Numerical(TensorOp):
 
 
 def _evaluate(f: Any, arrays: Sequence[Any]) -> Any:
-    """f of copies, and a copy of what it returns: it may write into either."""
+    """f of copies, and a copy of its result: f may write into either later."""
     return np.array(f(*[a.copy() for a in arrays]))
 
 
@@ -283,7 +290,7 @@ def _moves(a: Any) -> bool:
 
 
 def _adjoint_by_differences(f: Any, i: int, step: float | None, g: Any, *arrays: Any) -> Any:
-    """The adjoint of argument i: <g, the derivative by each of its elements>; four evaluations an element."""
+    """The adjoint of argument i: <g, the derivative by each of its elements>. Four evaluations per element."""
     x = arrays[i]
     out = np.empty(x.shape, np.result_type(x, g))
     for index in np.ndindex(x.shape):
@@ -295,7 +302,7 @@ def _adjoint_by_differences(f: Any, i: int, step: float | None, g: Any, *arrays:
 
 
 def _tangent_by_differences(f: Any, moving: list[int], step: float | None, *given: Any) -> Any:
-    """The derivative along tangents, which come behind all arguments; four evaluations."""
+    """The derivative along the tangents, which follow all arguments in `given`. Four evaluations."""
     arrays, tangents = given[: -len(moving)], given[-len(moving) :]
     longest = max((float(np.max(np.abs(t), initial=0)) for t in tangents), default=0.0)
     if longest == 0:
@@ -307,12 +314,12 @@ def _tangent_by_differences(f: Any, moving: list[int], step: float | None, *give
 
 
 def _step(dtype: Any, size: Any) -> float:
-    """Where the error of a difference of fourth order, about h**4, meets that of rounding, about eps / h."""
+    """The step that balances the error of a fourth-order difference, about h**4, with rounding, about eps / h."""
     return float(np.finfo(dtype).eps) ** 0.2 * max(float(size), 1.0)
 
 
 def _difference(f: Any, arrays: Sequence[Any], directions: dict[int, Any], h: float) -> Any:
-    """The derivative of f along directions, by the central difference of fourth order, whose nodes are -2 to 2."""
+    """The derivative of f along the directions, by the fourth-order central difference with nodes -2, -1, 1 and 2."""
 
     def at(n: int) -> Any:
         moved = [(a + n * h * directions[i]).astype(a.dtype) if i in directions else a for i, a in enumerate(arrays)]
@@ -324,12 +331,13 @@ def _difference(f: Any, arrays: Sequence[Any], directions: dict[int, Any], h: fl
 
 
 def numerical(f: Callable[..., Any], step: float | None = None) -> Callable[..., Any]:
-    """A black box as a differentiable function: f takes arrays and returns one array, and its derivatives, of every
-    order and mode, are central differences of fourth order.
+    """A black box as a differentiable function: f takes arrays and returns one array.
 
-    Gradients take four evaluations for each element of a float argument, forward mode four in all. Integers and
-    booleans are not moved. About 12 digits are right in float64 at first order, 8 at second. They go as far as suits
-    arguments of about 1 and more; `step` says how far, where that is too far.
+    The derivatives, of every order and mode, are fourth-order central differences. Gradients take four evaluations for
+    each element of a float argument, forward mode four in all. There is no derivative by integers and booleans. In
+    float64, about 12 digits are right at first order, and 8 at second. The default step suits arguments of about 1 and
+    more; give a smaller `step` for functions that vary on a smaller scale. Raises TypeError if f does not return one
+    array of numbers.
 
     >>> import needle as ndl
     >>> import math

@@ -1,4 +1,4 @@
-"""Forward mode: tangents are pushed along while the program runs; nothing is kept that the program does not keep."""
+"""Forward mode: tangents are pushed forward while the program runs, and no graph is kept."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .tape import Taped, constant_like, is_on_tape, next_level, pull_back
 
 
 class Dual(Wrapped):
-    """A tensor and its tangent, which has its shape, and its dtype (float64 for integers)."""
+    """A tensor and its tangent, which has the tensor's shape and dtype (float64 for integers)."""
 
     __slots__ = ("tangent",)
     tangent: Any
-    """A Tensor; for a tuple of tensors (see `gathered`), a tuple."""
+    """A Tensor; a tuple for a tuple of tensors (see `gathered`)."""
 
     def __init__(self, level: int, value: Any, tangent: Any):
         super().__init__(level, value)
@@ -25,17 +25,17 @@ class Dual(Wrapped):
         return is_recorded_inside(self.value) or is_recorded_inside(self.tangent)
 
     def _lowered(self) -> Any:
-        """The array, with its tangent: see duals.py."""
+        """The array with its tangent; see duals.py."""
         return self.lower(self)
 
     lower: Any = staticmethod(lambda dual: dual)
-    """What makes a dual array of one; set by duals.py."""
+    """Converts a Dual to a dual array; set by duals.py."""
 
     def twin(self) -> Dual:
         return Dual(self.level, self.value, self.tangent)
 
     def _parts(self, inputs: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """The values and the tangents (None: zero) of inputs."""
+        """The values and the tangents (None: structural zero) of the inputs."""
         mine = [type(a) is Dual and a.level == self.level for a in inputs]
         values = tuple([a.value if is_mine else a for a, is_mine in zip(inputs, mine, strict=True)])
         return values, tuple([a.tangent if is_mine else None for a, is_mine in zip(inputs, mine, strict=True)])
@@ -57,7 +57,10 @@ class Dual(Wrapped):
 
 
 def push(op: Op, tangents: tuple[Any, ...], node: Any) -> Any:
-    """The tangent of the op's output `node`, from those of its inputs (None: zero); a tuple's is one of each member."""
+    """The tangent of the op's output `node`, from those of its inputs (None: structural zero).
+
+    For an output that is a tuple, it is a tuple of the members' tangents.
+    """
     if watching.active:
         return autograd.watched_rule("pushed", op, node, tangents, lambda: _push(op, tangents, node))
     return _push(op, tangents, node)
@@ -69,12 +72,12 @@ def _push(op: Op, tangents: tuple[Any, ...], node: Any) -> Any:
 
 
 def dual(level: int, value: Tensor, tangent: Any) -> Tensor:
-    """The value with this tangent; without, where the tangent is zero (None)."""
+    """The value with this tangent, or the plain value for a structural zero (None)."""
     return value if tangent is None else Dual(level, value, fitting(tangent, value))
 
 
 def fitting(tangent: Any, value: Any) -> Any:
-    """The tangent in the value's gradient dtype; a tuple's members each."""
+    """The tangent, converted to the value's gradient dtype; for a tuple, each member's."""
     if isinstance(value, TensorTuple):
         return tangent and tuple([fitting(t, y) for t, y in zip(tangent, value, strict=True)])
     if tangent is None:
@@ -86,8 +89,10 @@ def fitting(tangent: Any, value: Any) -> Any:
 
 
 def _transposed_gradient(op: Op, tangents: tuple[Any, ...], node: Any) -> Any:
-    """The output's tangent by the op's `gradient`. That is linear in out_grad, so the derivative of
-    <gradient(out_grad), tangents> by out_grad is its transpose, applied to the tangents."""
+    """The output's tangent, for an op without a forward rule: the transpose of its `gradient`, applied to the tangents.
+
+    `gradient` is linear in out_grad, so the transpose is the derivative of <gradient(out_grad), tangents> by out_grad.
+    """
     level = next_level()
     is_tuple = isinstance(node.output, TensorTuple)
     outputs = tuple(node.output) if is_tuple else (node.output,)

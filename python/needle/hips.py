@@ -1,7 +1,7 @@
-"""The names under which programs for HIPS autograd look for transforms, and for rules of their own.
+"""Transforms and custom rules under the names of HIPS autograd.
 
-Transforms take a function and which of its arguments they are about (`argnum`: a position, a name, or several), and
-give a function of the same arguments.
+A transform takes a function and `argnum`, the argument to differentiate by: a position, a name, or a tuple of these. It
+returns a function of the same arguments.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .transforms import Argnums, SecondOrder, Transformed, grad, jacobian, jvp, 
 
 
 def _unary(f: Any, argnum: Argnums, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Callable[[Any], Any], Any]:
-    """f as a function of the chosen argument alone (a tuple of several), and that argument's value."""
+    """f as a function of the chosen argument alone (a tuple for several), and the value of that argument."""
     keys: list[Any] = [argnum] if isinstance(argnum, (int, str)) else list(argnum)
     chosen = tuple([kwargs[key] if isinstance(key, str) else args[key] for key in keys])
 
@@ -42,18 +42,18 @@ def _make_vjp(f: Any, args: Any, kwargs: Any, argnum: Argnums) -> Any:
 
 
 def make_vjp(f: Callable[..., Any], argnum: Argnums = 0) -> Any:
-    """Gives (pullback, value): pullback(cotangent) is the argument's adjoint."""
+    """Returns (pullback, value); pullback(cotangent) is the adjoint of the argument."""
     return Transformed(_make_vjp, f, argnum=argnum)
 
 
 def _make_jvp(f: Any, args: Any, kwargs: Any, argnum: Argnums) -> Any:
     of_x, x = _unary(f, argnum, args, kwargs)
-    x = map_leaves(lambda a: a.copy() if isinstance(a, np.ndarray) else a, x)  # the point stays where it is
+    x = map_leaves(lambda a: a.copy() if isinstance(a, np.ndarray) else a, x)  # a later write to x has no effect
     return lambda tangent: jvp(of_x, (x,), (tangent,))
 
 
 def make_jvp(f: Callable[..., Any], argnum: Argnums = 0) -> Any:
-    """Gives push: push(tangent) is (value, its derivative along the tangent)."""
+    """Returns push; push(tangent) is (value, the derivative along the tangent)."""
     return Transformed(_make_jvp, f, argnum=argnum)
 
 
@@ -64,7 +64,7 @@ def _make_hvp(f: Any, args: Any, kwargs: Any, argnum: Argnums) -> Any:
 
 
 def make_hvp(f: Callable[..., Any], argnum: Argnums = 0) -> Any:
-    """Gives (product, gradient): product(tangent) is the Hessian times the tangent; f runs once for all products."""
+    """Returns (product, gradient); product(tangent) is the Hessian times the tangent. f runs once for all products."""
     return Transformed(_make_hvp, f, argnum=argnum)
 
 
@@ -81,8 +81,10 @@ def _make_ggnvp(f: Any, args: Any, kwargs: Any, g: Any, argnum: Argnums) -> Any:
 
 
 def make_ggnvp(f: Callable[..., Any], g: Callable[..., Any] = _half_square, f_argnum: Argnums = 0) -> Any:
-    """Gives product: product(tangent) is J' H J times the tangent, the generalized Gauss-Newton matrix of g(f(x)), with
-    J the Jacobian of f and H the Hessian of g (which returns one number; by default half the sum of squares)."""
+    """Returns product; product(tangent) is the generalized Gauss-Newton matrix J^T H J of g(f(x)) times the tangent.
+
+    J is the Jacobian of f. H is the Hessian of g, which returns one number; by default, half the sum of squares.
+    """
     return Transformed(_make_ggnvp, f, g=g, argnum=f_argnum)
 
 
@@ -92,7 +94,7 @@ def _grad_and_aux(f: Any, args: Any, kwargs: Any, argnum: Argnums) -> Any:
 
 
 def grad_and_aux(f: Callable[..., Any], argnum: Argnums = 0) -> Any:
-    """The gradient of the first output, and the second one, of a function that returns two."""
+    """For a function that returns two outputs: (the gradient of the first, the second)."""
     return Transformed(_grad_and_aux, f, argnum=argnum)
 
 
@@ -106,7 +108,7 @@ def _ones_like(a: Any) -> Any:
 
 
 def deriv(f: Callable[..., Any], argnum: Argnums = 0) -> Any:
-    """The derivative along ones, in forward mode: f'(x) for a number x."""
+    """The derivative along a tangent of ones, in forward mode: f'(x) for a number x."""
     return Transformed(_deriv, f, argnum=argnum)
 
 
@@ -116,7 +118,7 @@ def _hessian_vector_product(f: Any, args: Any, kwargs: Any, argnum: Argnums) -> 
 
 
 def hessian_vector_product(f: Callable[..., Any], argnum: Argnums = 0) -> Any:
-    """The Hessian times a tensor of the argument's shape, which is given behind the arguments of f."""
+    """The Hessian times a tensor of the argument's shape, which follows the arguments of f."""
     return Transformed(_hessian_vector_product, f, argnum=argnum)
 
 
@@ -135,7 +137,7 @@ def _tensor_jacobian_product(f: Any, args: Any, kwargs: Any, argnum: Argnums) ->
 
 
 def tensor_jacobian_product(f: Callable[..., Any], argnum: Argnums = 0) -> Any:
-    """A tensor of the output's shape, or of its first axes, given behind the arguments of f, times the Jacobian."""
+    """A tensor of the output's shape, or of its first axes, times the Jacobian. The tensor follows f's arguments."""
     return Transformed(_tensor_jacobian_product, f, argnum=argnum)
 
 
@@ -143,18 +145,18 @@ vector_jacobian_product = tensor_jacobian_product
 
 
 def grad_named(f: Callable[..., Any], argname: str) -> Any:
-    """The gradient by the argument of this name, which may be given by position."""
+    """The gradient by the argument of this name, even if it is passed by position."""
     return grad(f, list(inspect.signature(f).parameters).index(argname))
 
 
-# ------------------------------------------------------------------------------------------- functions of one's own
+# ---------------------------------------------------------------------------------------------------- custom rules
 
 
 class primitive:
-    """f as one operation on arrays, into which nobody looks: `defvjp` and `defjvp` say what its derivatives are.
+    """f as one opaque op on arrays; `defvjp` and `defjvp` set its derivatives.
 
-    It is given arrays for the Tensors among its positional arguments. The rules are given Tensors, and so have
-    derivatives themselves.
+    f gets arrays for the Tensors among its positional arguments. The rules get Tensors, so their results can be
+    differentiated again.
     """
 
     def __init__(self, f: Callable[..., Any]):
@@ -181,7 +183,7 @@ class _Primitive(TensorOp):
         return str(getattr(self.of, "__name__", "primitive"))
 
     def _with(self, values: Sequence[Any]) -> list[Any]:
-        """The positional arguments with these in the place of the Tensors."""
+        """The positional arguments with the Tensors replaced by these values."""
         args = list(self.args)
         for i, value in zip(self.places, values, strict=True):
             args[i] = value
@@ -224,14 +226,19 @@ class _Primitive(TensorOp):
 
 
 def defvjp(f: primitive, *makers: Callable[..., Any] | None, argnums: Iterable[int] | None = None) -> None:
-    """Set the gradients of a primitive by its arguments (the first ones, or those of `argnums`): maker(ans, *args)
-    gives a function of the adjoint g, None says that there is none."""
+    """Set the vjps of a primitive by its first arguments, or by `argnums`.
+
+    maker(ans, *args) returns a function of the cotangent g; None means that the gradient is zero.
+    """
     f.vjps.update(zip(count() if argnums is None else argnums, makers, strict=False))
 
 
 def defjvp(f: primitive, *rules: Callable[..., Any] | str | None, argnums: Iterable[int] | None = None) -> None:
-    """Set the derivatives of a primitive along its arguments: rule(g, ans, *args) for a tangent g; "same" says that f
-    is linear in that argument, None that it does not move. Without these, forward mode transposes the gradients."""
+    """Set the jvps of a primitive by its first arguments, or by `argnums`.
+
+    A rule is a function rule(g, ans, *args) of the tangent g, "same" if f is linear in the argument, or None if the
+    derivative is zero. Without jvps, forward mode transposes the vjps. Raises ValueError for another string.
+    """
     if unknown := {rule for rule in rules if isinstance(rule, str)} - {"same"}:
         raise ValueError(f'defjvp: a rule is a function, "same" or None, got {unknown.pop()!r}')
     f.jvps.update(zip(count() if argnums is None else argnums, rules, strict=False))

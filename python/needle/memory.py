@@ -1,13 +1,13 @@
-"""Live arrays that were handed out, and what a recorded operation sees of them.
+"""Live arrays that were handed out to the user, and what recorded ops see of them.
 
-`tensor.cached_data` is the tensor's own memory: whoever holds it may write into it at any time. NumPy tells nobody
-about such a write, so two rules keep recorded gradients true, whatever is written and whenever:
+`tensor.cached_data` is the tensor's own memory, and its holder may write into it at any time. NumPy does not report
+such writes. Two rules keep recorded gradients right all the same:
 
-1. an operation recorded *before* the array was handed out reads the snapshot that `hand_out` took of it;
-2. an operation recorded *after* gets a private copy (`private`), so nothing it keeps is reachable from outside.
+1. An op recorded *before* the array was handed out reads the snapshot that `hand_out` took of it.
+2. An op recorded *after* that gets a private copy (`private`), which is not reachable from outside.
 
-Both are keyed on the memory's owner, so views and detached tensors that share it are covered. As long as nothing is
-handed out, the whole matter costs an operation one look at an empty dictionary.
+Both rules go by the owner of the memory, so they cover views and detached tensors that share it. While nothing is
+handed out, an op only looks into an empty dictionary.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ import numpy as np
 from . import watching
 
 handed_out: dict[int, tuple[weakref.ref[Any], Any]] = {}
-"""id of an array that owns memory -> (weak reference to it, its content when it was first handed out)."""
+"""id of an array that owns memory -> (weak reference to it, snapshot from when it was first handed out)."""
 
 
 def owner_of(array: Any) -> Any:
-    while type(array.base) is np.ndarray:  # a pool's block is of another class: what it lends is the owner's own
+    while type(array.base) is np.ndarray:  # a pool's block is of another class, and not the owner of what it lends
         array = array.base
     return array
 
 
 def hand_out(array: Any) -> Any:
-    """The same array, after taking a snapshot of its memory if this is the first time that it leaves."""
+    """The array itself; takes a snapshot of its memory when it is first handed out."""
     owner = owner_of(array)
     key = id(owner)
     if key not in handed_out:
@@ -41,7 +41,7 @@ def hand_out(array: Any) -> Any:
 
 
 def private(array: Any) -> Any:
-    """The array itself (or each of a tuple), or a copy if somebody outside could write to it."""
+    """The array (or tuple of arrays), copied if it was handed out and might be written to."""
     if type(array) is tuple:
         return tuple(private(member) for member in array)
     if id(owner_of(array)) not in handed_out:
@@ -53,7 +53,7 @@ def private(array: Any) -> Any:
 
 
 def as_recorded(array: Any) -> Any:
-    """What an operation that kept `array` saw: the array itself, or the same window onto its snapshot."""
+    """The values that an op saw when it kept `array`: the array itself, or the same view of its snapshot."""
     if type(array) is tuple:
         members = tuple(as_recorded(member) for member in array)
         return array if all(map(is_, members, array)) else members

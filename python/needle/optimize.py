@@ -1,8 +1,8 @@
 """SciPy's optimizers on nested parameters, with derivatives from Needle.
 
-SciPy varies one vector of float64. `_Packing` splits it into the user's structure, and packs the structure into it;
-`_Objective` and `_Residuals` are the user's functions as functions of the vector, with the derivatives that SciPy asks
-for; the two public functions come last.
+SciPy varies one vector of float64. `_Packing` converts between it and the user's structure; `_Objective` and
+`_Residuals` are the user's functions as functions of the vector, with the derivatives that SciPy asks for; the two
+public functions come last.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _scipy(name: str, module: str = "optimize") -> Any:
 
 
 def _array_of(name: str, what: str, value: Any) -> Any:
-    """The array of a Tensor, an array or a number; TypeError where a derivative would be lost."""
+    """The array of a Tensor, an array or a number; TypeError if a derivative would be lost."""
     if isinstance(value, Wrapped) or (isinstance(value, Tensor) and value.needs > DETACHED and running.get()):
         raise TypeError(
             f"{name}: {what} depends on what a transform (grad, jvp, ...) around it differentiates by, and nothing is "
@@ -57,8 +57,8 @@ def _array_of(name: str, what: str, value: Any) -> Any:
 
 
 def _aligned(name: str, what: str, given: Any, tree: Any, place: str = "") -> list[tuple[str, Any]]:
-    """For each leaf of the tree its place, and what is there in `given`: a structure like the tree, in which a number
-    or None stands for all that is under it."""
+    """For each leaf of the tree, its place and what `given` holds there: a structure like the tree, in which a number
+    or None stands for all below it."""
     if is_leaf(tree):
         return [(place, given)]
     keys, children, make = children_of(tree)
@@ -80,7 +80,7 @@ def _aligned(name: str, what: str, given: Any, tree: Any, place: str = "") -> li
 
 
 def _parts(array: Any) -> Any:
-    """An array of complex numbers as real numbers, with an axis of two behind the others."""
+    """Complex numbers as pairs of real ones, along a new last axis."""
     return np.stack([array.real, array.imag], axis=-1) if array.dtype.kind == "c" else array
 
 
@@ -110,7 +110,7 @@ class _Packing:
         return _array_of(self.name, "the function", value)
 
     def vector(self, arrays: Iterable[Any]) -> Any:
-        """The real arrays behind each other."""
+        """The real arrays, one after the other."""
         return np.concatenate([np.zeros(0), *[np.ravel(a) for a in arrays]], dtype=np.float64)
 
     def matrix(self, rows: Sequence[Sequence[Any]]) -> Any:
@@ -139,7 +139,7 @@ class _Packing:
         return found
 
     def at(self, x: Any) -> list[Tensor]:
-        """`split`, which remembers the last point: products with a Hessian come back to it again and again."""
+        """`split`, which remembers the last point, since many products with a Hessian ask for the same one."""
         last = self._last
         if last is None or not np.array_equal(last[0], x):
             last = self._last = np.array(x), self.split(x)
@@ -158,7 +158,7 @@ class _Packing:
         return self.rebuild(map(tensor, self.arrays))
 
     def structure(self, x: Any) -> Any:
-        """The vector as the user gave the parameters: Tensors, arrays, floats. What is fixed stays what it is."""
+        """The vector in the user's structure and types: Tensors, arrays, floats. Fixed members stay as they are."""
         given = iter(self.split(x))
 
         def as_given(leaf: Any, a: Any) -> Any:
@@ -167,7 +167,7 @@ class _Packing:
         return self.rebuild(map(as_given, self.leaves, self.arrays))
 
     def gradient_structure(self, g: Any) -> Any:
-        """The vector of the derivatives by the parts as `grad` gives them: df/da - i df/db for a leaf a + ib."""
+        """The vector of derivatives by the parts as `grad` returns them: df/da - i df/db for a leaf a + ib."""
         given = iter(self.split(g))
 
         def as_given(leaf: Any, a: Any) -> Any:
@@ -182,7 +182,7 @@ def _whole(parts: Any, like: Any) -> Any:
 
 
 def _like(leaf: Any, array: Any, gradient: bool = False) -> Any:
-    """An array as what the leaf is: a Tensor, an array or a Python number."""
+    """An array in the type of the leaf: a Tensor, an array or a Python number."""
     if isinstance(leaf, Tensor):
         return Tensor(array, requires_grad=leaf.requires_grad and not gradient)
     if isinstance(leaf, np.ndarray):
@@ -194,7 +194,7 @@ def _like(leaf: Any, array: Any, gradient: bool = False) -> Any:
 
 
 class _Function:
-    """The user's function, of the tensors that the vector is split into."""
+    """The user's function as one of the tensors into which the vector is split."""
 
     def __init__(self, what: str, f: Any, packing: _Packing, args: Any, has_aux: bool = False):
         self.packing, self.f, self.has_aux = packing, f, has_aux
@@ -221,7 +221,7 @@ class _Function:
 class _Objective(_Function):
     """A function that returns one real number."""
 
-    around: tuple[Any, SecondOrder] | None = None  # the last point of which a product with the Hessian was asked
+    around: tuple[Any, SecondOrder] | None = None  # at the last point that a product with the Hessian was asked for
 
     def number(self, tensors: Sequence[Tensor]) -> Tensor:
         out, _ = self.run(tensors)
@@ -244,7 +244,7 @@ class _Objective(_Function):
         return float(self.packing.array(value).item()), self.packing.packed(gradient)
 
     def product(self, x: Any, v: Any) -> Any:
-        """The Hessian times a vector; the function runs once for all products at a point."""
+        """The Hessian times a vector; the function runs once for all products at one point."""
         point = self.packing.at(x)
         if self.around is None or self.around[0] is not point:
             self.around = point, SecondOrder(self.number, (point,))
@@ -256,9 +256,9 @@ class _Objective(_Function):
 
 
 class _Residuals(_Function):
-    """A function that returns numbers and arrays in any structure, as one vector; complex ones are two real ones."""
+    """A function that returns numbers and arrays in any structure, as one vector; a complex number counts as two."""
 
-    mode: str | None = None  # of the Jacobian: the shorter one, once the length of the vector is known
+    mode: str | None = None  # of the Jacobian: the cheaper one, once the length of the vector is known
 
     def outputs(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         out, _ = self.run(tensors)
@@ -282,7 +282,7 @@ class _Residuals(_Function):
 
     def hessian(self, x: Any, weights: Any) -> Any:
         """The Hessian of the weighted sum of the vector, as a linear operator."""
-        weights = np.array(weights)  # SciPy goes on to write into its own
+        weights = np.array(weights)  # a copy: SciPy writes into its own later
 
         def total(tensors: Sequence[Tensor]) -> Any:
             outputs = self.outputs(tensors)
@@ -302,7 +302,7 @@ class _Residuals(_Function):
 
 
 def _spread(packing: _Packing, what: str, given: Any, default: float) -> Any:
-    """A structure of numbers like the parameters as one vector: each is broadcast to its leaf, None is the default."""
+    """A structure of numbers, like params, as one vector: each is broadcast to its leaf; None is the default."""
     found = []
     for (place, value), a in zip(_aligned(packing.name, what, given, packing.params), packing.arrays, strict=True):
         if a.dtype.kind == "b":
@@ -339,8 +339,7 @@ def _bounds(optimize: Any, packing: _Packing, bounds: Any) -> Any:
 
 
 def _constraints(optimize: Any, packing: _Packing, constraints: Any, method: str) -> list[Any]:
-    """Constraints of the structure as SciPy's constraints of the vector, with the derivatives that the method uses."""
-    kinds = (dict, optimize.LinearConstraint, optimize.NonlinearConstraint)
+    """Constraints on the structure as SciPy's on the vector, with the derivatives that the method uses."""
     if not isinstance(constraints, (list, tuple)):
         constraints = () if constraints is None else (constraints,)
     found = []
@@ -348,7 +347,7 @@ def _constraints(optimize: Any, packing: _Packing, constraints: Any, method: str
         if isinstance(given, optimize.LinearConstraint):
             found.append(given)
             continue
-        if not isinstance(given, kinds):
+        if not isinstance(given, (dict, optimize.NonlinearConstraint)):
             raise TypeError(
                 f"{packing.name}: a constraint is a dict with type and fun, a NonlinearConstraint or a "
                 f"LinearConstraint, got {type(given).__name__}"
@@ -370,8 +369,8 @@ def _constraints(optimize: Any, packing: _Packing, constraints: Any, method: str
     return found
 
 
-def _restored(packing: _Packing, result: Any) -> Any:
-    """SciPy's result with the parameters, and their gradient, in the user's structure."""
+def _restored(packing: _Packing, result: Any, function: _Function | None = None) -> Any:
+    """SciPy's result with the parameters and their gradient in the user's structure, and the auxiliary output."""
     restored = type(result)(result)
     restored["flat_x"] = np.array(result["x"])
     restored["x"] = packing.structure(result["x"])
@@ -379,11 +378,13 @@ def _restored(packing: _Packing, result: Any) -> Any:
         vector = result.get(name)
         if isinstance(vector, np.ndarray) and vector.shape == packing.start.shape:
             restored[name] = packing.gradient_structure(vector)
+    if function is not None and function.has_aux:
+        restored["aux"] = function.aux(result["x"])
     return restored
 
 
 def _callback(optimize: Any, packing: _Packing, callback: Any, value: Callable[[Any], float]) -> Any:
-    """The user's callback behind the signature for which SciPy hands over a result."""
+    """The user's callback, wrapped in the signature for which SciPy passes a result."""
     if callback is None:
         return None
     takes_result = set(inspect.signature(callback).parameters) == {"intermediate_result"}
@@ -391,7 +392,7 @@ def _callback(optimize: Any, packing: _Packing, callback: Any, value: Callable[[
     def called(intermediate_result: Any) -> Any:
         if not takes_result:
             return callback(packing.structure(getattr(intermediate_result, "x", intermediate_result)))
-        if not isinstance(intermediate_result, optimize.OptimizeResult):  # a method that knows the vector only
+        if not isinstance(intermediate_result, optimize.OptimizeResult):  # some methods pass only the vector
             x = intermediate_result
             intermediate_result = optimize.OptimizeResult(x=x, fun=value(x))
         return callback(intermediate_result=_restored(packing, intermediate_result))
@@ -415,21 +416,21 @@ def minimize(
     options: dict[str, Any] | None = None,
     has_aux: bool = False,
 ) -> Any:
-    """The params, near the given ones, at which f(params, *args) is smallest, by `scipy.optimize.minimize`.
+    """The params, near the given ones, that make f(params, *args) smallest, by `scipy.optimize.minimize`.
 
-    `params` are nested dicts, lists, tuples, named tuples and dataclasses of floats, arrays and Tensors, complex ones,
-    too; booleans, strings and None in them are fixed. f is given the same structure, of Tensors, and returns one real
-    number (with `has_aux`, a pair of it and anything). Every method that takes a gradient is given it, together with
-    the value, from one run; Newton-CG, trust-ncg, trust-krylov and trust-constr are given products with the Hessian,
-    dogleg and trust-exact the Hessian.
+    `params` are nested dicts, lists, tuples, named tuples and dataclasses of real or complex floats, arrays and
+    Tensors; booleans, strings and None in them are fixed. f receives the same structure, of Tensors, and returns one
+    real number (with `has_aux`, a pair of it and anything). Every method that takes a gradient gets it together with
+    the value, from one run; Newton-CG, trust-ncg, trust-krylov and trust-constr get products with the Hessian, dogleg
+    and trust-exact the Hessian.
 
     `bounds` are (low, high), each None, a number, or a structure like params with numbers and arrays that broadcast to
-    the leaves; a number or None in it stands for all that is under it. On a complex leaf, a real bound is for both
-    parts, a complex one has one for each. `constraints` are dicts with "type" ("eq", "ineq") and "fun", or SciPy's
-    NonlinearConstraint: their functions are given the structure, too, and their derivatives are Needle's. SciPy's
+    the leaves; a number or None in it stands for all below it. On a complex leaf, a real bound holds for both parts,
+    and a complex one has a part for each. `constraints` are dicts with "type" ("eq", "ineq") and "fun", or SciPy's
+    NonlinearConstraint: their functions receive the structure, too, and Needle computes their derivatives. SciPy's
     Bounds and LinearConstraint are about the vector: leaf by leaf, a complex element as its two parts.
-    `callback(params)` or `callback(intermediate_result=...)` is called after each iteration; StopIteration ends them,
-    as SciPy does it (TNC lets it through).
+    `callback(params)` or `callback(intermediate_result=...)` is called after each iteration; StopIteration ends the
+    iterations as in SciPy (TNC lets it through).
 
     Returns SciPy's result, with `x` and the gradient (`jac`, for trust-constr `grad`) in the structure and the dtypes
     of the leaves, `flat_x` the vector, and, with `has_aux`, `aux` as of x. Nothing can be differentiated through it.
@@ -461,10 +462,7 @@ def minimize(
         options=options,
         **given,
     )
-    restored = _restored(packing, result)
-    if has_aux:
-        restored["aux"] = objective.aux(result["x"])
-    return restored
+    return _restored(packing, result, objective)
 
 
 def least_squares(
@@ -480,12 +478,12 @@ def least_squares(
     has_aux: bool = False,
     **options: Any,
 ) -> Any:
-    """The params, near the given ones, at which the sum of loss(residual**2) is smallest, by
+    """The params, near the given ones, that make the sum of loss(residual**2) smallest, by
     `scipy.optimize.least_squares`.
 
     `residuals(params, *args)` returns numbers and arrays in any structure (with `has_aux`, a pair of them and
     anything): one vector, in which complex ones count as real and imaginary part. Its Jacobian is computed in forward
-    or reverse mode, whichever is shorter. `params`, `bounds` and `callback` are those of `minimize`; `x_scale` is None,
+    or reverse mode, whichever is cheaper. `params`, `bounds` and `callback` are those of `minimize`; `x_scale` is None,
     "jac", or numbers as in `bounds`. `method`, `loss` and the options (ftol, xtol, gtol, f_scale, tr_solver,
     tr_options, max_nfev, verbose) are SciPy's.
 
@@ -510,7 +508,4 @@ def least_squares(
     result = optimize.least_squares(
         function, packing.start, function.jacobian, method=method, loss=loss, **given, **options
     )
-    restored = _restored(packing, result)
-    if has_aux:
-        restored["aux"] = function.aux(result["x"])
-    return restored
+    return _restored(packing, result, function)

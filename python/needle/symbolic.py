@@ -1,5 +1,5 @@
 """Define, then run: `Variable`s without values, expressions of them, `gradients` of these, and an `Executor` that
-computes them for what it is fed.
+computes them for the values it is fed.
 
 >>> import needle.symbolic as ad
 >>> x1, x2 = ad.Variable(name="x1"), ad.Variable(name="x2")
@@ -10,12 +10,12 @@ computes them for what it is fed.
 >>> ad.Executor([y, g1, g2]).run(feed_dict={x1: [1.0, 2.0], x2: [3.0, 5.0]})
 [array([ 4., 12.]), array([4., 6.]), array([1., 2.])]
 
-A `Node` is a call that has not been made: a function, and its arguments with nodes among them. A run makes the calls,
-on Tensors, under a recorder; the plan of what it has noted is what later runs do for feeds of the same shapes and
-dtypes. So a node has no shape, and any function of Tensors can be in a graph: a gradient is a call like the others.
+A `Node` is a call that has not been made: a function, and its arguments with nodes among them. The first run for some
+shapes and dtypes makes the calls, on Tensors, under a recorder; later ones replay a plan of what was recorded. So a
+node has no shape, and any function of Tensors can be in a graph: a gradient is a call like the others.
 
-A node is a Tensor to Needle's functions. What comes to an op is noted there. Those that ask for a shape first cannot go
-on: the public ones are therefore bound again below, to note the whole call then.
+Needle's functions take a node for a Tensor. A function that gets as far as calling an op makes a node of that op. One
+that asks for a shape first fails; so the public functions are rebound below, to make a node of the whole call then.
 """
 
 from __future__ import annotations
@@ -63,31 +63,31 @@ from .numpy.ufuncs import ufunc
 from .ops.base import View, decides_itself, is_operand
 from .ops.binding import METHODS, OPERATORS
 from .ops.tuples import MAKE_TENSOR_TUPLE
-from .seeing.names import _short, written
+from .seeing.names import short, written
 
 PLANS = 64
-"""Signatures of shapes and dtypes whose plans an Executor keeps: the latest ones."""
+"""The number of latest signatures (shapes and dtypes) whose plans an Executor keeps."""
 
 
 class NotYetError(TypeError):
-    """Something was asked of a node that is known only when the graph is run."""
+    """A node was asked for something that is known only when the graph is run."""
 
 
 class _NoArrayError(NotYetError, AttributeError):
-    """The same for its array, on which an operation turns to `Node.process`."""
+    """The same for its array: an op that catches this calls `Node.process`."""
 
 
 class Node(Wrapped):
-    """A value of a symbolic graph: what `function(*args, **kwargs)` will be, or what a Variable will be fed.
+    """A value of a symbolic graph: what `function(*args, **kwargs)` will return, or what a Variable will be fed.
 
     Operators, methods, indices and functions of nodes make nodes; `str(node)` is the expression. `inputs` are the nodes
-    among the arguments. Tensors and arrays among them are constants: what they are when the node is made.
+    among the arguments. Tensors and arrays among the arguments are constants, with their values at that time.
     """
 
     __slots__ = ("args", "function", "kwargs", "variable")
     __hash__ = object.__hash__  # == makes a node
     function: Callable[..., Any] | None
-    """What computes it; None for a Variable."""
+    """The function that computes it; None for a Variable."""
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     variable: str
@@ -186,9 +186,9 @@ def Variable(name: str) -> Node:
 
 
 def apply(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Node:
-    """The node of function(*args, **kwargs), which is called with Tensors when the graph is run: for functions of your
-    own that ask for shapes. It is called once for each new signature of shapes and dtypes, and must depend on nothing
-    but its arguments then.
+    """The node of function(*args, **kwargs), which runs on Tensors when the graph is run: for functions of your own
+    that ask for shapes. It is called once for each new signature of shapes and dtypes, and must depend on nothing but
+    its arguments.
 
     >>> x = Variable(name="x")
     >>> y = apply(lambda x: x.reshape(len(x), -1), x)
@@ -202,7 +202,7 @@ def apply(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Node:
 
 
 def _mapped(tree: Any, leaf: Callable[[Any], Any]) -> Any:
-    """The same containers (slices, too) around leaf(member)."""
+    """The same containers, including slices, around leaf(member)."""
     if isinstance(tree, (Tensor, np.ndarray)):
         return leaf(tree)
     if type(tree) is slice:
@@ -221,14 +221,10 @@ def _holds_node(tree: Any) -> bool:
 
 
 def _value_of(a: Value, what: str) -> Any:
-    """A copy of a Tensor's value, for whom no gradient is lost by that."""
+    """A copy of a Tensor's value; TypeError if that would lose a gradient."""
     a = latest(a)
     if isinstance(a, (Wrapped, WrappedTuple)) or not isinstance(a, Tensor):
-        kind = (
-            "belongs to a transform that is running (grad, jvp, ...)"
-            if not isinstance(a, TensorTuple)
-            else "is a tuple"
-        )
+        kind = "is a tuple" if isinstance(a, TensorTuple) else "belongs to a transform that is running (grad, jvp, ...)"
         raise TypeError(f"{what}: this {type(a).__name__} {kind}; give its value, t.numpy()")
     if a.op is not None:
         a._leaves_the_record(what, "t.detach()")
@@ -322,11 +318,10 @@ _REFUSALS = {
 
 
 def _bind_to_node() -> None:
-    """Let all that operators and methods do on a Tensor make a node."""
+    """Let the operators and methods of a Tensor make nodes."""
     for name in OPERATORS:
-        plain = re.sub(
-            "^__[ri](?=(add|sub|mul|truediv|floordiv|mod|pow|matmul|and|or|xor|lshift|rshift)__)", "__", name
-        )
+        of_other = f"__{name[3:]}"  # of __radd__ and __iadd__
+        plain = of_other if name[2] in "ri" and hasattr(operator, of_other) else name
         function = getattr(operator, plain, None)
         if function is not None and name != "__setitem__":
             setattr(Node, name, _operator(function, plain != name and name.startswith("__r")))
@@ -344,7 +339,7 @@ def _bind_to_node() -> None:
 
 
 def _either(function: Callable[..., Any], of_first: Callable[[Any], Any] | None = None) -> Any:
-    """The function; where it cannot go on because it is given nodes, the node of the call: of `of_first(args[0])` with
+    """The function; if nodes make it fail, it returns the node of the call instead: a call of `of_first(args[0])` with
     the other arguments, if that is given."""
 
     @wraps(function)
@@ -362,9 +357,9 @@ def _either(function: Callable[..., Any], of_first: Callable[[Any], Any] | None 
 
 
 def _bind_functions(*modules: ModuleType) -> None:
-    """Let the public functions in these modules make a node where they ask a node for what it does not know. It costs
-    them about a tenth of a microsecond from the import of this module on, and only where they are called by way of
-    these modules: Needle's own calls go elsewhere."""
+    """Let the public functions in these modules make a node if they ask a node for what it does not know. From the
+    import of this module on, this costs them a tenth of a microsecond, but only in calls by way of these modules:
+    Needle's own calls go elsewhere."""
     bound: dict[Any, Any] = {}
     for module in modules:
         for name, function in list(vars(module).items()):
@@ -379,7 +374,7 @@ def _bind_functions(*modules: ModuleType) -> None:
 
 
 def _bind_views() -> None:
-    """Let views note what they show, unless that is a node, which lies nowhere."""
+    """Let views note what they show, unless that is a node, which has no memory."""
     note = View._note_special
 
     def note_special(self: View, node: Any, a: Any) -> None:
@@ -421,11 +416,11 @@ _SIGNS: dict[Any, str] = {
     **dict.fromkeys([operator.invert, np.invert], "~"),
 }
 _LONGEST = 10_000
-"""Characters of an expression, of which a graph can have far more than nodes: what it uses twice is written twice."""
+"""The most characters of an expression. It can be far longer than the graph: what is used twice is written twice."""
 
 
 def _expression(node: Node, longest: int = _LONGEST) -> str:
-    """How the node is computed; a loop, for graphs of any depth."""
+    """The node as an expression; by a loop, for graphs of any depth."""
     text: list[str] = []
     length, stack = 0, [node]
     while stack:
@@ -453,7 +448,8 @@ def _parts(node: Node) -> list[Any]:
         if function is operator.getitem:
             if isinstance(args[0], Node) and args[0].function is _gradients:
                 return ["gradient(", args[0].args[0], ", ", args[0].args[1 + args[1]], ")"]
-            return [*_written(args[0]), "[", *_index(args[1]), "]"]
+            index = args[1] if type(args[1]) is tuple else (args[1],)
+            return [*_written(args[0]), "[", *_joined(list(map(_written, index))), "]"]
     if isinstance(function, _Attribute):
         return [*_written(args[0]), f".{_name_of(function)}"]
     if isinstance(function, Op):
@@ -493,12 +489,7 @@ def _written(a: Any) -> list[Any]:
         a = a._array
     if isinstance(a, np.ndarray) and a.ndim == 0:
         a = a.item()
-    return [getattr(a, "__name__", "") or _short(a)]
-
-
-def _index(index: Any) -> list[Any]:
-    parts = index if type(index) is tuple else (index,)
-    return _joined([_written(part) for part in parts])
+    return [getattr(a, "__name__", "") or short(a)]
 
 
 # Gradients -----------------------------------------------------------------------------------------------------------
@@ -507,8 +498,8 @@ def _index(index: Any) -> list[Any]:
 def gradients(y: Node, xs: Sequence[Node]) -> list[Node]:
     """The nodes of the derivatives of y's sum by each of the nodes xs, which may be differentiated again.
 
-    As everywhere in Needle, they have the shapes and dtypes of xs, float64 for integers. Raises ValueError where y is
-    not computed from one of xs.
+    As everywhere in Needle, they have the shapes and dtypes of xs, float64 for integers. Raises ValueError if y is not
+    computed from each of xs.
 
     >>> x = Variable(name="x")
     >>> (slope,) = gradients(x**3, [x])
@@ -535,7 +526,7 @@ def gradients(y: Node, xs: Sequence[Node]) -> list[Node]:
 
 
 def _gradients(y: Any, *xs: Any) -> tuple[Any, ...]:
-    """The adjoints of these Tensors, from ones for y; differentiable, as all that a run computes."""
+    """The adjoints of these Tensors, from ones for y; differentiable like all that a run computes."""
     for a in (y, *xs):
         if not isinstance(a, Tensor) or a.dtype.kind == "b":
             got = f"a Tensor of {a.dtype}" if isinstance(a, Tensor) else f"a {type(a).__name__}"
@@ -554,10 +545,10 @@ def _sort(nodes: Sequence[Node]) -> list[Node]:
 
 
 class Executor:
-    """Computes these nodes for what Variables are fed. Several threads may run it at once.
+    """Computes these nodes for the values of Variables. Several threads may run it at once.
 
-    A run for new shapes or dtypes makes the calls that the nodes stand for, and plans the graph of what they have
-    computed; later ones replay the plan. `explain()` says what was planned.
+    A run for new shapes or dtypes makes the calls that the nodes stand for, and plans the graph of what they computed;
+    later runs replay the plan. `explain()` describes the plans.
     """
 
     def __init__(self, eval_node_list: Sequence[Node]):
@@ -571,8 +562,8 @@ class Executor:
         self._lock = threading.RLock()
 
     def run(self, feed_dict: Mapping[Any, Any] | None = None) -> list[Any]:
-        """The values of the nodes as NumPy arrays, in their order, for these values of the Variables: arrays, numbers,
-        lists or Tensors. The arrays are the caller's own."""
+        """The values of the nodes, in order, as new NumPy arrays, for these values of the Variables: arrays, numbers,
+        lists or Tensors."""
         arrays = self._fed({} if feed_dict is None else feed_dict)
         if autograd.LAZY_MODE or (watching.active and watching.here()):
             return self._results(self._evaluate(arrays))
@@ -586,12 +577,12 @@ class Executor:
         if run.plan is not None:
             try:
                 return run.replay(arrays)
-            except Exception:  # the nodes themselves can say what is wrong, if it is not that a shape depends on data
+            except Exception:  # a shape that depends on data, or an error that the nodes report better
                 pass
         return self._results(self._evaluate(arrays))
 
     def explain(self) -> str:
-        """What was planned for each signature of shapes and dtypes, in words and numbers."""
+        """The plan for each signature of shapes and dtypes, in words and numbers."""
         names = [variable.variable for variable in self._variables]
         lines = []
         for signature, run in list(self._runs.items()):
@@ -600,7 +591,7 @@ class Executor:
         return "\n\n".join(lines) or "not run yet"
 
     def _fed(self, feeds: Mapping[Any, Any]) -> list[Any]:
-        """The arrays of the Variables in their order."""
+        """The arrays of the Variables, in order."""
         if not isinstance(feeds, Mapping):
             raise TypeError(f"Executor.run: feed_dict is a dict of Variables and their values, got {feeds!r:.100}")
         missing = [variable.variable for variable in self._variables if variable not in feeds]
@@ -621,7 +612,7 @@ class Executor:
         return [_fed(variable, feeds[variable]) for variable in self._variables]
 
     def _evaluate(self, arrays: Sequence[Any]) -> list[Any]:
-        """What the nodes are, by the calls that they stand for."""
+        """The values of the nodes, by making their calls."""
         values: dict[Any, Any] = {}
         with enable_grad() if any(node.function is _gradients for node in self._order) else no_grad():
             for variable, array in zip(self._variables, arrays, strict=True):
@@ -645,7 +636,7 @@ class Executor:
             kind = next(k for k in _EXPLAINED if isinstance(error, k))
             raise kind(f"{error}; this is {_expression(node, 300)}, run with {self._feeds_of(node, values)}") from error
         if isinstance(value, Tensor) and any(value is values[a] for a in node.inputs):
-            return IDENTITY(value)  # another node, by which is differentiated apart
+            return IDENTITY(value)  # a tensor of its own, by which to differentiate
         return value
 
     def _feeds_of(self, node: Node, values: dict[Any, Any]) -> str:
@@ -666,9 +657,9 @@ class Executor:
         return results
 
     def _plan(self, signature: Any, arrays: Sequence[Any]) -> list[Any]:
-        """The results for arrays of a new signature, and the run that is replayed from now on."""
+        """The results for arrays of a new signature; keeps a plan for later runs."""
         recorder = Recorder()
-        arrays = [array.view() for array in arrays]  # an array that is fed twice is two inputs
+        arrays = [array.view() for array in arrays]  # so that an array fed twice makes two inputs
         inputs = [recorder.add_input(array) for array in arrays]
         random = global_random_states()
         made = Newborn()
@@ -690,8 +681,8 @@ class Executor:
 
 
 class _Run:
-    """What is done for one signature: a plan, and the Tensors that functions have read from elsewhere; no plan where
-    something else than ops decides about the results."""
+    """How to run one signature: a plan, and the Tensors that functions read from elsewhere; no plan if the results
+    depend on more than ops."""
 
     def __init__(self, plan: Plan | None, state: list[Any], why: str):
         self.plan, self.state, self.why = plan, state, why
@@ -762,7 +753,7 @@ def div_op(node_A: Any, node_B: Any) -> Any:
 
 
 def matmul_op(node_A: Any, node_B: Any, trans_A: bool = False, trans_B: bool = False) -> Any:
-    """The product of matrices, of which each may be transposed first."""
+    """The product of two matrices, each transposed first if asked for."""
     return (node_A.mT if trans_A else node_A) @ (node_B.mT if trans_B else node_B)
 
 

@@ -1,8 +1,8 @@
 """Functions of functions: gradients, Jacobians, Hessians, products with them, to any order and in any mixture.
 
-Each takes a function of tensors, arrays, numbers, or nested containers of them, and returns what went in: arrays for
-arrays, floats for floats, Tensors for Tensors. Rules use the plain transpose, so for a real function of z = a + ib the
-gradient is df/da - i df/db, and a holomorphic function gives its derivative.
+Each takes a function of tensors, arrays, numbers, or nested containers of them. Its derivatives have the types of the
+arguments: arrays for arrays, floats for floats, Tensors for Tensors. Rules use the plain transpose, so for a real
+function of z = a + ib the gradient is df/da - i df/db, and a holomorphic function gives its derivative.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from functools import reduce
+from math import prod
+from operator import add
 from types import MethodType
 from typing import Any
 
@@ -26,9 +29,9 @@ from .tape import Taped, constant_like, is_on_tape, next_level, pull_back
 Argnums = int | str | Sequence[int | str]
 
 running: ContextVar[bool] = ContextVar("running", default=False)
-"""Whether a transform's function is running here: what is computed then may have to be differentiated again."""
+"""Whether a transform's function is running in this context: an outer one may differentiate what it computes."""
 _calls, _lock = 0, threading.Lock()
-"""The number of such functions that are running in all threads, of which one may have started another thread."""
+"""The number of such functions running in all threads, since one may have started this thread."""
 
 
 # ------------------------------------------------------------------------------------------------ functions around f
@@ -57,13 +60,13 @@ class Transformed:
 
 
 class _Arguments:
-    """A call's arguments, those to differentiate by taken apart into leaves."""
+    """A call's arguments, with those to differentiate by flattened into leaves."""
 
     def __init__(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], argnums: Argnums):
         self.name, self.args, self.kwargs = name, args, kwargs
         self.single = isinstance(argnums, (int, str))
         self.keys: list[Any] = [argnums] if isinstance(argnums, (int, str)) else list(argnums)
-        if not self.single and _repeats(self.keys, len(args)):
+        if len({key % len(args) if isinstance(key, int) and args else key for key in self.keys}) < len(self.keys):
             raise ValueError(f"{name}: argnums {argnums!r} names an argument twice; name each once")
         self.chosen = [self._of(key) for key in self.keys]
         self.leaves, self.rebuild = flatten(self.chosen[0] if self.single else self.chosen)
@@ -81,26 +84,26 @@ class _Arguments:
                 "that is named in argnums is given by that name"
             ) from None
 
-    def call(self, f: Callable[..., Any], leaves: Sequence[Any]) -> Any:
-        """f with these in the place of the leaves."""
+    def call(self, f: Callable[..., Any], leaves: Sequence[Any], recording: bool | None) -> Any:
+        """Call f with these in place of the leaves."""
         args, kwargs, values = list(self.args), self.kwargs, self.rebuild(iter(leaves))
         for key, value in zip(self.keys, (values,) if self.single else values, strict=True):
             if isinstance(key, str):
                 kwargs = {**kwargs, key: value}
             else:
                 args[key] = value
-        return _call(f, args, kwargs)
+        return _call(f, args, kwargs, recording)
 
     def like(self, leaves: Sequence[Any]) -> Any:
-        """These as the arguments were: one structure, or a tuple where several argnums were given."""
+        """These in the structure of the argument, or a tuple of structures for several argnums."""
         built = self.rebuild(iter(leaves))
         return built if self.single else tuple(built)
 
 
-def _call(f: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """f(*args, **kwargs), while which it is known that a transform is running."""
+def _call(f: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], recording: bool | None) -> Any:
+    """f(*args, **kwargs), with the engine recording or not, and with `running` and `_calls` set meanwhile."""
     global _calls
-    was_running = running.set(True)
+    was_running, was_recording = running.set(True), autograd.set_recording(recording)
     with _lock:
         _calls += 1
     try:
@@ -108,11 +111,8 @@ def _call(f: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) ->
     finally:
         with _lock:
             _calls -= 1
+        autograd.reset_recording(was_recording)
         running.reset(was_running)
-
-
-def _repeats(keys: Sequence[int | str], size: int) -> bool:
-    return len({key % size if isinstance(key, int) and size else key for key in keys}) < len(keys)
 
 
 def is_watched(leaves: Sequence[Any]) -> bool:
@@ -123,8 +123,8 @@ def is_watched(leaves: Sequence[Any]) -> bool:
 
 
 def _returned(value: Any, like: Any) -> Any:
-    """A Tensor as what it stands for: a Python number for one, an array for an array, itself if it is watched. It is
-    nobody else's: neither the object, nor an array's memory."""
+    """A Tensor in the type of its argument: a Python number for a number, an array for an array, a Tensor if it is
+    watched. Neither the object nor an array's memory is shared."""
     if not isinstance(value, Tensor) or isinstance(value, Wrapped):
         return value
     if isinstance(like, Tensor) or value.needs > DETACHED:
@@ -139,7 +139,7 @@ def _returned(value: Any, like: Any) -> Any:
 
 
 def _outputs_returned(tree: Any, leaves: Sequence[Any]) -> Any:
-    """A function's outputs, in terms of the inputs it was differentiated by."""
+    """A function's outputs, in the type of the inputs that it was differentiated by."""
     if any(isinstance(a, Tensor) for a in leaves):
         return tree
     arrays = any(isinstance(a, (np.ndarray, np.generic)) for a in leaves)
@@ -156,7 +156,7 @@ def _outputs_returned(tree: Any, leaves: Sequence[Any]) -> Any:
 
 
 def _facts(leaf: Any) -> Any:
-    """A leaf as something that has a shape, a size and a dtype; not a copy of it."""
+    """A leaf as an object with shape, size and dtype; not a copy."""
     return leaf if isinstance(leaf, (Tensor, np.ndarray, np.generic)) else np.asarray(leaf)
 
 
@@ -164,10 +164,10 @@ def _facts(leaf: Any) -> Any:
 
 
 class _Reversed:
-    """A run of f with its leaves as variables, from which adjoints can be pulled back, again and again."""
+    """A run of f with its leaves as variables, through which `pull` takes adjoints back as often as wanted."""
 
     watched = False
-    """Whether somebody else may differentiate what is computed: it then goes onto a tape, not into the graph."""
+    """Whether somebody else may differentiate what is computed: then a tape records it, and not the engine's graph."""
     aux: Any = None
 
     def __init__(self, f: Callable[..., Any], arguments: _Arguments, has_aux: bool):
@@ -177,7 +177,7 @@ class _Reversed:
         self._run(f, arguments, values, has_aux)
         if not self.watched:
             if any(isinstance(y, Wrapped) for y in self.outputs):
-                self.watched = True  # it closes over what a transform in another thread differentiates by
+                self.watched = True  # f closes over a variable of a transform in another thread
                 self._run(f, arguments, values, has_aux)
             else:
                 self.variables = list(map(autograd.original_of, self.variables))  # f may have assigned to them
@@ -187,7 +187,7 @@ class _Reversed:
 
     @classmethod
     def done(cls, out: Any, variable: Tensor, leaf: Any) -> _Reversed:
-        """A run by one leaf, in the engine's graph, that gave this output."""
+        """A finished run by one leaf in the engine's graph, with this output."""
         run = cls.__new__(cls)
         run.variables = [autograd.original_of(variable)]
         run.tree, (run.outputs, run.rebuild) = out, flatten(out)
@@ -195,25 +195,18 @@ class _Reversed:
         return run
 
     def _run(self, f: Callable[..., Any], arguments: _Arguments, values: Sequence[Any], has_aux: bool) -> None:
-        out = self._call(f, arguments, values)
-        self.tree, self.aux = _split_aux(out) if has_aux else (out, None)
-        self.outputs, self.rebuild = flatten(self.tree)
-
-    def _call(self, f: Callable[..., Any], arguments: _Arguments, values: Sequence[Any]) -> Any:
         if self.watched:
             self.level = next_level()
             self.variables = [Taped(self.level, a) for a in values]
         else:
             self.variables = [_variable(a) for a in values]
-        # A tape needs no record of the engine's own; where there is none around this run, none is begun.
-        was_recording = autograd.set_recording(True if not self.watched or autograd.is_recording() else None)
-        try:
-            return arguments.call(f, self.variables)
-        finally:
-            autograd.reset_recording(was_recording)
+        # A tape needs no engine record: keep one that is active around this run, but begin none.
+        out = arguments.call(f, self.variables, True if not self.watched or autograd.is_recording() else None)
+        self.tree, self.aux = _split_aux(out) if has_aux else (out, None)
+        self.outputs, self.rebuild = flatten(self.tree)
 
     def _closes_over(self, leaves: Sequence[Any]) -> bool:
-        """Whether a result in Tensors may be differentiated by others than these leaves, which f closes over."""
+        """Whether f closes over tensors, by which others may differentiate its outputs."""
         tensors = any(isinstance(a, Tensor) for a in leaves)
         if not autograd.is_recording() or not (tensors or _calls):
             return False
@@ -224,13 +217,17 @@ class _Reversed:
         return any(a.op is None and a.needs >= least for a in others)
 
     def inner(self, output: Any) -> Any:
-        """An output as those around this run see it."""
+        """An output as code outside this run sees it."""
         if self.watched:
             return output.value if is_on_tape(output, self.level) else output
         return output.detach() if isinstance(output, Tensor) and not self.recorded else output
 
+    def returned(self, outputs: Sequence[Any], leaves: Sequence[Any]) -> Any:
+        """These outputs in f's structure, for the caller who gave these leaves."""
+        return _outputs_returned(self.rebuild(map(self.inner, outputs)), leaves)
+
     def pull(self, cotangents: Sequence[Any]) -> list[Any]:
-        """The adjoint of each variable, a Tensor, None where no path leads to it."""
+        """The adjoint of each variable, as a Tensor; None if no path leads to it."""
         pairs = zip(map(autograd.original_of, self.outputs), cotangents, strict=True)  # they may be assigned to since
         if self.watched:
             return pull_back([(y, v) for y, v in pairs if is_on_tape(y, self.level)], self.variables)
@@ -264,11 +261,13 @@ def _split_aux(out: Any) -> tuple[Any, Any]:
 
 
 def _gradient_leaves(leaves: Sequence[Any], adjoints: Sequence[Any]) -> list[Any]:
-    """Adjoints as the leaves they belong to; zeros where there is none."""
-    found = []
-    for a, g in zip(leaves, adjoints, strict=True):
-        found.append(_returned(constant_like(_facts(a), 0.0) if g is None else g, a))
-    return found
+    """Adjoints in the types of their leaves; zeros for None."""
+    return [_returned(_or_zeros(g, a), a) for a, g in zip(leaves, adjoints, strict=True)]
+
+
+def _or_zeros(derivative: Any, like: Any) -> Any:
+    """An adjoint or a tangent of this value, zeros for None."""
+    return constant_like(_facts(like), 0.0) if derivative is None else derivative
 
 
 def _one_number(name: str, run: _Reversed, complex_too: bool = False) -> Any:
@@ -306,21 +305,17 @@ def _differentiated(f: Any, arguments: _Arguments, has_aux: bool = False, **more
 def _value_and_grad(f: Any, args: Any, kwargs: Any, *, argnums: Argnums, has_aux: bool) -> Any:
     arguments = _Arguments("value_and_grad", args, kwargs, argnums)
     run, y, gradient = _differentiated(f, arguments, has_aux)
-    value = _outputs_returned(run.rebuild(iter([run.inner(y)])), arguments.leaves)
+    value = run.returned([y], arguments.leaves)
     return ((value, run.aux), gradient) if has_aux else (value, gradient)
 
 
 def _grad_by_array(f: Any, args: tuple[Any, ...], i: int) -> Any:
-    """The gradient by one array, where no other transform is running: what `grad` is mostly used for, in few steps,
-    because those of `_differentiated` take longer than a small function."""
+    """The gradient by one array, with no other transform running: a fast path for the most frequent use of `grad`,
+    since the steps of `_differentiated` take longer than a small function."""
     x = args[i]
     variable = constant(x.copy())
     variable.needs = VARIABLE
-    was_recording = autograd.set_recording(True)
-    try:
-        y = _call(f, (*args[:i], variable, *args[i + 1 :]), {})
-    finally:
-        autograd.reset_recording(was_recording)
+    y = _call(f, (*args[:i], variable, *args[i + 1 :]), {}, True)
     if type(y) is Tensor and not _calls and type(variable) is Tensor and y.needs > DETACHED:
         array = y._array
         if array.size == 1 and array.dtype.kind == "f":
@@ -345,8 +340,9 @@ def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False, *, 
     """The gradient of f, which returns one number: a function of the same arguments.
 
     `argnums` says by which arguments, by position or name; several give a tuple. With `has_aux`, f returns
-    (number, anything), and so does the gradient. Zeros for what the number does not depend on. Raises TypeError for
-    other outputs, booleans and complex numbers. `argnum` is another name for `argnums`, here and below.
+    (number, anything), and the new function (gradient, anything). Where the number does not depend on an argument, the
+    gradient is zero. Raises TypeError for other outputs, booleans and complex numbers. `argnum` is another name for
+    `argnums`, here and below.
     """
     return Transformed(_grad, f, argnums=argnums if argnum is None else argnum, has_aux=has_aux)
 
@@ -380,7 +376,7 @@ def elementwise_grad(f: Callable[..., Any], argnums: Argnums = 0, *, argnum: Arg
 
 
 class Pullback:
-    """Products with the transposed Jacobian at the point where `vjp` was called; it can be called again and again."""
+    """Products with the transposed Jacobian at the point where `vjp` was called; call it as often as you like."""
 
     def __init__(self, run: _Reversed, arguments: _Arguments):
         self._run, self._arguments = run, arguments
@@ -393,8 +389,8 @@ class Pullback:
 
 
 def _matching(name: str, what: str, given: Any, like: Any, many: bool = False) -> list[Any]:
-    """The leaves of a structure of tangents, as Tensors of the shapes and gradient dtypes of what they belong to; with
-    `many`, along a further first axis."""
+    """The leaves of a structure of tangents, as Tensors of the shapes and gradient dtypes of the leaves of `like`; with
+    `many`, along an extra first axis."""
     leaves = leaves_like(given, like, f"{name}: the {what}")
     expected, _ = flatten(like)
     tensors = []
@@ -416,11 +412,11 @@ def _matching(name: str, what: str, given: Any, like: Any, many: bool = False) -
 def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     """(f(*primals), pullback): pullback(cotangents) gives a tuple of adjoints, one for each primal.
 
-    With `has_aux`, f returns (output, aux), and this (output, pullback, aux).
+    With `has_aux`, f returns (output, aux), and vjp returns (output, pullback, aux).
     """
     arguments = _Arguments("vjp", primals, {}, range(len(primals)))
     run = _Reversed(f, arguments, has_aux)
-    out = _outputs_returned(run.rebuild(iter([run.inner(y) for y in run.outputs])), arguments.leaves)
+    out = run.returned(run.outputs, arguments.leaves)
     pullback = Pullback(run, arguments)
     return (out, pullback, run.aux) if has_aux else (out, pullback)
 
@@ -429,18 +425,14 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
 
 
 class _Pushed:
-    """A run of f with tangents on its leaves: the outputs, and their tangents (None: zero)."""
+    """A run of f with tangents on its leaves: `outputs`, and their `tangents` (None: zero)."""
 
     def __init__(self, f: Callable[..., Any], arguments: _Arguments, tangents: Sequence[Any], has_aux: bool):
         level = next_level()
         values = [as_value(a, "jvp") for a in arguments.leaves]
         leaves = [a if a.dtype.kind == "b" else dual(level, a, t) for a, t in zip(values, tangents, strict=True)]
         watched = is_watched(arguments.leaves) or any(map(autograd.is_recorded_inside, tangents))
-        was_recording = autograd.set_recording(True if watched and autograd.is_recording() else None)
-        try:
-            out = arguments.call(f, leaves)
-        finally:
-            autograd.reset_recording(was_recording)
+        out = arguments.call(f, leaves, True if watched and autograd.is_recording() else None)
         self.aux = None
 
         def split(y: Any) -> tuple[Any, Any]:
@@ -455,6 +447,13 @@ class _Pushed:
         self.tangents = [t for _, t in pairs]
 
 
+def _check_are_tuples(name: str, *both: Any) -> None:
+    if not all(isinstance(given, (tuple, list)) for given in both):
+        raise TypeError(
+            f"{name}: primals and tangents are tuples, with one for each argument of f: {name}(f, (x,), (v,))"
+        )
+
+
 def jvp(
     f: Callable[..., Any],
     primals: Sequence[Any],
@@ -466,11 +465,10 @@ def jvp(
     """(f(*primals), its derivative along the tangents), in forward mode: memory does not grow with the computation.
 
     `tangents` have the primals' structure and shapes. With `has_aux`, f returns (output, aux), and aux comes third.
-    With `many`, tangents have a further first axis, of any number of directions, which one sweep follows together; so
-    do the derivatives.
+    With `many`, the tangents have an extra first axis of any number of directions, which one sweep follows together,
+    and so do the derivatives.
     """
-    if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list)):
-        raise TypeError("jvp: primals and tangents are tuples, with one for each argument of f: jvp(f, (x,), (v,))")
+    _check_are_tuples("jvp", primals, tangents)
     arguments = _Arguments("jvp", tuple(primals), {}, range(len(primals)))
     given = _matching("jvp", "tangents", list(tangents), arguments.chosen, many)
     level = next_level()
@@ -480,9 +478,9 @@ def jvp(
     if many:
         pushed = [_batch_of(t, level, given[0].shape[0], y) for y, t in pairs]
     else:
-        pushed = [constant_like(_facts(y), 0.0) if t is None else t for y, t in pairs]
+        pushed = [_or_zeros(t, y) for y, t in pairs]
     tangent = _outputs_returned(run.rebuild(iter(pushed)), [*arguments.leaves, *flatten(list(tangents))[0]])
-    if autograd.is_recording() is False:  # under no_grad, nobody around this differentiates it
+    if autograd.is_recording() is False:  # under no_grad, nobody differentiates the result
         out, tangent = stop_gradient((out, tangent))
     return (out, tangent, run.aux) if has_aux else (out, tangent)
 
@@ -497,32 +495,25 @@ class Linearized:
         run, arguments = self._pullback._run, self._pullback._arguments
         given = _matching("linearize", "tangents", list(tangents), arguments.chosen)
         watched = run.watched or any(autograd.is_recorded_inside(t) for t in given)
+        level = next_level()
         was_recording = autograd.set_recording(True if watched else None)
         try:
-            pushed = self._push(run, given)
+            seeds = [Taped(level, constant_like(_facts(y), 0.0)) for y in run.outputs]
+            products = [(g * t).sum() for g, t in zip(run.pull(seeds), given, strict=True) if g is not None]
+            total: Any = reduce(add, products) if products else None
+            found = [None] * len(seeds)
+            if is_on_tape(total, level):
+                found = pull_back([(total, constant_like(total, 1.0))], seeds)
         finally:
             autograd.reset_recording(was_recording)
+        pushed = [_or_zeros(t, y) for y, t in zip(run.outputs, found, strict=True)]
         return _outputs_returned(run.rebuild(iter(pushed)), [*arguments.leaves, *flatten(list(tangents))[0]])
-
-    @staticmethod
-    def _push(run: _Reversed, given: list[Any]) -> list[Any]:
-        level = next_level()
-        seeds = [Taped(level, constant_like(_facts(y), 0.0)) for y in run.outputs]
-        total: Any = None
-        for g, t in zip(run.pull(seeds), given, strict=True):
-            if g is not None:
-                product = (g * t).sum()
-                total = product if total is None else total + product
-        found = [None] * len(seeds)
-        if is_on_tape(total, level):
-            found = pull_back([(total, constant_like(total, 1.0))], seeds)
-        return [constant_like(_facts(y), 0.0) if t is None else t for y, t in zip(run.outputs, found, strict=True)]
 
 
 def linearize(f: Callable[..., Any], *primals: Any) -> Any:
     """(f(*primals), g): g(*tangents) is the derivative along them, without running f again.
 
-    It keeps what the backward pass needs, whose transpose it is; for a single product, `jvp` needs less.
+    g transposes the backward pass and keeps the values that this needs; for a single product, `jvp` needs less memory.
     """
     out, pullback = vjp(f, *primals)
     return out, Linearized(pullback)
@@ -546,7 +537,7 @@ def _basis(leaves: Sequence[Any]) -> tuple[int, list[Any]]:
 
 
 def _blocks(batches: Sequence[Any], leaves: Sequence[Any]) -> list[list[Any]]:
-    """For each batch (a row for every element of the leaves) its rows by leaf, shaped leaf.shape + the row's shape."""
+    """Each batch (a row for every element of the leaves), split by leaf into blocks of shape leaf.shape + row.shape."""
     blocks = []
     for batch in batches:
         start, row = 0, []
@@ -608,12 +599,12 @@ def _jacobian(f: Any, args: Any, kwargs: Any, argnums: Argnums, mode: str | None
 
 
 def _are_mixed(some: Sequence[Any], others: Sequence[Any]) -> bool:
-    """Whether there are real numbers among some, and complex ones among others."""
+    """Whether `some` contain real numbers and `others` complex ones."""
     return any(_facts(a).dtype.kind != "c" for a in some) and any(_facts(b).dtype.kind == "c" for b in others)
 
 
 def _batch_of(value: Any, level: int, size: int, like: Any) -> Any:
-    """A result of a batched run with the batch axis: zeros where nothing came, repeated where all are the same."""
+    """A result of a batched run with its batch axis: zeros for None, repeated if it does not depend on the batch."""
     if type(value) is Batched and value.level == level:
         return value.value
     if value is None:
@@ -624,17 +615,15 @@ def _batch_of(value: Any, level: int, size: int, like: Any) -> Any:
 
 def _axes_behind(block: Any, count: int) -> Any:
     """The first axes moved behind the others."""
-    ndim = block.ndim
     front, behind = block.shape[:count], block.shape[count:]
-    flat = block.reshape((int(np.prod(front, dtype=int)), int(np.prod(behind, dtype=int))))
-    return flat.transpose().reshape((*behind, *front)) if ndim else block
+    return block.reshape((prod(front), prod(behind))).transpose().reshape((*behind, *front)) if block.ndim else block
 
 
 def jacobian(
     f: Callable[..., Any], argnums: Argnums = 0, mode: str | None = None, *, argnum: Argnums | None = None
 ) -> Any:
-    """The derivatives of every output element by every input element: shape output.shape + input.shape, for each output
-    a structure like the arguments.
+    """The derivatives of every output element by every input element, in shape output.shape + input.shape: for each
+    output a structure like the arguments.
 
     All rows (`mode="reverse"`) or all columns ("forward") are computed in one run; without a mode, the fewer of them.
     """
@@ -654,7 +643,7 @@ def hessian(f: Callable[..., Any], argnums: Argnums = 0, *, argnum: Argnums | No
 
 class SecondOrder:
     """A function that returns one number, around a point: its `value` and `gradient` there, and its Hessian as a linear
-    map, by calling this with a tangent for each primal. The function runs once for all of them."""
+    map, called with a tangent for each primal. The function runs only once."""
 
     def __init__(self, f: Callable[..., Any], primals: Sequence[Any]):
         self._f, self._primals = f, primals
@@ -662,11 +651,11 @@ class SecondOrder:
         self._arguments = _Arguments("hvp", tuple(primals), {}, self._argnums)
         self._run: Any = None
         self._product: HessianProduct | None = None
-        if not is_watched(self._arguments.leaves):  # else the function runs with tangents, and not without them before
+        if not is_watched(self._arguments.leaves):  # else products run the function themselves
             self._start()
 
     def _start(self) -> None:
-        """Run the function, if it has not been run yet."""
+        """Run the function, unless it has run already."""
         if self._run is not None:
             return
         self._run = _Reversed(self._f, self._arguments, False)
@@ -676,36 +665,33 @@ class SecondOrder:
     @property
     def value(self) -> Any:
         self._start()
-        return _outputs_returned(self._run.rebuild(iter([self._run.inner(self._output)])), self._arguments.leaves)
+        return self._run.returned([self._output], self._arguments.leaves)
 
     @property
     def gradient(self) -> Any:
-        """Like the primals: a tuple with one for each, just the one if there is one."""
+        """Like the primals: a tuple with one for each, or just the one."""
         self._start()
         return self._like(self._run.pull([constant_like(self._output, 1.0)]))
 
     def _like(self, found: Sequence[Any]) -> Any:
         return self._arguments.like(_gradient_leaves(self._arguments.leaves, found))
 
-    def __call__(self, *tangents: Any, last: bool = False) -> Any:
-        """The Hessian times the tangents, like `gradient`. `last`: nothing else will be asked of this."""
+    def __call__(self, *tangents: Any) -> Any:
+        """The Hessian times the tangents, in the structure of `gradient`."""
         arguments = self._arguments
         given = _matching("hvp", "tangents", [_as_it_is(t) for t in tangents], arguments.chosen)
         if self._product is None or not self._product.applies or is_watched(given):
             return jvp(grad(self._f, self._argnums), self._primals, tangents)[1]
-        if last:
-            self._output = None
-            self._run.outputs.clear()
         return self._like([_apart(g, given) for g in self._product(given)])
 
 
 def _as_it_is(tangent: Any) -> Any:
-    """The tangent; a Tensor of the very array, if it is one, of which nothing is going to be kept."""
+    """The tangent; if it is an array, a Tensor without a copy, since the product keeps nothing of it."""
     return constant(tangent) if type(tangent) is np.ndarray and tangent.dtype.kind in "fc" else tangent
 
 
 def _apart(found: Any, given: Sequence[Any]) -> Any:
-    """What was found, in memory of its own."""
+    """A result, copied if it shares memory with a tangent."""
     for a in given if found is not None else ():
         if np.may_share_memory(found._array, a._array):
             return constant(found._array.copy())
@@ -713,11 +699,10 @@ def _apart(found: Any, given: Sequence[Any]) -> Any:
 
 
 def hvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
-    """The Hessian of f at the primals times the tangents, forward over reverse, without the Hessian: like the primals,
-    a tuple with one for each (just the one, if there is one)."""
-    if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list)):
-        raise TypeError("hvp: primals and tangents are tuples, with one for each argument of f: hvp(f, (x,), (v,))")
-    return SecondOrder(f, primals)(*tangents, last=True)
+    """The Hessian of f at the primals times the tangents, forward over reverse, without computing the Hessian: a tuple
+    with one for each primal, or just the one."""
+    _check_are_tuples("hvp", primals, tangents)
+    return SecondOrder(f, primals)(*tangents)
 
 
 def stop_gradient(tree: Any) -> Any:

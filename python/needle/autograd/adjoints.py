@@ -111,10 +111,8 @@ def _of_sums(op: Any, plain: tuple[Any, ...], masks: list[Any]) -> Any:
 def between_ones(op: Any, plain: tuple[Any, ...], masks: list[Any]) -> tuple[Any, list[Any]]:
     """The elements of the output that a linear op reaches from where the masks hold, and those of each factor that has
     no mask which take part in it, as the op and its gradient say it between ones."""
-    ones = [
-        constant(np.ones(a.shape, np.float32)) if m is None else m.astype(np.float32)
-        for a, m in zip(plain, masks, strict=True)
-    ]
+    pairs = zip(plain, masks, strict=True)
+    ones = [constant(np.ones(a.shape, np.float32)) if m is None else m.astype(np.float32) for a, m in pairs]
     reached = op(*ones)
     counts: list[Any] = [None] * len(ones)
     if "inputs" in op.saves and None in masks:
@@ -337,8 +335,10 @@ def one_each(op: Any, adjoints: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]
 def fit(adjoint: Any, value: Any, op: Any, node: Any) -> Any:
     """The adjoint in the shape and dtype of its value, a Tensor or an array: the one place where broadcasting is
     undone. None for a value that has no gradient."""
-    if isinstance(adjoint, np.generic):
-        adjoint = as_array(adjoint)
+    if isinstance(adjoint, np.generic):  # what NumPy makes of 0-d arrays
+        adjoint = np.asarray(adjoint)
+        if adjoint.shape == value.shape and adjoint.dtype is value.dtype:
+            return adjoint
     if isinstance(adjoint, ndarray) and op.on_arrays:
         adjoint = constant(adjoint) if isinstance(value, Tensor) else adjoint
     elif not isinstance(adjoint, Tensor) and not (op.on_arrays and hasattr(adjoint, "as_tensor")):

@@ -157,13 +157,6 @@ def sweep(
                 if g is None:
                     continue
                 g = total_adjoint(g, node)
-                if g is ZERO:  # whatever it is multiplied with
-                    if (node.op is None or node._grad is not None) if kept is None else node in kept:
-                        found.append((node, g if inner else _whole(g, node, tensors)))
-                    for a in node.inputs:
-                        if a in asked:
-                            adjoints.setdefault(a, ZERO)
-                    continue
                 if type(g) is Held and g.maker is not type(node.op):
                     g = g.adjoint
             op = node.op
@@ -176,7 +169,9 @@ def sweep(
             elif op is None:
                 continue
             # The vector-Jacobian product of the operation: a partial adjoint of each input.
-            if tensors or not op.on_arrays:
+            if g is ZERO:  # whatever it is multiplied with
+                returned, shown = (ZERO,) * len(node.inputs), None
+            elif tensors or not op.on_arrays:
                 returned, shown = _rule_on_tensors(node, g, see, asked, tensors), None
             else:
                 if handed_out or not plain:

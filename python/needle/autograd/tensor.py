@@ -165,6 +165,8 @@ class Tensor(DeclaredTensor):
             self.needs = RECORDED if value else CONSTANT
             watching.tell("changed", self, "requires_grad")
 
+    # `data` is put here by history.py; `grad`, `retain_grad` and `backward` by higher_order.py.
+
     def __getattr__(self, name: str) -> Any:
         if name == "_array":
             return compute_deferred(self)

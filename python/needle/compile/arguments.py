@@ -1,4 +1,4 @@
-"""Arguments with Tensors in the place of arrays, and what a function does to the containers that they are in."""
+"""Arguments with Tensors in place of arrays, and what a function does to the containers around them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..nested import children_of, is_leaf
 
 
 class Substitution:
-    """`args` and `kwargs` with a Tensor for each array among `given`: `tensors` has these, and the Tensors given."""
+    """`args` and `kwargs` with a Tensor for each array of `given`; `tensors` is `given`, replaced likewise."""
 
     def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], given: Sequence[Any]):
         self._given = given
@@ -40,7 +40,7 @@ class Substitution:
         return copy
 
     def changed(self) -> str:
-        """Whether the function changed a container that holds arrays: a part of a sentence, "" if not."""
+        """Whether the function changed a container of arrays: a clause that says so, "" if not."""
         for tree, copy, before in self._copies:
             keys, children, _ = children_of(copy)
             now = [*keys, *children]
@@ -49,7 +49,7 @@ class Substitution:
         return ""
 
     def write_back(self, changed: dict[int, Any], as_given: Callable[[Any], Any]) -> None:
-        """Do to arrays, and to containers of arrays, what was done to what stood for them."""
+        """Repeat on the arrays and containers given what the function did to their replacements."""
         pairs = zip(self._given, self.tensors, strict=True)
         written = [(a, t) for a, t in pairs if isinstance(a, ndarray) and id(t) in changed]
         for a, _ in written:
@@ -75,7 +75,7 @@ class Substitution:
 
 
 def check_writeable(array: Any) -> None:
-    """Raise a ValueError if an array is not to be written to."""
+    """Raise a ValueError if an array is read-only."""
     if not array.flags.writeable:
         raise ValueError(
             f"a compiled function assigns to an argument, an array of shape {array.shape}, which is read-only; give a "
@@ -84,7 +84,7 @@ def check_writeable(array: Any) -> None:
 
 
 def _give_back(tree: Any, as_given: Callable[[Any], Any]) -> None:
-    """Put what the function would have put into lists and dicts there."""
+    """Turn Tensors that the function put into lists and dicts back into what it would have put there."""
     if not isinstance(tree, (list, dict)):
         return
     for key, child in enumerate(tree) if isinstance(tree, list) else list(tree.items()):

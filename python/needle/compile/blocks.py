@@ -1,12 +1,12 @@
 """A group of ops, run block by block: a block of rows goes through all of them while it is in the caches.
 
-A `Kernel` is built once. It knows for each value of the group where its block is: in an array that goes in or out, in a
-piece of scratch memory (a *slot*, used again as soon as its value is not), or wherever an op's `compute` puts it. A
-`_Program` is this with the memory of one thread: a flat list of calls whose arguments are ready, except for the slices
-of the arrays that go in and out, which are put in their places block after block.
+A `Kernel` is built once. It knows where the block of each value lies: in an input or output array, in a piece of
+scratch memory (a *slot*, reused after the last use of its value), or wherever an op's `compute` puts it. A `_Program`
+binds the kernel to the memory of one thread: a flat list of calls whose arguments are ready, except for the slices of
+input and output arrays, which are filled in for each block.
 
-NumPy lets other threads run while it computes, so a few threads take blocks in turns. What a block gives to a reduction
-over all rows is stored by block, and added up at the end: the result does not depend on who was first.
+NumPy releases the interpreter's lock while it computes, so a few threads share the blocks. In a reduction over all
+rows, each block stores its own part, and the parts are combined at the end: the result does not depend on timing.
 """
 
 from __future__ import annotations
@@ -47,14 +47,13 @@ from .rows import are_short, has_blas, into_out, log_sum_exp, loss_of, products_
 from .threads import get_num_threads, run_on_threads
 
 BLOCK = 1 << 20
-"""Bytes of the longest value in a block: what a cache of the third level holds with its neighbours. With a quarter of
-it, for a cache of the second level, one thread is no faster, and two are slower by a fifth: a thread that comes out of
-NumPy while another one holds the interpreter's lock sleeps for some 30 us, and with large blocks it does so less often.
-"""
+"""Bytes of the longest value in a block: so much fits a third-level cache with its neighbours. With a quarter of that,
+for the second level, one thread is no faster and two are slower by a fifth: a thread that returns from NumPy while
+another one holds the interpreter's lock sleeps for some 30 us, which happens less often with large blocks."""
 SCRATCH = 8 << 20
 """Bytes of scratch memory that a thread may use."""
 WORTH_THREADS = 1 << 23
-"""Bytes that all ops of a group read or write, from which on waking other threads pays: some hundred microseconds."""
+"""Bytes that a group's ops read or write, from which on waking other threads (some hundred microseconds) pays."""
 ALIGNMENT = 64
 
 
@@ -66,7 +65,7 @@ def _copied_into_out(compute: Any) -> Any:
 
 
 def _owned(compute: Any) -> Any:
-    """compute, whose results do not lie in memory that is used again."""
+    """compute, with results copied out of memory that will be reused."""
 
     def call(*args: Any) -> Any:
         out = compute(*args)
@@ -79,7 +78,7 @@ def _owned(compute: Any) -> Any:
 
 
 class _Total:
-    """A reduction over all rows: what a block adds to it, and how these parts become one."""
+    """A reduction over all rows: the part of one block, and how the parts combine."""
 
     def __init__(self, node: Node, rows: int):
         self.op: Any = node.op
@@ -95,13 +94,13 @@ class _Total:
             _, axes = rows_after(self.op, shape, rows) or (TOTAL, ())
             rest = shape[leading(shape, rows) or 0 :]
             self.shape = tuple([n for i, n in enumerate(rest, 1) if i not in axes])
-            self.axes = axes if self.shape else None  # NumPy is faster when told that these are all
+            self.axes = axes if self.shape else None  # None is faster than all axes
         dtype = (node if node.dtype is not None else node.inputs[0]).dtype
         adds = self.is_sum or self.is_loss
         self.dtype = np.dtype(np.float64 if self.is_loss else _WIDE.get(dtype.char, dtype) if adds else dtype)
 
     def store(self) -> Any:
-        """A function that stores a block's part."""
+        """A function that computes and stores a block's part."""
         axes, op = self.axes, self.op
         if self.is_loss:
             scale = getattr(op, "scale", None)
@@ -132,16 +131,16 @@ class _Total:
 
 
 _WIDE = {"e": np.float32, "f": np.float64, "F": np.complex128}
-"""What the parts of a sum are kept in, by the dtype's character."""
+"""The dtype of the parts of a sum, by the character of its own."""
 
 
 # ---------------------------------------------------------------------------------------------------- where values are
 
 
 class _Value:
-    """Where the block of a node is: `kind` is "input" or "output" (rows of an array), "whole" (an array), "slot"
-    (scratch memory) or "made" (what a call returned), `index` says which. `shape` is that of a row; what is in memory
-    of a value that is repeated has the shape `of`, with the same number of axes."""
+    """Where the block of a node lies: `kind` is "input" or "output" (rows of an array), "whole" (an array), "slot"
+    (scratch memory) or "made" (a call returned it); `index` says which one. `shape` is that of a row. A repeated value
+    is stored in the shape `of`, with the same number of axes."""
 
     __slots__ = ("index", "kind", "of", "shape")
 
@@ -153,7 +152,7 @@ class _Value:
 
 
 class _Argument:
-    """A value as a call takes it: in this shape of a row, and if `to` is given, repeated to that shape."""
+    """A value as an argument: in this shape of a row, and repeated to the shape `to`, if given."""
 
     __slots__ = ("dtype", "shape", "to", "value")
 
@@ -165,8 +164,8 @@ class _Argument:
 
 
 class _Step:
-    """A call; its arguments are values, constant arrays, or ZEROS. `made` is the index of what it returns, `total` that
-    of the reduction to which it adds."""
+    """A call; its arguments are values, constant arrays, or ZEROS. `made` is the index of its result, `total` that of
+    the reduction to which it adds."""
 
     __slots__ = ("args", "function", "made", "total")
 
@@ -178,7 +177,7 @@ class _Step:
 
 
 class _Slots:
-    """Pieces of scratch memory, used again as soon as they can be."""
+    """Pieces of scratch memory, reused as soon as they are free."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
@@ -205,7 +204,7 @@ class _Arena:
 
 
 _arenas: list[_Arena] = []
-"""Those that no thread uses now; the last one used comes first."""
+"""Arenas that no thread uses now, the latest one last."""
 
 
 def _borrowed(size: int) -> _Arena:
@@ -224,7 +223,7 @@ def _borrowed(size: int) -> _Arena:
 
 class Kernel:
     """Runs a group: `kernel(inputs, outputs)` reads the arrays of `group.inputs` and writes into those of
-    `group.outputs`; into one that is not C-contiguous, it copies. Several threads may call it at once."""
+    `group.outputs`, by way of a copy if one is not C-contiguous. Several threads may call it at once."""
 
     def __init__(self, group: Group):
         self.group = group
@@ -243,7 +242,7 @@ class Kernel:
         group, rows = self.group, self.rows
         whole = {group.inputs[a.value.index] for a in self.arguments() if a.value.kind == "whole"}
         longest = row_bytes([a for a in (*group.nodes, *group.inputs) if a not in whole], max(rows, 1))
-        several = any(isinstance(node.op, SEVERAL_PASSES) for node in group.nodes)  # which take the lock more often
+        several = any(isinstance(node.op, SEVERAL_PASSES) for node in group.nodes)  # these take the lock more often
         fit = min((BLOCK << several) // max(longest, 1), SCRATCH // max(sum(self._slots.sizes), 1))
         blocks = -(-rows // max(fit, 1))
         if blocks > 2:
@@ -310,7 +309,7 @@ class Kernel:
         return program
 
     def _one_by_one(self, inputs: list[Any], outputs: list[Any]) -> None:
-        """Without rows there are no blocks, but sums and errors."""
+        """Without rows there are no blocks, but still sums and errors."""
         arrays = dict(zip(self.group.inputs, inputs, strict=True))
         for node in self.group.nodes:
             op: Any = node.op
@@ -320,13 +319,13 @@ class Kernel:
 
 
 def _adds_rows(node: Node, axes: tuple[int, ...], ndim: int) -> bool:
-    """Whether it is the sum of a block over the last axis, which is short."""
+    """Whether the node sums a block over a short last axis."""
     (a,) = node.inputs
     return type(node.op) is Summation and axes == (ndim - 1,) and are_short(a) and a.dtype == node.dtype
 
 
 def _factors(node: Node) -> tuple[Node, ...]:
-    """What the node is the product of; () if it is not one of two arrays that vecdot takes."""
+    """The two factors of a product that vecdot can sum; () for other nodes."""
     op: Any = node.op
     factors = node.inputs * 2 if type(op) is PowerScalar and op.scalar == 2 else node.inputs
     if type(op) not in {PowerScalar, EWiseMul} or len(factors) != 2:
@@ -335,7 +334,7 @@ def _factors(node: Node) -> tuple[Node, ...]:
 
 
 class _Planner:
-    """Makes the kernel's steps: decides where each value is."""
+    """Makes the kernel's steps, and decides where each value lies."""
 
     def __init__(self, kernel: Kernel):
         self.kernel = kernel
@@ -346,7 +345,7 @@ class _Planner:
         self.values = kernel._values
         self.slots = kernel._slots
         self.products = self._products()
-        """Factors, by the product that is not computed, and by the sum along its rows for which it is not."""
+        """The factors of products that only vecdot computes, by the product and by the sum along its rows."""
 
     def plan(self) -> None:
         ends = self._ends()
@@ -372,7 +371,7 @@ class _Planner:
         return shape[leading(shape, self.rows) or 0 :]
 
     def _ends(self) -> dict[int, list[Node]]:
-        """After which step which values' memory is free: nothing reads it, nor a view of it, any more."""
+        """After each step, the values that neither it nor a view of them is read any more: their memory is free."""
         base: dict[Node, Node] = {}
         last: dict[Node, int] = {}
         for k, node in enumerate(self.nodes):
@@ -394,7 +393,7 @@ class _Planner:
             self.values[node] = _Value("gone", value.index, value.shape)
 
     def _argument(self, a: Node, role: str, shape: tuple[int, ...], exact: bool) -> _Argument:
-        """The value in this shape of a row; `exact`: repeated, if it is a repeated one, not as it is in memory."""
+        """The value in this shape of a row; `exact`: a repeated value is broadcast to it and not as stored."""
         value = self.values.get(a)
         if value is None:
             return _Argument(_Value("input" if role == ROWS else "whole", self.inputs[a], shape), shape, a.dtype)
@@ -433,7 +432,7 @@ class _Planner:
             self._add_total(node)
             return
         if isinstance(op, TupleGetItem):
-            return  # it is where its tuple was put
+            return  # it lies where its tuple was put
         if hasattr(op, "axes") and not is_elementwise(node):
             found = rows_after(op, node.inputs[0].shape, self.rows)
             if found is not None and found[0] == TOTAL:
@@ -446,7 +445,7 @@ class _Planner:
             ufunc, places = call
             args = self._operands(node)
             row = self._row(node)
-            for a in ending:  # it writes where it reads
+            for a in ending:  # the output may overwrite an operand
                 there = self.values.get(a)
                 if there is not None and there.shape == row and a.dtype == node.dtype:
                     self._free(a)
@@ -461,7 +460,7 @@ class _Planner:
         self.kernel.steps.append(_Step(function, args, made, total))
 
     def _output(self, node: Node) -> _Argument:
-        """Where the node is written to."""
+        """The place that the node is written to."""
         row = self._row(node)
         if node in self.outputs:
             value = _Value("output", self.outputs[node], row)
@@ -471,7 +470,7 @@ class _Planner:
         return _Argument(value, row, node.dtype)
 
     def _computed(self, node: Node, compute: Any, args: list[Any]) -> None:
-        """The node is what `compute` returns."""
+        """Let the node be the result of `compute`."""
         if node in self.outputs:
             self._step(_copied_into_out(compute), [*args, self._output(node)])
         else:
@@ -519,8 +518,8 @@ class _Planner:
 
 
 class _Program:
-    """The kernel's calls for a block of so many rows in a thread's memory: `run` puts slices of the arrays into their
-    places among the arguments, and makes the calls."""
+    """The kernel's calls for blocks of so many rows in one thread's memory: `run` fills the slices of the arrays into
+    the arguments, and makes the calls."""
 
     def __init__(self, kernel: Kernel, arena: _Arena, rows: int):
         self.arena = arena
@@ -578,7 +577,7 @@ class _Program:
                 self._bound.append((array, places))
 
     def release(self) -> None:
-        """Hold none of the arrays any longer."""
+        """Drop all references to the arrays."""
         self._bound.clear()
         self._parts.clear()
         for places in (*self._places.values(), *self._made.values()):
@@ -603,7 +602,7 @@ def _put(array: Any, places: list[Any]) -> None:
 
 
 def _returned(function: Any, places: list[Any]) -> Any:
-    """function, whose result is put into these places."""
+    """function, with its result put into these places."""
 
     def call(*args: Any) -> None:
         _put(function(*args), places)

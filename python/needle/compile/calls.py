@@ -1,4 +1,4 @@
-"""How a node is computed into memory that is already there."""
+"""How a node is computed into existing memory."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from .graph import Node
 
 
 class Call(NamedTuple):
-    """function(*operands): nodes stand for their arrays. What is among `outputs` and the operands is written to; the
-    only output of a call that has none among its operands is what the function returns."""
+    """function(*operands), where nodes stand for their arrays. It writes the outputs that are operands; if none is, it
+    returns its only output."""
 
     function: Callable[..., Any]
     operands: tuple[Any, ...]
@@ -34,7 +34,7 @@ class Call(NamedTuple):
         return any(operand is self.outputs[0] for operand in self.operands)
 
     def returning(self) -> Call:
-        """The call that returns its output in memory of its own, if there is one."""
+        """The call that returns its output in new memory, if there is one."""
         *operands, last = self.operands
         function = next((ufunc for ufunc, named in CALLS.items() if named is self.function), self.function)
         returns = isinstance(function, np.ufunc) or function is np.dot
@@ -54,7 +54,7 @@ def call_of(node: Node) -> Call:
 
 
 def _checked(compute: Callable[..., Any], shape: tuple[int, ...], *arrays: Any) -> Any:
-    """What it computes, if that has this shape: what finds or counts elements may give another one for other data."""
+    """The result, if it has this shape: functions that find or count elements give other shapes for other data."""
     out = compute(*arrays)
     if np.shape(out) != shape:
         raise ValueError(f"a result of shape {np.shape(out)}, where it was {shape} when the function was captured")
@@ -62,7 +62,7 @@ def _checked(compute: Callable[..., Any], shape: tuple[int, ...], *arrays: Any) 
 
 
 def _into(op: Any, node: Node, inputs: tuple[Any, ...]) -> tuple[Callable[..., Any], tuple[Any, ...]] | None:
-    """The function and the operands, if it can write to memory that is given."""
+    """The function and its operands, if it can write into given memory."""
     cls = type(op)
     if node.shape is None or any(a.shape is None for a in inputs):
         return None
@@ -92,7 +92,7 @@ def _into(op: Any, node: Node, inputs: tuple[Any, ...]) -> tuple[Callable[..., A
 
 
 def _copied(compute: Callable[..., Any], *operands: Any) -> None:
-    """For what may leave the memory that it is offered."""
+    """For ops that need not use the memory offered."""
     out = operands[-1]
     result = compute(*operands)
     if result is not out:
@@ -100,8 +100,8 @@ def _copied(compute: Callable[..., Any], *operands: Any) -> None:
 
 
 def may_take_over(call: Call) -> bool:
-    """Whether the output may be written into the memory of an input of its shape and dtype: by a single ufunc, for
-    what takes several steps may read the input again after the first."""
+    """Whether the output may overwrite an input of its shape and dtype: only for a single ufunc, since the second of
+    several steps may read the input again."""
     function = call.function
     ufunc = isinstance(function, np.ufunc) and function is not np.matmul
     return ufunc or any(function is named for named in CALLS.values())
@@ -115,7 +115,7 @@ _EXACT = {2: np.square, 0.5: np.sqrt, -1: np.reciprocal}
 
 
 def _number(node: Node, scalar: Any) -> Any:
-    """A Python number beside floats, as the 0-d array that NumPy makes of it at every call; None if it is not that."""
+    """A Python number beside floats, as the 0-d array that NumPy would make at every call; None for other scalars."""
     dtype = node.inputs[0].dtype
     if type(scalar) not in (int, float, bool) or dtype.kind != "f":
         return None
@@ -144,8 +144,7 @@ _SCALAR_OPS = (AddScalar, MulScalar, DivScalar, RDivScalar, PowerScalar, RPowerS
 
 
 def ufunc_call(node: Node) -> tuple[Any, tuple[Any, ...]] | None:
-    """The ufunc that is all that the op calls, and its operands: the numbers of inputs, and constant arrays. None if
-    it calls something else."""
+    """The ufunc, if the op calls nothing else, and its operands: indices of inputs, and constant arrays. Else None."""
     op: Any = node.op
     if isinstance(op, Discrete):
         if not isinstance(op.function, np.ufunc):
@@ -163,7 +162,7 @@ def ufunc_call(node: Node) -> tuple[Any, tuple[Any, ...]] | None:
 
 
 def _named_out(ufunc: Any) -> Any:
-    """NumPy takes the output of these two by its name only."""
+    """NumPy takes the output of these two by keyword only."""
 
     def call(a: Any, b: Any, out: Any) -> None:
         ufunc(a, b, out=out)
@@ -176,7 +175,7 @@ _BITS = {np.dtype(np.float32): np.dtype(np.int32), np.dtype(np.float64): np.dtyp
 
 
 def _masked(a: Any, mask: Any, out: Any) -> None:
-    """Masked.compute, into an array of floats: all bits of an element, or none."""
+    """Masked.compute into an array of floats: keeps all bits of an element, or none."""
     bits = _BITS[out.dtype]
     keep = out.view(bits)
     keep[...] = mask
@@ -185,8 +184,8 @@ def _masked(a: Any, mask: Any, out: Any) -> None:
 
 
 def _chosen(mask: Any, a: Any, b: Any, out: Any) -> None:
-    """np.where into an array of floats, in a quarter of the time: b's bits, and where the mask holds, those in which
-    a and b differ turned around."""
+    """np.where into an array of floats, in a quarter of the time: takes b's bits and, where the mask holds, flips those
+    in which a and b differ."""
     bits = _BITS[out.dtype]
     keep, other = out.view(bits), b.view(bits)
     keep[...] = mask
@@ -208,7 +207,7 @@ def _scaled(alpha: Any) -> Any:
 
 
 def into_out_call(node: Node) -> Any:
-    """What computes the node into `out`, its last argument, by more than one ufunc; None if there is no such way."""
+    """A function that computes the node into `out`, its last argument, by several ufuncs; None if there is none."""
     op: Any = node.op
     dtypes = [a.dtype for a in node.inputs]
     if type(op) is Masked and node.dtype in _BITS and dtypes == [node.dtype, np.bool]:

@@ -1,4 +1,4 @@
-"""`needle.compile`: run a function once, keep its graph, and replay that as long as what it depends on is the same."""
+"""`needle.compile`: run a function once, keep its graph, and replay it while what it depends on stays the same."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from .search import LOOKED_THROUGH
 from .trial import Trial
 
 CAPTURES = 8
-"""Graphs that are kept for calls of one signature, where what the function reads from outside differs."""
+"""Graphs kept for one signature, for different values of what the function reads from outside."""
 _BY_REPR = (float, complex, slice, range)
-"""What is told apart by how it is written: 0.0 and -0.0 are not the same, and NaN is."""
+"""Compared by repr, so that 0.0 and -0.0 differ and NaN equals itself."""
 _NUMBERS = (bool, int, float, complex, str, bytes, type(None))
 
 
 class CompileWarning(UserWarning):
-    """A compiled function is run as it is, because it does something that a replay would not do."""
+    """A compiled function runs as it is, because it does something that a replay would not repeat."""
 
 
 class _Captured(NamedTuple):
@@ -38,11 +38,11 @@ class _Captured(NamedTuple):
 
     replay: Replay | None = None
     again: Callable[..., Any] = lambda args, kwargs, given, known=False: STALE
-    """What replays it; see `Writer`."""
+    """The function that replays it; see `Writer`."""
     why: str = ""
     """Why there is no replay; "" if there is one."""
     flat: bool = False
-    """Whether `again` looks at the arguments itself."""
+    """Whether `again` checks the arguments itself."""
 
 
 class Compiled:
@@ -54,11 +54,11 @@ class Compiled:
         self._captured: dict[Any, list[_Captured]] = {}
         """By signature, the latest first."""
         self._quick = _Captured().again
-        """What replays the latest call, if it looks at the arguments itself."""
+        """Replays the latest call, if its replay checks the arguments itself."""
         self._tried: set[Any] = set()
-        """Signatures for which the function has changed something outside, at its first run."""
+        """Signatures for which the first run changed something outside."""
         self._kinds: dict[Any, int] = {}
-        """By shapes and dtypes alone, how many signatures were captured."""
+        """How many signatures were captured, by shapes and dtypes alone."""
         self._said: set[str] = set()
         self._lock = RLock()
 
@@ -67,7 +67,7 @@ class Compiled:
         return self._find(args, kwargs) if found is STALE else found
 
     def _find(self, args: Any, kwargs: Any) -> Any:
-        """The same, when it was not like the latest call."""
+        """Make a call that is unlike the latest one."""
         if autograd.LAZY_MODE or (watching.active and watching.here()):
             return self._f(*args, **kwargs)
         given: list[Any] = []
@@ -92,7 +92,7 @@ class Compiled:
         return self if instance is None else MethodType(self, instance)
 
     def __reduce__(self) -> Any:
-        """Pickled and copied like a function: by its name where that is this very object, else with what it wraps."""
+        """Pickle and copy like a function: by name if the name leads to this very object, else with what it wraps."""
         name = getattr(self._f, "__qualname__", "")
         found: Any = sys.modules.get(getattr(self._f, "__module__", ""))
         for part in name.split("."):
@@ -100,7 +100,7 @@ class Compiled:
         return name if found is self else (Compiled, (self._f,))
 
     def explain(self) -> str:
-        """What was captured, and how it is replayed: nodes, buffers, memory, what runs block by block; or why not."""
+        """What was captured and how it is replayed (nodes, buffers, memory, blocks), or why it is not."""
         found = [captured for captures in self._captured.values() for captured in captures]
         texts = [f"run as it is: {c.why}" if c.replay is None else c.replay.plan.explain() for c in found]
         title = getattr(self._f, "__qualname__", repr(self._f))
@@ -109,12 +109,12 @@ class Compiled:
     def _capture(self, key: Any, args: Any, kwargs: Any, given: list[Any]) -> Any:
         with self._lock:
             found = self._captured.setdefault(key, [])
-            if found and found[0].replay is not None:  # another thread's, made meanwhile
+            if found and found[0].replay is not None:  # made by another thread meanwhile
                 result = found[0].again(args, kwargs, given, True)
                 if result is not STALE:
                     return result
             if any(isinstance(a, ndarray) for a in given) and overlap(given):
-                return self._f(*args, **kwargs)  # what is assigned to one is seen in another
+                return self._f(*args, **kwargs)  # an assignment to one shows in another
             kind = tuple([(a.shape, a.dtype) for a in given])
             if not found and self._kinds.get(kind, 0) >= CAPTURES:
                 self._captured.pop(key)
@@ -125,7 +125,7 @@ class Compiled:
                 replay, result = trial.replay, trial.result
                 if replay is None and not trial.why:
                     return result
-                if trial.changes and key not in self._tried:  # something that is done once, perhaps: a cache is filled
+                if trial.changes and key not in self._tried:  # perhaps only once, such as filling a cache
                     self._tried.add(key)
                     return result
                 captured = _Captured(why=trial.why)
@@ -144,7 +144,7 @@ class Compiled:
         return result
 
     def _run_as_it_is(self, kind: Any, args: Any, kwargs: Any) -> Any:
-        """For arguments like many others, in which a number or an object is another one with each call."""
+        """For arguments in which a number or an object is another one with each call."""
         if self._kinds[kind] == CAPTURES:
             self._kinds[kind] += 1
             self._warn("an argument that is no Tensor or array keeps changing; give a number as an array")
@@ -164,11 +164,11 @@ LOOKED_THROUGH[Compiled] = "__wrapped__"
 def compile(f: Callable[..., Any]) -> Compiled:
     """f, run once for each signature of its arguments and replayed from then on: the same results, in less time.
 
-    Captured is all that Needle computes: `backward()`, `p.data = ...`, `.grad`, transforms. Later calls with arguments
-    of the same structure, shapes, dtypes and Python values replay it from a plan, if all that f read from outside
-    (closures, globals, attributes) is as it was; else it is captured again. What cannot be replayed (a branch on data,
-    random numbers, an attribute that counts) is found, f is run as it is, and a CompileWarning names the line.
-    Arrays come as constant Tensors, and what is computed from arrays alone goes out as arrays.
+    The capture covers all that Needle computes: `backward()`, `p.data = ...`, `.grad`, transforms. Later calls with
+    arguments of the same structure, shapes, dtypes and Python values replay it from a plan, if all that f read from
+    outside (closures, globals, attributes) is as it was; else f is captured again. If f does something that cannot be
+    replayed (a branch on data, random numbers, an attribute that counts), it runs as it is, and a CompileWarning names
+    the line. f receives arrays as constant Tensors; results computed from arrays alone are returned as arrays.
 
     >>> import needle as ndl
     >>> @ndl.compile
@@ -184,12 +184,12 @@ def compile(f: Callable[..., Any]) -> Compiled:
 
 
 class _ElsewhereError(Exception):
-    """The function is run as it is: a transform or an assignment is at work on an argument, or what it says."""
+    """The function must run as it is, because a transform or an assignment involves an argument, or for this reason."""
 
 
 def _signature(value: Any, given: list[Any], places: dict[int, int]) -> Any:
-    """What is equal for arguments that one graph will do for. Tensors and arrays are added to `given`; `places` has the
-    first place of each array there: the same one twice is another signature than two."""
+    """Equal for arguments that can share a graph. Appends Tensors and arrays to `given`; `places` holds the first place
+    of each array there, since the same array twice is another signature than two arrays."""
     cls = type(value)
     if cls is Tensor or (isinstance(value, Tensor) and not isinstance(value, (Assigned, Wrapped))):
         array = value._array
@@ -223,7 +223,7 @@ def _signature(value: Any, given: list[Any], places: dict[int, int]) -> Any:
 
 
 def _are_flat(args: tuple[Any, ...], given: list[Any]) -> bool:
-    """Whether the arguments are nothing but Tensors and arrays, each another one."""
+    """Whether the arguments are nothing but distinct Tensors and arrays."""
     return len(args) == len(given) and all(map(is_, args, given)) and _are_distinct(args)
 
 
@@ -232,7 +232,7 @@ def _are_distinct(args: tuple[Any, ...]) -> bool:
 
 
 class _Same:
-    """Equal for the same object, which it does not keep alive if it need not."""
+    """Equal for the same object, held by a weak reference where possible."""
 
     __slots__ = ("hash", "value")
 

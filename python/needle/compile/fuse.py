@@ -1,12 +1,12 @@
 """Which nodes run together, block by block: chains of element-wise ops, and the reductions in and after them.
 
-The values of a Group have a common number of *rows*: their leading axes, taken as one, are this long. A block of rows
-goes through all of the group's ops while it is in the caches. To a group, a value is one of these:
+The values of a Group share a number of *rows*: the common length of their leading axes, flattened to one. A block of
+rows goes through all of the group's ops while it is in the caches. To a group, a value is one of these:
 
-- ROWS: its rows are those of the group, and a block sees its own;
+- ROWS: its rows are those of the group; each block sees its own;
 - WHOLE: made elsewhere, and the same for each block, because it is broadcast along the rows;
-- TOTAL: a reduction over all rows, put together from those of the blocks: it is complete only when the group is;
-- PAIR: a loss and the probabilities or its gradient, of which the one is TOTAL and the other ROWS.
+- TOTAL: a reduction over all rows, combined from the blocks' parts, and so complete only when the group is;
+- PAIR: a loss (TOTAL) with the probabilities or its gradient (ROWS).
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ from .simplify import LossAndGradient, LossAndProbabilities
 ROWS, WHOLE, TOTAL, PAIR = "rows", "whole", "total", "pair"
 
 LARGE = 1 << 17
-"""Bytes from which on an array is worth a block of its own."""
+"""Bytes from which on an array is worth running in blocks."""
 WORTH = 1 << 20
-"""Bytes that all ops of a group read or write, from which on it pays."""
+"""Bytes that a group's ops read or write, from which on the group pays."""
 ALONE = 1 << 22
-"""The same for a group of one op, which gains by threads only."""
+"""The same for a group of one op, which gains from threads only."""
 LONGEST_ROW = 1 << 18
-"""Bytes of a row: a block has at least one."""
+"""The most bytes of a row, of which a block has at least one."""
 MOST_ALIVE = 24
-"""Values that a group may hold at a time; with more, its blocks would become too small."""
+"""Values that a group may hold at a time; with more, blocks would become too small."""
 
 _BY_AXES = (Summation, Max, Min, NanMax, NanMin, Prod, Var, Std, Softmax, LogSoftmax, LogSumExp)
-"""Row by row, they are the same function: of the axes after the rows'."""
+"""Ops over axes that act on each row alone, if their axes come after the rows'."""
 TOTALS = (Summation, Max, Min, NanMax, NanMin)
-"""Those whose result for all rows is the same reduction of the results for some."""
+"""Reductions whose result over all rows is the same reduction of the blocks' results."""
 LOSSES = (SoftmaxLoss, LossAndProbabilities, LossAndGradient)
 SEVERAL_PASSES = (*LOSSES, Softmax, LogSoftmax, LogSumExp, Var, Std)
 RENAMED = (Reshape, BroadcastTo)
-"""Ops that make a group no work: views."""
+"""Views, which cost a group nothing."""
 
 
 class Group:
-    """Nodes that run together, sorted; what they take from elsewhere, and what others take from them."""
+    """Nodes that run together, sorted; what they read from elsewhere, and what others read of them."""
 
     __slots__ = ("inputs", "nodes", "outputs", "rows")
 
@@ -67,7 +67,7 @@ class Group:
 
 
 def leading(shape: tuple[int, ...], rows: int) -> int | None:
-    """How many leading axes make this many rows; None if there is no such number of axes."""
+    """How many leading axes make this many rows; None if no number of axes does."""
     product = 1
     for i, n in enumerate(shape):
         product *= n
@@ -77,8 +77,8 @@ def leading(shape: tuple[int, ...], rows: int) -> int | None:
 
 
 def operand(shape: tuple[int, ...], of: tuple[int, ...], rows: int) -> tuple[str, tuple[int, ...]] | None:
-    """What an operand of an element-wise op with an output of shape `of` is, and its shape in a row; None if a block
-    would need something else of it."""
+    """The role of an operand in an element-wise op with an output of shape `of`, and its shape in a row; None if it
+    cannot be cut into the same blocks."""
     lead = leading(of, rows)
     if lead is None:
         return None
@@ -89,7 +89,7 @@ def operand(shape: tuple[int, ...], of: tuple[int, ...], rows: int) -> tuple[str
 
 
 def is_elementwise(node: Node) -> bool:
-    """Whether an element of the output depends on the operands' elements at its place, and on nothing else."""
+    """Whether an element of the output depends only on the operands' elements in its place."""
     op = node.op
     if isinstance(op, Discrete):
         if op.function is np.ndarray.astype:
@@ -115,8 +115,8 @@ def _attributes(op: Any) -> Iterator[Any]:
 
 
 def rows_after(op: Any, shape: tuple[int, ...], rows: int) -> tuple[str, tuple[int, ...]] | None:
-    """What the output of an op over axes is: ROWS, with the op's axes in a block of its input of this shape; or TOTAL,
-    with the axes of a block that it reduces."""
+    """The role of the output of an op over axes, for an input of this shape: ROWS, with the op's axes in a block; or
+    TOTAL, with the axes that it reduces in a block. Else None."""
     lead = leading(shape, rows)
     if lead is None:
         return None
@@ -128,7 +128,7 @@ def rows_after(op: Any, shape: tuple[int, ...], rows: int) -> tuple[str, tuple[i
 
 
 def fits(node: Node, rows: int, made: dict[Node, str]) -> str | None:
-    """What the node would be to a group of so many rows that has made these; None if it does not belong there."""
+    """The node's role in a group of so many rows that has made these values; None if it does not fit."""
     op, shape = node.op, node.shape
     if type(op) in LOSSES:
         a, b = node.inputs
@@ -160,12 +160,12 @@ def fits(node: Node, rows: int, made: dict[Node, str]) -> str | None:
 
 
 def row_bytes(nodes: Iterable[Node], rows: int) -> int:
-    """Of the longest row of these values."""
+    """The bytes of the longest row of these values."""
     return max((node.nbytes // rows for node in nodes), default=0)
 
 
 def work_of(nodes: Iterable[Node]) -> int:
-    """The bytes that ops read or write at a time; those that do so several times are counted as often."""
+    """The bytes that ops read or write; ops of several passes count more than once."""
     work = 0
     for node in nodes:
         if type(node.op) not in RENAMED:
@@ -175,19 +175,19 @@ def work_of(nodes: Iterable[Node]) -> int:
 
 
 class _Open:
-    """A group that nodes are still added to, with the numbers of rows that it might have."""
+    """A group that is still growing, with the numbers of rows that it might have."""
 
     __slots__ = ("alive", "choices", "nodes", "taken")
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self.choices: list[tuple[int, dict[Node, str]]] = []
-        self.taken: set[Node] = set()  # the repeated values, which others have, too
-        self.alive: dict[Node, int] = {}  # its values, and how often they are still going to be used
+        self.taken: set[Node] = set()  # repeated values, which may also stand elsewhere
+        self.alive: dict[Node, int] = {}  # its values, and how many uses are left
 
     def choices_with(self, node: Node) -> list[tuple[int, dict[Node, str]]]:
-        """The numbers of rows that are left if this node is added, each with what the node is then, and the repeated
-        values that it takes along: to the group, they are no arrays."""
+        """The numbers of rows that remain possible with this node, each with the roles of the node and of the repeated
+        values that it brings along: to the group, those are no arrays."""
         found = []
         for rows, made in self.choices:
             new: dict[Node, str] = {}
@@ -211,7 +211,7 @@ class _Open:
             self.alive[node] = uses.get(node, 0)
 
     def made(self) -> dict[Node, str]:
-        """What it makes."""
+        """The values that it makes, with their roles."""
         return self.choices[0][1]
 
     def used(self, a: Node) -> None:
@@ -228,7 +228,7 @@ class _Open:
 
 
 def _begun(node: Node) -> _Open | None:
-    """A group that begins with this node, if there can be one."""
+    """A new group around this node, if it can begin one."""
     shapes = {a.shape for a in (node, *node.inputs) if a.shape is not None and a.nbytes >= LARGE}
     if not shapes or type(node.op) in RENAMED:
         return None
@@ -242,8 +242,8 @@ def _begun(node: Node) -> _Open | None:
 
 
 def groups(order: list[Node], outputs: set[Node]) -> list[Node | Group]:
-    """The sorted nodes as single ones and groups, in an order in which they can be computed, without those that nobody
-    needs. A view that both a group and others use stands in the group and by itself."""
+    """The sorted nodes as single ones and groups, in a valid order and without what nobody needs. A view that both a
+    group and others use stands in the group and by itself."""
     grouping = _Grouping()
     for node in order:
         for a in node.inputs:
@@ -255,24 +255,24 @@ def groups(order: list[Node], outputs: set[Node]) -> list[Node | Group]:
 
 
 NOT_LONG = 4
-"""Items."""
+"""Items between two uses of a value that is worth keeping in between."""
 
 
 class _Grouping:
-    """Items, single nodes and groups, in the order in which they will be computed: item k stands at 2 k. What is small,
-    or a view, is attached to the last item that it needs, and stands at 2 k + 1."""
+    """Items, single nodes and groups, in the order of their computation: item k stands at 2 k. Small values and views
+    are attached to the last item that they need, and stand at 2 k + 1."""
 
     def __init__(self) -> None:
         self.items: list[Node | _Open] = []
         self.attached: list[list[Node]] = [[]]
         self.place: dict[Node, int] = {}
         self.uses: dict[Node, int] = {}
-        """How often a value is used."""
+        """The number of uses of a value."""
         self._readers: dict[Node, list[Node]] = {}
         self._groups: dict[Node, list[int]] = {}
-        """Those that make or read a value."""
+        """The groups that make or read a value."""
         self._apart: set[tuple[int, int]] = set()
-        """Pairs of groups that were found not to go together."""
+        """Pairs of groups that are known not to go together."""
 
     def put(self, node: Node) -> None:
         first = max([self.place.get(a, -1) for a in node.inputs], default=-1)
@@ -304,7 +304,7 @@ class _Grouping:
         return len(self.items) - 1
 
     def _note(self, node: Node, group: _Open, k: int) -> None:
-        """That the node is in group k."""
+        """Note that the node is in group k."""
         self.place[node] = 2 * k + (group.made()[node] == TOTAL)
         for a in (node, *node.inputs):
             if a is node or a.nbytes >= LARGE or group.made().get(a) == PAIR:
@@ -313,9 +313,9 @@ class _Grouping:
                     known.append(k)
 
     def _home(self, node: Node, first: int) -> int | None:
-        """The group that the node is best added to: the last of those that have a value in common with it."""
+        """The best group for the node: the last one that shares a value with it."""
         near = {k for a in node.inputs for k in self._groups.get(a, ()) if 2 * k >= first}
-        belongs = isinstance(node.op, TupleGetItem)  # where the tuple is
+        belongs = isinstance(node.op, TupleGetItem)  # to where the tuple is
         for k in sorted(near, reverse=True):
             group = self.items[k]
             if isinstance(group, _Open) and (belongs or not group.is_full()) and group.choices_with(node):
@@ -323,7 +323,7 @@ class _Grouping:
         return None
 
     def _join(self, k: int, home: int) -> None:
-        """Make group k a part of a later one, if nobody needs what it makes in between."""
+        """Merge group k into a later one, if nobody in between needs what it makes."""
         first, second = self.items[k], self.items[home]
         if (k, home) in self._apart or not isinstance(first, _Open) or not isinstance(second, _Open) or not first.nodes:
             return
@@ -356,8 +356,8 @@ class _Grouping:
                     self._groups[a].remove(k)
 
     def sink(self, outputs: set[Node]) -> None:
-        """Move what a group makes for a later one alone into that, if it makes it of what must be kept until then
-        anyway: the mask of a relu, which its gradient takes, needs no memory there."""
+        """Move a value that only one later group reads into that group, if its inputs are kept until then
+        anyway: computed there, the mask that the gradient of a relu reads needs no memory."""
         for k, group in enumerate(self.items):
             if isinstance(group, _Open):
                 for node in [a for a in group.nodes if a not in outputs and a not in group.taken and is_elementwise(a)]:
@@ -367,8 +367,8 @@ class _Grouping:
                         self._move(node, group, home)
 
     def _is_kept(self, a: Node, until: int, node: Node, outputs: set[Node]) -> bool:
-        """Whether somebody besides the node needs the value, or a view of it, then, later, or not long before: as a
-        weight's gradient does, which comes before the mask of the relu below it."""
+        """Whether another reader needs the value, or a view of it, then, later, or shortly before: as a weight's
+        gradient does, which comes before the mask of the relu below it."""
         if a in outputs:
             return True
         for b in self._readers.get(a, ()):
@@ -396,14 +396,14 @@ class _Grouping:
 
 
 def _is_light(node: Node) -> bool:
-    """Whether it may be computed at any time before it is needed: it takes little memory, and next to no time."""
+    """Whether it takes little memory and next to no time, so that it may be computed any time before it is needed."""
     if node.op is None or type(node.op) in RENAMED:
         return True
     return node.shape is not None and all(a.nbytes < LARGE for a in (node, *node.inputs))
 
 
 def _most_alive(nodes: list[Node]) -> float:
-    """How many values are held at a time at most while these are computed: in the size of the largest."""
+    """The most memory held while these are computed, in units of the largest value."""
     last = {a: k for k, node in enumerate(nodes) for a in (node, *node.inputs)}
     made: dict[int, int] = {}
     largest = max(node.nbytes for node in nodes)
@@ -417,7 +417,7 @@ def _most_alive(nodes: list[Node]) -> float:
 
 
 def _closed(items: list[Node | _Open], attached: list[list[Node]], outputs: set[Node]) -> list[Node | Group]:
-    """The items in their order, without what nobody needs; written from the end."""
+    """The items in order, without what nobody needs; built from the end."""
     needed = set(outputs)
     found: list[Node | Group] = []
     for k in range(len(items), -1, -1):
@@ -432,7 +432,7 @@ def _closed(items: list[Node | _Open], attached: list[list[Node]], outputs: set[
                         _keep(node, needed, last)
             elif isinstance(item, _Open):
                 for node in reversed(item.nodes):
-                    if type(node.op) in RENAMED and node not in item.taken:  # others make it of what it is a view of
+                    if type(node.op) in RENAMED and node not in item.taken:  # others make the view themselves
                         _keep(node, needed, last)
                 last += _groups_of(item, needed)
             else:
@@ -449,7 +449,7 @@ def _keep(node: Node, needed: set[Node], found: list[Node | Group]) -> None:
 
 
 def _groups_of(item: _Open, needed: set[Node]) -> list[Node | Group]:
-    """The group, with what it takes and gives; nothing if nobody needs it."""
+    """The group with its inputs and outputs; nothing if nobody needs it."""
     outputs = [node for node in item.nodes if node in needed and type(node.op) not in RENAMED]
     used = set(outputs)
     nodes = []

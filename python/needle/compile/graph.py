@@ -1,4 +1,4 @@
-"""The graph that is planned: what each value is computed by, from which values, in which shape and dtype."""
+"""The graph to be planned: the op, inputs, shape and dtype of each value."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Node:
 
     @property
     def nbytes(self) -> int:
-        """Of the whole array; 0 for a tuple, whose members are counted."""
+        """The size of the whole array; 0 for a tuple, whose members count on their own."""
         if self.shape is None:
             return 0
         size = self.dtype.itemsize
@@ -42,7 +42,7 @@ class Node:
 
     @property
     def is_view(self) -> bool:
-        """Whether it shows elements of its input, in their place or, if it must, copied."""
+        """Whether it shows elements of its input, in place or, if need be, copied."""
         if self.op is None or not self.op.view or self.shape is None:
             return False
         return len(self.inputs) == 1 and self.inputs[0].shape is not None
@@ -53,16 +53,16 @@ class Node:
 
 
 class Recorded(NamedTuple):
-    """What is known of a run."""
+    """The record of a run."""
 
     order: list[Node]
-    """What was computed, in this order."""
+    """The computed nodes, in order."""
     values: dict[Node, Any]
-    """What nodes were then; large ones that were computed are not kept."""
+    """The values of nodes in that run, without large computed ones."""
     layouts: dict[Node, tuple[int, ...]]
-    """In which order in memory the axes of those were."""
+    """The order of axes in memory of the values that were not kept."""
     to_check: list[Node]
-    """A value, and others: that must be finite, or all that is computed from these."""
+    """Values that must be finite, or else all that is computed from them must be."""
 
     def layout(self, node: Node) -> tuple[int, ...]:
         """The axes from the slowest to the fastest in memory; () if that is their order."""
@@ -70,7 +70,7 @@ class Recorded(NamedTuple):
 
 
 def sort(outputs: Iterable[Node]) -> list[Node]:
-    """What the outputs are computed from, and these; each after its inputs."""
+    """The outputs and all that they are computed from, each after its inputs."""
     return find_topo_sort(list(outputs), lambda node: node.inputs)
 
 

@@ -1,4 +1,4 @@
-"""State as it was, and whether it still is."""
+"""Snapshots of outside state: `Guards` keeps values as they were, checks that they still hold, or says what differs."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from .places import MISSING, Content, Where, kind_of, same, short
 from .source import Source
 
 MOST_WRITTEN = 100
-"""How many values a function is written for that looks at them one by one."""
+"""Up to how many values the checks are written out one by one in the replay's source."""
 
 CONTENTS = attrgetter("cell_contents")
 CODE, DEFAULTS, KWDEFAULTS = attrgetter("__code__"), attrgetter("__defaults__"), attrgetter("__kwdefaults__")
 ATTRIBUTES = attrgetter("__dict__")
 _AS_WRITTEN = {CONTENTS: "cell_contents", CODE: "__code__", DEFAULTS: "__defaults__", type: "__class__"}
-"""As they are written."""
+"""Getters, by the attribute that the written source reads instead."""
 
 
 class _Difference:
-    """What is not as it was: two sentences about it."""
+    """A difference, as two sentences: what `changed` during a call, and `why` a replay no longer holds."""
 
     def __init__(self, changed: str, why: str):
         self.changed, self.why = changed, why
 
     @classmethod
     def of(cls, where: Where, old: Any, new: Any) -> _Difference:
-        """Another value in a place."""
+        """A place that holds another value."""
         subject = where.as_value()
         if new is MISSING:
             return cls(f"{subject} was deleted", f"{subject} is gone")
@@ -47,30 +47,30 @@ class _Difference:
 
     @classmethod
     def about(cls, subject: str, verb: str) -> _Difference:
-        """Something that happened to an object."""
+        """A change of an object itself."""
         return cls(f"{subject} {verb}", f"{subject} {verb} since")
 
 
 class Guards:
-    """State as it was, in flat lists, so that asking whether it still is takes few steps."""
+    """State as it was, in flat lists, so that checking it takes few steps."""
 
     def __init__(self) -> None:
-        # What getters say of their owners: a cell's content, an object's class, a function's code.
+        # What getters return for their owners: a cell's content, an object's class, a function's code.
         self._getters: list[Callable[[Any], Any]] = []
         self._owners: list[Any] = []
         self._got: list[Any] = []
         self._got_where: list[Where] = []
-        # What stands in dicts under a key: globals, attributes of modules, classes and objects.
+        # Items of dicts: globals, attributes of modules, classes and objects.
         self._scopes: list[Any] = []
         self._keys: list[Any] = []
         self._items: list[Any] = []
         self._items_where: list[Where] = []
-        # Keys that are not in dicts, and getters that raise.
+        # Keys missing from dicts, and getters that raise.
         self._lacking: list[Any] = []
         self._lacked: list[Any] = []
         self._lacked_where: list[Where] = []
         self._unset: list[tuple[Callable[[Any], Any], Any, Where]] = []
-        # Members of lists, keys of dicts: in their order.
+        # Members of lists and keys of dicts, in order.
         self._sequences: list[Any] = []
         self._lengths: list[int] = []
         self._members: list[Any] = []
@@ -79,7 +79,7 @@ class Guards:
         self._contents_where: list[Where] = []
 
     def note_got(self, getter: Callable[[Any], Any], owner: Any, value: Any, where: Where) -> None:
-        """What a getter says of its owner; MISSING: it raises an error."""
+        """What a getter returns for its owner; MISSING: it raises."""
         if value is MISSING:
             self._unset.append((getter, owner, where))
             return
@@ -89,7 +89,7 @@ class Guards:
         self._got_where.append(where)
 
     def note_item(self, scope: Any, key: Any, value: Any, where: Where) -> None:
-        """What stands in a dict under a key; MISSING: nothing."""
+        """What a dict holds under a key; MISSING: nothing."""
         if value is MISSING:
             self._lacking.append(scope)
             self._lacked.append(key)
@@ -111,7 +111,7 @@ class Guards:
         self._contents_where.append(where)
 
     def tensors(self) -> list[Any]:
-        """Those among the values that were noted."""
+        """The tensors among the noted values."""
         return [value for value in chain(self._items, self._got, self._members) if isinstance(value, Value)]
 
     def holds(self) -> bool:
@@ -119,7 +119,7 @@ class Guards:
         try:
             if (
                 (
-                    not self._sequences  # keys before items: a dict may make what it lacks
+                    not self._sequences  # keys before items: a defaultdict creates missing items
                     or (
                         list(map(len, self._sequences)) == self._lengths
                         and all(map(is_, chain.from_iterable(self._sequences), self._members))
@@ -132,7 +132,7 @@ class Guards:
                 if not (self._contents or self._unset):
                     return True
                 return all(content.holds() for content in self._contents) and not any(self._set())
-        except (LookupError, AttributeError, ValueError, RuntimeError):  # gone, or changed by another thread meanwhile
+        except (LookupError, AttributeError, ValueError, RuntimeError):  # gone, or changed by another thread
             pass
         if any(True for _ in self.differences()):
             return False
@@ -140,8 +140,8 @@ class Guards:
         return True
 
     def written(self, source: Source) -> list[str] | None:
-        """What is true of each value if all is as it was, for the source of a function. If one of these is false, or
-        raises an error, only `holds` can tell; and if there is too much to look at, which is None."""
+        """Expressions for the source of a replay, all true if all is as it was. If one is false or raises, only
+        `holds` can tell. None if there is too much to write out."""
         rest = bool(self._sequences or self._lacking or self._contents or self._unset)
         if rest or len(self._getters) + len(self._scopes) > MOST_WRITTEN:
             return None
@@ -155,7 +155,7 @@ class Guards:
         return looks
 
     def why(self) -> str:
-        """What is not as it was, "" if all is."""
+        """The first difference, "" if there is none."""
         return next((difference.why for difference in self.differences()), "")
 
     def differences(self) -> Iterator[_Difference]:
@@ -180,13 +180,13 @@ class Guards:
                 yield _Difference.about(where.as_object(kind), "was written into")
 
     def _set(self) -> Iterator[tuple[Any, Where]]:
-        """What was not set, and is."""
+        """Values whose getters used to raise, and now return."""
         for getter, owner, where in self._unset:
             if (new := get(getter, owner)) is not MISSING:
                 yield new, where
 
     def _take_equal_ones(self) -> None:
-        """Other objects stand for the same values now: know them the next time."""
+        """Equal objects have replaced the noted ones: compare with these from now on."""
         self._got[:] = [get(getter, owner) for getter, owner in zip(self._getters, self._owners, strict=True)]
         self._items[:] = [item(scope, key) for scope, key in zip(self._scopes, self._keys, strict=True)]
         self._members = list(chain.from_iterable(self._sequences))
@@ -201,7 +201,7 @@ def get(getter: Callable[[Any], Any], owner: Any) -> Any:
 
 def item(scope: Any, key: Any) -> Any:
     if isinstance(scope, dict):
-        return dict.get(scope, key, MISSING)  # which makes nothing, as a defaultdict's own look-up does
+        return dict.get(scope, key, MISSING)  # a defaultdict's own look-up would create the item
     try:
         return scope[key]
     except LookupError:
@@ -209,7 +209,7 @@ def item(scope: Any, key: Any) -> Any:
 
 
 def _compared(sequence: Any, old: list[Any], where: Where) -> Iterator[_Difference]:
-    """How the members of a list or set, or the keys of a dict, differ from these."""
+    """How a list's or set's members, or a dict's keys, differ from the old ones."""
     new = list(sequence)
     if len(old) == len(new) and all(map(same, old, new)):
         return
@@ -218,7 +218,7 @@ def _compared(sequence: Any, old: list[Any], where: Where) -> Iterator[_Differen
         if len(old) == len(new) and {(type(a), a) for a in old} == {(type(a), a) for a in new}:
             return
     elif isinstance(sequence, dict) and where.form != "[]" and where.name == "__dict__":
-        # An object's attributes: one was added, or removed.
+        # An object's attributes: some were added or removed.
         owner = where.parent
         for key in new:
             if key not in old:

@@ -1,4 +1,4 @@
-"""Whose code it is that runs, and what it names: the values from outside that it may read."""
+"""Inspects code objects: which globals and attributes their bytecode names, and whether the code is the user's."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PLAIN_SPOKEN = (_LIBRARY[0], os.path.join(os.path.dirname(os.path.abspath(np.__f
 
 @cache
 def is_library(filename: str) -> bool:
-    """Whether a file is Needle's own, Python's, or of an installed package: what its code names does not change."""
+    """Whether a file belongs to Needle, Python or an installed package; the globals such code names do not change."""
     return filename.startswith(_LIBRARY) or "site-packages" in filename or "dist-packages" in filename
 
 
@@ -44,7 +44,7 @@ def is_users_module(module: Any) -> bool:
 
 
 def is_users_class(cls: type[Any]) -> bool:
-    if not cls.__flags__ & 1 << 9:  # a heap type: others are C's
+    if not cls.__flags__ & 1 << 9:  # not a heap type: defined in C
         return False
     module = sys.modules.get(cls.__module__)
     return module is None or is_users_module(module)
@@ -54,7 +54,7 @@ _OPAQUE = words(
     "_asyncio _io _thread _weakref asyncio concurrent importlib io logging multiprocessing re select selectors "
     "socket ssl subprocess tempfile threading traceback warnings"
 )
-"""Objects from these modules are what they are: they change all the time, and no number is computed from them."""
+"""Objects from these modules are not searched: they change all the time, and no number is computed from them."""
 
 
 def is_opaque(cls: type[Any]) -> bool:
@@ -69,7 +69,7 @@ _REFLECTING = words(
     "__dict__ __getattribute__ __getstate__ __reduce__ __reduce_ex__ attrgetter delattr dir dumps eval exec "
     "getattr getattr_static getmembers hasattr methodcaller setattr vars"
 )
-"""Code that names these may read attributes that it does not name."""
+"""Code that names any of these may read attributes that it does not name."""
 STANDARD = frozenset(dir(builtins))
 
 
@@ -79,7 +79,7 @@ class Facts:
     __slots__ = ("attributes", "chains", "code", "globals", "imports", "inner", "names", "reflects", "strings", "users")
 
     def __init__(self, code: CodeType):
-        self.code = code  # which keeps its id
+        self.code = code  # kept alive, so that its id stays valid
         self.users = not is_library(code.co_filename)
         self.inner = tuple([c for c in code.co_consts if isinstance(c, CodeType)])
         strings = [c for c in code.co_consts if isinstance(c, str)]
@@ -89,7 +89,7 @@ class Facts:
         self.strings = frozenset([s for s in strings if s.isidentifier()])
         self.names = self.strings.union(code.co_names)
         reflecting = _REFLECTING.intersection(code.co_names)
-        if code.co_filename.startswith(PLAIN_SPOKEN):  # it names the attributes that it asks an object for, as strings
+        if code.co_filename.startswith(PLAIN_SPOKEN):  # here, getattr and its like name attributes by literal strings
             reflecting &= {"__dict__", "vars"}
         self.reflects = bool(reflecting)
         self.globals: dict[str, None] = {}
@@ -131,14 +131,14 @@ def facts_of(code: CodeType) -> Facts:
     # By identity: equal code objects may come from different files.
     facts = _known.get(id(code))
     if facts is None:
-        if len(_known) > 10_000:  # of functions that are made again and again
+        if len(_known) > 10_000:  # functions defined again and again
             _known.clear()
         facts = _known[id(code)] = Facts(code)
     return facts
 
 
 def within(code: CodeType) -> Iterator[CodeType]:
-    """This code and that of functions written inside of it."""
+    """This code and that of the functions defined in it."""
     todo = [code]
     while todo:
         code = todo.pop()

@@ -1,5 +1,4 @@
-"""Values that a function may read from outside: where they stand, whether one is as good as another, and where those
-stand that move on by being used."""
+"""Single outside values: a place in words (`Where`), equality (`same`), and the state of iterators and generators."""
 
 from __future__ import annotations
 
@@ -25,8 +24,8 @@ MISSING = _Missing()
 
 
 class Where:
-    """A value's place, as a user would write it. `form` is one of: cell, global, default, argument, self, function (the
-    roots), `.` and `[]`."""
+    """A value's place, as a user would write it. `form` is a root (cell, global, default, argument, self, function,
+    module) or a step from `parent` (`.` or `[]`)."""
 
     __slots__ = ("form", "name", "parent")
 
@@ -42,7 +41,7 @@ class Where:
         return "".join([str(where.name), *reversed(ends)])
 
     def as_value(self) -> str:
-        """For a sentence about what stands in this place."""
+        """As the subject of a sentence about the value in this place."""
         owner = self.parent or "it"
         if self.form == "cell":
             return f"{self.name}, which {owner} closes over,"
@@ -51,7 +50,7 @@ class Where:
         return f"{self.form} {self.name}" if self.form in {"global", "argument", "function"} else str(self)
 
     def as_object(self, kind: str) -> str:
-        """For a sentence about the object in this place, which is of this kind."""
+        """As the subject of a sentence about the object of this kind in this place."""
         if self.form == "cell":
             return f"{_a(kind)} that {self.parent or 'it'} closes over ({self.name})"
         if self.form == "global":
@@ -64,7 +63,7 @@ def _a(kind: str) -> str:
 
 
 def kind_of(value: Any) -> str:
-    return "Tensor" if isinstance(value, Tensor) else type(value).__name__  # whether it was assigned to or not
+    return "Tensor" if isinstance(value, Tensor) else type(value).__name__  # not the names of internal subclasses
 
 
 def short(value: Any) -> str:
@@ -77,16 +76,16 @@ def short(value: Any) -> str:
 _PLAIN = frozenset(
     [int, float, complex, bool, str, bytes, NoneType, type(...), type(NotImplemented), range, slice, _Missing]
 )
-_BY_REPR = frozenset([float, complex, range, slice])  # which tells 0.0 from -0.0, and not one nan from another
+_BY_REPR = frozenset([float, complex, range, slice])  # repr tells 0.0 from -0.0, and takes every nan for the same
 
 
 def is_leaf(value: Any) -> bool:
-    """Whether there is nothing in it that could change."""
+    """Whether the value is immutable through and through."""
     return type(value) in _PLAIN or isinstance(value, (np.generic, np.dtype, Enum, int, str, bytes))
 
 
 def same(old: Any, new: Any) -> bool:
-    """Whether it makes no difference which of the two a function finds."""
+    """Whether a function cannot tell the two apart."""
     if old is new:
         return True
     kind = type(old)
@@ -104,7 +103,7 @@ def same(old: Any, new: Any) -> bool:
 
 
 class Content:
-    """The bytes of an array, or of another buffer, as they were."""
+    """The bytes of an array or another buffer at one time."""
 
     __slots__ = ("array", "bytes", "dtype", "kept", "shape")
 
@@ -135,12 +134,12 @@ class Content:
         flat, before = array.reshape(-1).view(np.ndarray), kept.reshape(-1)
         unit = np.uint64 if array.nbytes % 8 == 0 else np.uint8
         flat, before = flat.view(unit), before.view(unit)
-        step = 32768  # in pieces that stay in a cache, and because a difference is mostly found soon
+        step = 32768  # pieces fit a cache, and most differences show early
         return all((flat[i : i + step] == before[i : i + step]).all() for i in range(0, flat.size, step))
 
 
 def _place(state: Any) -> Any:
-    """The state of a generator or an iterator as something that can be compared."""
+    """The state of a random generator or an iterator in a form that can be compared."""
     if isinstance(state, dict):
         return tuple([(key, _place(value)) for key, value in state.items()])
     if isinstance(state, tuple):
@@ -165,7 +164,7 @@ _STEPPING = frozenset(
 _PASSING_ON = words(
     "accumulate batched chain compress cycle dropwhile filterfalse islice pairwise starmap takewhile zip_longest"
 )
-"""Those of itertools that stand where the iterators stand from which they take."""
+"""Iterators of itertools whose state is that of the iterators behind them."""
 
 
 def _is_iterator(value: Any) -> bool:
@@ -173,7 +172,7 @@ def _is_iterator(value: Any) -> bool:
 
 
 def behind(iterator: Any) -> list[Any]:
-    """The iterators and functions from which an iterator takes."""
+    """The iterators and functions that an iterator draws from."""
     if type(iterator) in _OF_DICTS:
         return []
     parts: list[Any] = []
@@ -185,18 +184,18 @@ def behind(iterator: Any) -> list[Any]:
 def _place_of_iterator(iterator: Any) -> Any:
     kind = type(iterator)
     if kind in _OF_DICTS:
-        return iterator.__length_hint__()  # __reduce__ would make a list of what is left
+        return iterator.__length_hint__()  # __reduce__ would list all remaining members
     if kind in _STEPPING:
         return _place(iterator.__reduce__()[1:])
     if kind.__name__ in {"count", "repeat"}:
         return repr(iterator)
     if kind.__name__ in _PASSING_ON and (places := [_place(a) for a in behind(iterator) if not callable(a)]):
         return places
-    return object()  # It does not say, so it stands nowhere for sure.
+    return object()  # state unknown: equal to nothing
 
 
 def mover(value: Any) -> tuple[str, Callable[[], Any]] | None:
-    """For what a function may move on by using it: what it is called, and how to ask where it stands."""
+    """What to call a value that advances when used, and a function that returns its state; None for other values."""
     if (numpy_random := sys.modules.get("numpy.random")) is not None:
         if isinstance(value, numpy_random.Generator):
             return "random generator", lambda: _place(value.bit_generator.state)

@@ -1,4 +1,4 @@
-"""A graph, planned once: which call computes what into which memory. `run` then does nothing but these calls."""
+"""Plans a graph once: which call computes what into which memory. After that, `run` only makes these calls."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from .graph import Node, Recorded
 from .simplify import simplify
 
 _COPIED = 1 << 14
-"""Bytes up to which an output is copied out of the plan's own memory; a larger one is computed in memory of its own."""
+"""Bytes up to which an output is copied out of the plan's memory; a larger one is computed in new memory."""
 
 
 class Plan:
     """How to compute `outputs` from `inputs`, as it was recorded.
 
-    `run(*arrays)` returns a list of the outputs for these inputs, of the shapes and dtypes that were recorded: arrays
-    that nobody else holds, unless they are inputs. Several threads may run it at once: each takes a frame, the memory
-    of one run. It raises FloatingPointError where a value is not finite that must be, for the plan to be right.
+    `run(*arrays)` returns a list of the outputs for these inputs, in the recorded shapes and dtypes: arrays that nobody
+    else holds, unless they are inputs. Several threads may call it at once: each takes a frame, the memory of one run.
+    It raises FloatingPointError if a value is not finite that must be for the plan to be right.
     """
 
     def __init__(self, inputs: Sequence[Node], outputs: Sequence[Node], recorded: Recorded):
@@ -52,7 +52,7 @@ class Plan:
         self._figures = len(recorded.order), len(kept), sum([node.nbytes for node in recorded.order])
 
     def explain(self) -> str:
-        """What was planned, in words and numbers."""
+        """The plan, in words and numbers."""
         recorded, kept, nbytes = self._figures
         own = sum(self.blocks) + sum(node.nbytes for node in self.fresh)
         lines = [
@@ -66,7 +66,7 @@ class Plan:
         return "\n".join(lines)
 
     def _call(self, unit: Node | Group) -> Call | None:
-        """None for a view, which needs no call where what it shows stays in its place."""
+        """The unit's call; None for a view, which needs none while its base stays in place."""
         if isinstance(unit, Node):
             if unit.is_view:
                 return None
@@ -79,8 +79,8 @@ class Plan:
     # Memory ------------------------------------------------------------------------------------------------------
 
     def _place(self) -> None:
-        """Give each node that is written to a block of the frame's memory, or memory of its own if it is a large
-        output. A block is free again after the last use of what lies in it."""
+        """Give each node that a call writes a block of the frame's memory, or new memory if it is a large output. A
+        block is free again after the last use of the value in it."""
         self.blocks: list[int] = []
         """Their sizes in bytes."""
         self.places: dict[Node, int] = {}
@@ -102,7 +102,7 @@ class Plan:
             free += [self.places[a] for a in dying]
 
     def _block(self, nbytes: int, free: list[int]) -> int:
-        """A free block of this size, or one that is not much larger; a new one if there is none."""
+        """A free block of about this size; a new one if there is none."""
         fitting = [b for b in free if nbytes <= self.blocks[b] <= 2 * nbytes]
         if fitting:
             block = min(reversed(fitting), key=self.blocks.__getitem__)
@@ -112,7 +112,7 @@ class Plan:
         return len(self.blocks) - 1
 
     def _last_uses(self) -> dict[Node, int]:
-        """After which unit each node is not read any more."""
+        """The last unit that reads each node."""
         last: dict[Node, int] = {}
         for i, unit in enumerate(self.units):
             last.update(dict.fromkeys(unit.outputs if isinstance(unit, Group) else (unit,), i))
@@ -121,7 +121,7 @@ class Plan:
         return last
 
     def _may_take_over(self, call: Call, a: Node) -> bool:
-        """Whether the call may write its output into the memory of this input."""
+        """Whether the call may overwrite this input with its output."""
         node = call.outputs[0]
         return (
             may_take_over(call)
@@ -131,8 +131,8 @@ class Plan:
 
 
 def _to_check(order: Sequence[Node], outputs: Sequence[Node], left_in: Sequence[Node]) -> list[Node]:
-    """What must be finite for these adjoints to be right: they themselves where they are handed out, or what is
-    computed from them and handed out."""
+    """The outputs that must be finite for these adjoints to be right: the adjoints themselves, and what is computed
+    from them."""
     after = set(left_in)
     for node in order:
         if not after.isdisjoint(node.inputs):

@@ -1,7 +1,7 @@
-"""What a function reads from outside, whether that is still the same, and whether the function itself changed it.
+"""Observes one call of a function: which outside state it may have read, and which it changed.
 
-Before the call, all Python state that can be reached from the function is noted; after it, what changed is told from
-that. The code that ran meanwhile says which part of the state the function may have read: that is guarded from then on.
+Before the call, a search notes all Python state that the function can reach. After it, comparing with those notes shows
+what the call changed, and the code that ran shows which part of the state it may have read: only that part is guarded.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _CLOCKS = frozenset(
     )
 )
 _ENTROPY = frozenset([os.urandom])
-"""Functions that say something else each time."""
+"""Functions that return something else each time."""
 
 
 class Reads:
-    """What a call of f reads: make this before the call, and do the call in `with reads:`.
+    """What a call of f reads. Create it before the call, and make the call within `with reads:`.
 
-    Raises TooMuchError if more can be reached from f than is worth to be looked at; `guards()` may raise it, too.
+    Raises TooMuchError if f can reach more than is worth searching; so may `guards()`.
     """
 
     def __init__(self, f: Callable[..., Any], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None):
@@ -63,7 +63,7 @@ class Reads:
         self._random = global_random_states()
 
     def _begin(self, search: Search) -> None:
-        """Start at the function, by the names that it has for things itself."""
+        """Start at the function, so that places are named as its own code names them."""
         f = self._f
         root = Where(None, "function", getattr(f, "__name__", type(f).__name__))
         search.visit(f, root if isinstance(f, (FunctionType, MethodType)) else Where(None, "self", "self"))
@@ -86,7 +86,7 @@ class Reads:
         sys.setprofile(None)
         profile: Any = self._profile
         if profile is not None:
-            if hasattr(profile, "enable"):  # cProfile's, which is none of Python's functions, up to Python 3.11
+            if hasattr(profile, "enable"):  # up to Python 3.11, cProfile installs a profiler object and no function
                 profile.enable()
             else:
                 sys.setprofile(profile)
@@ -111,16 +111,16 @@ class Reads:
             self._note_late(code, frame.f_globals)
 
     def _note_builtin(self, frame: FrameType, function: Any) -> None:
-        """A function of C's is called: one that says something else each time, perhaps."""
+        """A C function is called, perhaps one that returns something else each time."""
         try:
             own = function in _ENTROPY or (function in _CLOCKS and not is_library(frame.f_code.co_filename))
-        except TypeError:  # what cannot be hashed
+        except TypeError:  # unhashable
             return
         if own and not self._asked and not _is_importing(frame):
             self._asked = f"it calls {function.__name__}(), which says something else each time"
 
     def _note_late(self, code: CodeType, scope: dict[str, Any]) -> None:
-        """Code runs that was not found before the call: what it names is noted now."""
+        """Code runs that the search before the call did not find: note what it names now."""
         search = Search(None)
         for inner in within(code):
             search.code(inner, scope)
@@ -135,7 +135,7 @@ class Reads:
         self._late.append(search)
 
     def changed(self) -> str:
-        """What was changed since, "" if nothing was: the first value that is found."""
+        """The first change found since, "" if there is none."""
         if self._asked:
             return self._asked
         for search in (self._before, *self._late):
@@ -150,15 +150,15 @@ class Reads:
             if what in self._random and self._random[what] != now:
                 return what
         module = sys.modules.get("numpy.random") if NUMPYS not in self._random else None
-        moved = module is not None and module.get_state()[2] != 623  # where it stands from its import until it is used
+        moved = module is not None and module.get_state()[2] != 623  # its position from import until first use
         return NUMPYS if moved else ""
 
     def tensors(self) -> list[Any]:
-        """Those that can be reached from the function, from objects that it was given, and from what ran."""
+        """The tensors reachable from the function, from the objects passed to it, and from the code that ran."""
         return [*self._tensors, *[tensor for search in self._late for tensor in search.guards.tensors()]]
 
     def guards(self) -> Guards:
-        """For all that the code that ran may have read. It means something as long as nothing was changed."""
+        """Guards for all that the code that ran may have read; meaningful only if nothing changed."""
         if self._failed is not None:
             raise self._failed
         facts = [facts_of(code) for code, _ in self._ran.values()]
@@ -187,7 +187,7 @@ class Reads:
 
 
 def _is_importing(frame: FrameType | None) -> bool:
-    """Whether code runs because a module is imported: numpy.random, the first time that it is asked for."""
+    """Whether an import is running this code, such as the first use of numpy.random."""
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             return True
@@ -196,14 +196,14 @@ def _is_importing(frame: FrameType | None) -> bool:
 
 
 def _functions_of(code: CodeType) -> list[Any]:
-    """The functions that there are with this code: those that were not found, because C code or a library has them."""
+    """All functions with this code, including those held by C code or a library, where the search cannot find them."""
     if not code.co_freevars:
         return []
     return [f for f in gc.get_referrers(code) if isinstance(f, FunctionType) and f.__code__ is code]
 
 
 def _objects_in(value: Any, where: Where) -> Iterator[tuple[Any, Where]]:
-    """What a call was given besides numbers, tensors and arrays, and structures of them: those may differ each time."""
+    """The objects in an argument but numbers, tensors, arrays and their containers, which may differ each time."""
     todo, seen = [(value, where)], set()
     while todo:
         value, where = todo.pop()

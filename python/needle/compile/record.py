@@ -1,4 +1,4 @@
-"""What a function computes, as a graph: each operation is noted while it runs, forward and backward."""
+"""Records what a function computes as a graph: notes each operation while it runs, forward and backward."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ from ..watching import Watcher
 from .graph import Node, Recorded, axes_of
 
 _KEPT = 1 << 16
-"""Bytes of values that are kept: they may be constants, which large computed ones seldom are."""
+"""Bytes up to which computed values are kept, since they may be constants; larger ones seldom are."""
 _PACKAGE = __file__.rsplit(sep, 2)[0] + sep
 
 
 class Recorder(Watcher):
-    """Notes what is computed between `with recorder:` and its end.
+    """Notes what is computed within `with recorder:`.
 
-    A value is known by the array object that a Tensor holds: names for the same value, like `t.detach()`, are one node.
+    The array object that a Tensor holds identifies a value: names for the same value, like `t.detach()`, are one node.
     """
 
     captures = True
 
     def __init__(self) -> None:
         self.order: list[Node] = []
-        """What was computed, in this order."""
+        """The computed nodes, in order."""
         self.why = ""
-        """Why the graph is not all that happened; "" if it is."""
+        """Why the graph does not tell all that happened; "" if it does."""
         self.changed_tensors: dict[int, tuple[Any, set[str]]] = {}
         """Tensors whose value ("data") or gradient ("grad") was set, by id."""
         self.gradients_read: dict[int, tuple[Any, Node | None]] = {}
-        """Tensors whose gradient from before was read, and its node; None where there was none."""
+        """Tensors whose earlier gradient was read, and its node; None if there was none."""
         self._to_check: list[Node] = []
         self.swept: set[int] = set()
-        """The ids of the outputs of which gradients were computed."""
+        """The ids of the outputs whose gradients were computed."""
         self.assigned: list[Any] = []
-        """Tensors of whose elements some had been assigned, where their latest version was asked for."""
+        """Tensors with assigned elements, whose latest version was asked for."""
         self._inputs: set[Node] = set()
         self._nodes: dict[int, Node] = {}
-        self._arrays: list[Any] = []  # those that nodes are known by: while they live, no other array has their id
-        self._references: dict[int, Any] = {}  # but large ones that were computed may go when the program lets them
+        self._arrays: list[Any] = []  # kept alive, so that no other array gets their id
+        self._references: dict[int, Any] = {}  # large computed ones may be freed with the program's
         self._layouts: dict[Node, tuple[int, ...]] = {}
         self.named: dict[int, tuple[Any, Node]] = {}
-        """Tensors that name a value which was not computed, by id; several may name the same."""
+        """Tensors that name a leaf, by id; several may name the same."""
 
     def add_input(self, array: Any) -> Node:
-        """The node of an array that is given to the function; the same one for the same array."""
+        """The node of an array passed to the function; the same one for the same array."""
         node = self._nodes.get(id(array))
         if node is None:
             node = self._put(array, _node_of(array, None, ()))
@@ -58,7 +58,7 @@ class Recorder(Watcher):
         return node
 
     def node(self, a: Any) -> Node:
-        """That of a Tensor's value."""
+        """The node of a Tensor's value."""
         array = a._array
         node = self._nodes.get(id(array))
         if node is None:
@@ -68,11 +68,11 @@ class Recorder(Watcher):
         return node
 
     def known(self, array: Any) -> Node | None:
-        """The node of an array; None for one that was not met."""
+        """The node of an array; None for an unknown one."""
         return self._nodes.get(id(array))
 
     def known_or_constant(self, array: Any) -> Node:
-        """The node of an array; a constant for one that was not met."""
+        """The node of an array; a constant for an unknown one."""
         node = self._nodes.get(id(array))
         return Node(None, (), array.shape, array.dtype, array.copy()) if node is None else node
 
@@ -81,7 +81,7 @@ class Recorder(Watcher):
         return Recorded(self.order, values, self._layouts, self._to_check)
 
     def give_up(self, why: str) -> None:
-        """The graph cannot stand for the function, because of what the user's line, which is named, does."""
+        """The graph cannot stand for the function; the reason names the user's line."""
         if not self.why:
             self.why = f"{why} at {_users_line()}"
 
@@ -96,16 +96,16 @@ class Recorder(Watcher):
         return node
 
     def _forget(self, key: int, reference: Any) -> None:
-        """A large array is gone, and another one may get its id."""
+        """A large array is gone: another one may get its id."""
         if self._references.get(key) is reference:
             del self._references[key], self._nodes[key]
 
-    # What happens ------------------------------------------------------------------------------------------------
+    # Hooks -------------------------------------------------------------------------------------------------------
 
     def computed(self, op: Op, inputs: tuple[Any, ...], output: Any, seconds: float) -> None:
         array = output._array
         nodes = tuple([self.node(a) for a in inputs])
-        if id(array) not in self._nodes:  # else it is what it was before: an input, handed on
+        if id(array) not in self._nodes:  # else the op handed on an input
             self.order.append(self._put(array, _node_of(array, op, nodes)))
 
     def copied(self, array: Any, copy: Any) -> None:
@@ -135,7 +135,7 @@ class Recorder(Watcher):
         self.changed_tensors.setdefault(id(tensor), (tensor, set()))[1].add(what)
 
     def gradient_read(self, tensor: Any) -> None:
-        """A Tensor's gradient was asked for: one from before the function ran is an input, too."""
+        """A Tensor's gradient was read: one from before the function ran is an input, too."""
         key = id(tensor)
         if key in self.gradients_read or "grad" in self.changed_tensors.get(key, (None, ()))[1]:
             return
@@ -145,8 +145,8 @@ class Recorder(Watcher):
     # Afterwards --------------------------------------------------------------------------------------------------
 
     def state(self, is_outside: Callable[[Any], bool]) -> dict[Node, Any]:
-        """The values that tensors from outside hold, each with the first of these. What is neither that nor an input
-        is a constant from now on."""
+        """The values that tensors from outside hold, each with the first such tensor. Other leaves, except inputs,
+        become constants."""
         state: dict[Node, Any] = {}
         for tensor, node in self.named.values():
             if node not in self._inputs and is_outside(tensor) and isinstance(tensor, Tensor):
@@ -157,7 +157,7 @@ class Recorder(Watcher):
         return state
 
     def make_constants(self, state: set[Node]) -> None:
-        """All leaves but the inputs and these have the same value each time."""
+        """Make constants of all leaves that are neither inputs nor these."""
         for array in self._arrays:
             node = self._nodes[id(array)]
             if node.op is None and node not in self._inputs and node not in state:
@@ -165,8 +165,8 @@ class Recorder(Watcher):
 
 
 class Newborn:
-    """The Tensors that were made between `with newborn:` and its end: `tensor in newborn`. No garbage is collected
-    meanwhile, so that they stay among the youngest objects, and the others need not be looked through."""
+    """The Tensors made within `with newborn:`; ask `tensor in newborn`. Garbage collection pauses meanwhile, so that
+    they stay among the youngest objects, and the others need not be searched."""
 
     def __enter__(self) -> None:
         self._enabled = gc.isenabled()
@@ -197,7 +197,7 @@ def _node_of(array: Any, op: Op | None, inputs: tuple[Node, ...]) -> Node:
 
 
 def _users_line() -> str:
-    """Where the user's code is, from which Needle was called: file:line."""
+    """The line of the user's code that called Needle: file:line."""
     frame = _getframe(2)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back

@@ -1,4 +1,4 @@
-"""A captured function: where its inputs come from, what it gives, what it changes; and how to do that again."""
+"""A captured function: where its inputs come from, what it returns and changes, and the code that repeats it."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from .plan import Plan
 from .source import Source
 
 STALE = object()
-"""What a replay returns where something that it depends on is not as it was; it has changed nothing then."""
+"""A replay returns this if something that it depends on differs; it has changed nothing then."""
 
 
 class Replay:
-    """What a function does for arguments of one signature, as long as what it has read from outside is the same."""
+    """What a function does for arguments of one signature, while what it reads from outside stays the same."""
 
     f: Callable[..., Any]
     plan: Plan
     arguments: list[int]
-    """Which of the Tensors and arrays given are the plan's first inputs."""
+    """Which of the given Tensors and arrays are the plan's first inputs."""
     state: list[tuple[Any, int]]
-    """Tensors from outside, the inputs after these, and what they are to the sweep."""
+    """Tensors from outside, which are the next inputs, with their `needs`."""
     gradients: list[tuple[Any, bool]]
-    """Tensors whose gradient from before is read, and whether there is one: an input then, too."""
+    """Tensors whose earlier gradient is read, and whether there is one, which is then an input, too."""
     guards: Any
     pinned: list[tuple[int, Any]]
-    """What is given and can be reached from the function as well: this very Tensor, or the replay does not do."""
+    """Arguments that the function also reaches from outside: the replay holds for these very Tensors only."""
     aliases: list[tuple[Any, int]]
     """Tensors from outside that share the array of an input of the plan."""
     alone = False
-    """Whether an argument is assigned to: then none may share memory with another one."""
+    """Whether the function assigns to an argument: then no two may share memory."""
     effects: list[str]
-    """Statements (see `Writer`), which are done when all is computed."""
+    """Statements (see `Writer`) to run when all is computed."""
     results: list[str]
-    """Expressions."""
+    """Expressions for the results."""
     rebuild: Rebuild
     """Puts the results into the structure that the function returned."""
     repeated: list[tuple[int, int]]
@@ -52,12 +52,12 @@ class Replay:
     recorded: list[int]
     """Which of these need a gradient."""
     saved: list[int]
-    """What the backward plan reads: inputs of the plan, and by ~i its outputs."""
+    """What the backward plan reads: inputs of the plan, and as ~i its outputs."""
     backward: Plan
     reaches: list[list[int]]
     """For each adjoint that `backward` computes, which of the recorded results it comes from."""
     adjoints: list[int | None]
-    """For each Tensor given, and each from outside, where its adjoint is among what `backward` computes."""
+    """For each Tensor given and from outside, the place of its adjoint among those that `backward` computes."""
 
     def as_one_op(self, args: Any, kwargs: Any, given: Sequence[Any], saved: list[Any], results: list[Any]) -> Any:
         """The results, some of which need a gradient."""
@@ -73,13 +73,13 @@ class Replay:
 
 
 class Writer:
-    """Writes the function that replays: of (args, kwargs, the Tensors and arrays in these), it returns STALE, or does
-    and returns what the function that was captured would.
+    """Writes the function that replays. Called with (args, kwargs, the Tensors and arrays in these), it returns STALE,
+    or does and returns what the captured function would.
 
     In its lines, a0, a1, ... are the Tensors and arrays given, x0, x1, ... the plan's inputs, y0, y1, ... its outputs,
-    and r0, r1, ... the results. `given` are like those that it will be given. `flat`: the arguments are nothing but
-    these, by position, each another one; it then looks at what it is given itself, and returns STALE for anything else,
-    unless a fourth argument says that it is `known` to be like these.
+    and r0, r1, ... the results. `given` are examples of those to come. `flat`: the arguments are nothing but these, by
+    position and distinct; the function then checks them itself, and returns STALE for others, unless a fourth argument
+    says that they are `known` to be alike.
     """
 
     def __init__(self, replay: Replay, source: Source, given: Sequence[Any], flat: bool):
@@ -110,7 +110,7 @@ class Writer:
         self._stop_unless_known(["kwargs", f"len(given) != {n}", *modes])
 
     def _unlike(self, i: int, a: Any) -> str:
-        """What is true if the argument there is not like this one."""
+        """A condition that holds if argument i is not like this one."""
         name, array = self._source.name, a if type(a) is ndarray else a._array
         shape, dtype = array.shape, name(array.dtype)
         kind = f"type(a{i}) is not {name(type(a))}"
@@ -119,7 +119,7 @@ class Writer:
         return f"{kind} or a{i}.needs != {a.needs} or (x := a{i}._array).shape != {shape} or x.dtype is not {dtype}"
 
     def _look_outside(self) -> None:
-        """Whether what it depends on is as it was."""
+        """Write the checks that what it depends on is as it was."""
         replay, name, lines = self._replay, self._source.name, self._source.lines
         same, holds = replay.guards.written(self._source), f"{name(replay.guards.holds)}()"
         if same is None:
@@ -136,7 +136,7 @@ class Writer:
         self._stop_if([*changed, f"{name(overlap)}(given)"] if replay.alone else changed)
 
     def _array_of(self, tensor: Any) -> str:
-        """The array of a tensor from outside, as it is now; where elements were assigned to, another tensor has it."""
+        """The current array of a tensor from outside; after assignments to its elements, another tensor holds it."""
         name = self._source.name(tensor)
         return f"({name} if type({name}) is {self._source.name(Tensor)} else {self._source.call(latest, name)})._array"
 
@@ -146,13 +146,13 @@ class Writer:
         return inputs + [f"{self._source.name(tensor)}._grad.array" for tensor, there in replay.gradients if there]
 
     def _compute(self) -> None:
-        """What the function would give and change. Nothing is changed before all is computed."""
+        """Write the computation, effects and results. Nothing changes before all is computed."""
         replay, name, lines = self._replay, self._source.name, self._source.lines
         lines += [f"x{i} = {array}" for i, array in enumerate(self._inputs)]
         inputs = [f"x{i}" for i in range(len(self._inputs))]
         outputs = [f"y{i}" for i in range(len(replay.plan.outputs))]
         lines.append(f"try: [{', '.join(outputs)}] = {self._source.call(replay.plan.run, *inputs)}")
-        # Nothing has been changed yet, and the function itself can say what is wrong.
+        # Nothing has changed yet, and the function itself has the better error message.
         lines.append(f"except Exception: return {name(replay.f)}(*args, **kwargs)")
         lines += replay.effects
         if replay.rebuild is next and not replay.recorded:
@@ -168,14 +168,14 @@ class Writer:
 
 
 def _any_same(names: Sequence[str]) -> str:
-    """What is true if two of these are the same object."""
+    """A condition that holds if two of these are the same object."""
     if len(names) > 4:
         return f"len({{{', '.join([f'id({name})' for name in names])}}}) != {len(names)}"
     return " or ".join([f"{a} is {b}" for a, b in combinations(names, 2)]) or "False"
 
 
 class Replayed(TensorTupleOp):
-    """A replay as one op: its inputs are the Tensors that the function was given and those from outside."""
+    """A replay as one op: its inputs are the Tensors among the arguments and those from outside."""
 
     __slots__ = ("_call", "_replay", "_saved", "_values")
     same_inputs, on_arrays = True, False
@@ -193,8 +193,7 @@ class Replayed(TensorTupleOp):
         return self._values
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        """By the plan, where nothing follows what is computed; else by the function itself, whose operations can be
-        followed."""
+        """By the plan, if nothing records or watches; else by the function itself, whose operations can be recorded."""
         plain = autograd.is_recording() is False and not watching.active
         if plain and all(g is None or type(g) is Tensor for g in out_grad):
             seeds = []
@@ -203,13 +202,13 @@ class Replayed(TensorTupleOp):
                 seeds.append(np.zeros(y.shape, gradient_dtype(y.dtype)) if g is None else g._array)
             try:
                 found = self._replay.backward.run(*self._saved, *seeds)
-            except Exception:  # the function says what is wrong
+            except Exception:  # the function itself has the better error message
                 return self._again(out_grad, node)
             return self._adjoints(found, [out_grad[place] is not None for place in self._replay.recorded])
         return self._again(out_grad, node)
 
     def _adjoints(self, found: Sequence[Any], there: Sequence[bool]) -> tuple[Any, ...]:
-        """What the plan found, for each input; `there`: for which of the recorded results there is an adjoint."""
+        """The adjoint of each input, as the plan found it; `there`: which of the recorded results have an adjoint."""
         pairs = zip(found, self._replay.reaches, strict=True)
         adjoints = [constant(g) if any(there[i] for i in seeds) else None for g, seeds in pairs]
         return tuple([None if i is None else adjoints[i] for i in self._replay.adjoints])
@@ -224,7 +223,7 @@ class Replayed(TensorTupleOp):
 
 
 class _Again(Checkpoint):
-    """The function, run again as it is, for derivatives of its derivatives. Its outputs may differ in the last bit."""
+    """The function, run again as it is for derivatives of derivatives. Its outputs may differ in the last bit."""
 
     __slots__ = ()
 
@@ -237,7 +236,7 @@ class _Again(Checkpoint):
 
 
 class Spent(TensorOp):
-    """What a compiled function returns of a value whose gradient it has computed itself."""
+    """The op of a returned value whose gradient the compiled function has computed itself."""
 
     __slots__ = ("_name",)
     saves = ()
@@ -256,7 +255,7 @@ class Spent(TensorOp):
 
 
 def overlap(given: Sequence[Any]) -> bool:
-    """Whether any two of these Tensors and arrays, if they are not the same one, share memory."""
+    """Whether any two distinct ones of these Tensors and arrays share memory."""
     arrays = [a if isinstance(a, ndarray) else a._array for a in given]
     return any(a is not b and np.may_share_memory(a, b) for i, a in enumerate(arrays) for b in arrays[:i])
 
@@ -265,7 +264,7 @@ def overlap(given: Sequence[Any]) -> bool:
 
 
 def set_data(tensor: Any, array: Any) -> None:
-    """Like `tensor.data = `; one that elements were assigned to since is now what holds them."""
+    """Like `tensor.data = array`, on the tensor that now holds the elements."""
     autograd.set_value(latest(tensor), array)
 
 
@@ -288,4 +287,4 @@ def spent(array: Any, op: Spent) -> Any:
 
 
 GONE = (autograd.Past(constant(np.zeros(())), None, None),)
-"""A call of backward() on an output that is gone: what it left cannot be differentiated further, and says so."""
+"""A call of backward() on an output that is gone: a further derivative of its gradient raises an error."""

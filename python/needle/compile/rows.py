@@ -1,7 +1,7 @@
 """Sums along each row of a block, sums of products, and the softmax and its kin.
 
-A row is added up as its scalar product with ones, in a third of the time of NumPy's sum; its last digit may differ.
-They are short enough for BLAS to leave them to the thread that asks: its own would be in the way of those of blocks.
+The sum of a row is its scalar product with ones, in a third of the time of NumPy's sum; the last digit may differ. Rows
+are short enough for BLAS to stay in the calling thread: its own threads would disturb those that work on blocks.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import numpy as np
 from ..ops.softmax import _NO_SHIFT, LogSoftmax, LogSumExp, Softmax, _shifted, _wide, are_labels, places_of
 
 _LONGEST = 1 << 12
-"""Elements of a row up to which it is added up without pairs of partial sums."""
+"""Elements of a row up to which it is summed without pairs of partial sums."""
 _ROW = 1 << 10
-"""Elements that are added up as one scalar product: its error stays that of NumPy's sum by pairs, about."""
+"""Elements summed as one scalar product: the error stays about that of NumPy's sum by pairs."""
 _ENOUGH = 1e-3
-"""A sum of exponentials of which none that is a normal number would be another one after a shift."""
+"""A sum of exponentials so large that a shift would not change what counts."""
 
 
 def are_short(a: Any) -> bool:
-    """Whether the last axis of an array, or of a node's, is of floats, and short enough for this."""
+    """Whether an array, or a node's, has a short last axis of floats."""
     return a.dtype.char in "fd" and 0 < a.shape[-1] <= _LONGEST
 
 
@@ -36,13 +36,13 @@ def _ones(n: int, dtype: Any) -> Any:
 
 
 def sums_into(keepdims: bool, n: int, dtype: Any) -> Callable[[Any, Any], None]:
-    """What writes the sums over the last axis of a, of n elements, into out."""
+    """A function that writes the sums of a over the last axis, of n elements, into out."""
     ones, products = _ones(n, dtype), products_into(keepdims)
     return lambda a, out: products(a, ones, out)
 
 
 def products_into(keepdims: bool) -> Callable[[Any, Any, Any], None]:
-    """What writes the sums of a * b over the last axis into out."""
+    """A function that writes the sums of a * b over the last axis into out."""
 
     def into(a: Any, b: Any, out: Any) -> None:
         np.vecdot(a, b, out[..., 0])
@@ -74,10 +74,10 @@ def _dot(a: Any, b: Any) -> Any:
 
 
 def _exponentials(a: Any, out: Any = None) -> tuple[Any, Any, Any, Any]:
-    """a less something of each row, that, its exponentials (in `out`, if they fit there), and their sums.
+    """a less a shift of each row, the shifts, the exponentials (in `out`, if they fit), and their sums.
 
-    A row needs no shift whose sum shows that nothing has overflown, and nothing that counts beside the rest of the row
-    has come near the smallest numbers."""
+    A row needs no shift if its sum shows that nothing has overflowed, and nothing that counts in the row has come near
+    the smallest numbers."""
     z, top = _wide(a), _NO_SHIFT
     if out is not None and out.dtype != z.dtype:
         out = None
@@ -105,14 +105,14 @@ def _log_softmax(a: Any, out: Any) -> None:
 
 
 def into_out(op: Any, axes: tuple[int, ...], ndim: int) -> Callable[[Any, Any], None] | None:
-    """What computes this op over the last axis of a block, into an array; None for others."""
+    """A function that computes this op over the last axis of a block into an array; None for other ops."""
     if axes != (ndim - 1,):
         return None
     return {Softmax: _softmax, LogSoftmax: _log_softmax}.get(type(op))
 
 
 def has_blas(op: Any, axes: tuple[int, ...], ndim: int) -> bool:
-    """Whether `op.compute` of a block might call it."""
+    """Whether `op.compute` might call BLAS for a block."""
     return isinstance(op, (Softmax, LogSoftmax, LogSumExp)) and ndim == 2 and axes == (1,)
 
 
@@ -140,8 +140,8 @@ def _scaled_softmax(exponentials: Any, total: Any, scale: Any) -> None:
 
 
 def loss_of(logits: Any, targets: Any, out: Any, scale: Any) -> float:
-    """The sum of the rows' SoftmaxLoss. Into `out`, if that is not None, go the probabilities; or by labels and with a
-    scale, the gradient: the probabilities less 1 at the labels, times the scale."""
+    """The sum of the rows' SoftmaxLoss. `out`, if not None, receives the probabilities; or, with labels and a scale,
+    the gradient: the probabilities less 1 at the labels, times the scale."""
     z, top, exponentials, total = _exponentials(logits, out)
     if are_labels(targets, logits):
         hit, top = z[places_of(targets, logits)].sum(dtype=np.float64), _NO_SHIFT

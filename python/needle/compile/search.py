@@ -1,4 +1,4 @@
-"""What can be reached from a function: closures, globals, attributes, members, noted in guards."""
+"""Walks everything that a function can reach (closures, globals, attributes, members) and notes it in `Guards`."""
 
 from __future__ import annotations
 
@@ -44,15 +44,16 @@ from .names import (
 from .places import MISSING, Content, Where, behind, is_leaf, mover
 
 MOST_ITEMS = 100_000
-"""How many values may be looked at for one function, and below, how many bytes of arrays copied."""
+"""How many values may be visited for one function."""
 MOST_BYTES = 1 << 28
+"""How many bytes of arrays may be copied for one function."""
 
 LOOKED_THROUGH: dict[type[Any], str] = {Transformed: "f"}
-"""Classes of objects that are this attribute of theirs: what they have besides never changes, or is their matter."""
+"""Wrappers, by the attribute that holds what they wrap: nothing else in them matters to a function."""
 
 
 class TooMuchError(Exception):
-    """So much can be reached from a function that looking through it is no use."""
+    """A function can reach too much for a search to be worthwhile."""
 
 
 def _value_here(variable: ContextVar[Any]) -> Any:
@@ -60,7 +61,7 @@ def _value_here(variable: ContextVar[Any]) -> Any:
 
 
 def _functions_in(value: Any) -> list[Any] | None:
-    """The functions that a member of a class consists of; None if it is something else."""
+    """The functions in a member of a class: of a method, a property and so on; None for other members."""
     if isinstance(value, FunctionType):
         return [value]
     if isinstance(value, (staticmethod, classmethod)):
@@ -73,20 +74,20 @@ def _functions_in(value: Any) -> list[Any] | None:
 
 
 class Search:
-    """Goes through what can be reached from some values, the nearest first, and notes it in guards.
+    """A breadth-first walk from some values, which notes what it meets in `guards`.
 
-    Without `ran`, everything that a function might reach: each function's closure, and the globals it names. With it,
-    only what the code that ran can have read.
+    Without `ran`, it covers everything that a function might reach: each function's closure, and the globals it names.
+    With `ran`, it covers only what the code that ran can have read.
     """
 
     def __init__(self, ran: dict[int, Any] | None, names: frozenset[str] | None = None):
         self.guards = Guards()
         self.movers: list[tuple[str, Callable[[], Any], Any, Where]] = []
-        self.frames: dict[int, tuple[Any, Where]] = {}  # of generators that are under way
-        self.codes: dict[int, CodeType] = {}  # of the functions that were found, and within
-        self.reflects = False  # whether something was found that reads attributes by names that only it knows
+        self.frames: dict[int, tuple[Any, Where]] = {}  # of suspended generators
+        self.codes: dict[int, CodeType] = {}  # of the functions found, and of functions within them
+        self.reflects = False  # whether something found reads attributes whose names appear in no code
         self._ran = ran
-        self._names = names  # of the attributes that may have been read; None: any
+        self._names = names  # attributes that may have been read; None: any
         self._seen: dict[int, Any] = {}
         self._slots: set[tuple[int, Any]] = set()
         self._todo: deque[tuple[Any, Where]] = deque()
@@ -96,7 +97,7 @@ class Search:
         while self._todo:
             self._expand(*self._todo.popleft())
 
-    # What is noted
+    # Noting
 
     def _count(self, items: int = 1) -> None:
         self._items += items
@@ -109,7 +110,7 @@ class Search:
             self._todo.append((value, where))
 
     def _got(self, getter: Callable[[Any], Any], owner: Any, where: Where, visit: bool = True) -> Any:
-        """Note what the getter says of its owner, and look into it."""
+        """Note what the getter returns for its owner, and visit it."""
         self._count()
         value = get(getter, owner)
         self.guards.note_got(getter, owner, value, where)
@@ -118,7 +119,7 @@ class Search:
         return value
 
     def _stands(self, scope: Any, key: Any, where: Where, owner: Any = None, visit: bool = True) -> Any:
-        """Note what stands in a dict (a class's: `owner`) under a key, or that nothing does, and look into it."""
+        """Note what a dict holds under a key, or that it lacks it, and visit that. `owner`: the class of this dict."""
         slot = id(scope if owner is None else owner), key
         value = item(scope, key)
         if slot in self._slots:
@@ -141,7 +142,7 @@ class Search:
             raise TooMuchError(f"arrays of more than {MOST_BYTES >> 20} MB can be reached from it")
         self.guards.note_content(Content(array), where)
 
-    # What is looked into
+    # Visiting
 
     def _expand(self, value: Any, where: Where) -> None:
         if type(value) in LOOKED_THROUGH:
@@ -195,7 +196,7 @@ class Search:
 
     def _object(self, value: Any, where: Where) -> None:
         """A container, or an object with attributes, or both."""
-        if isinstance(value, (tuple, frozenset)):  # which cannot change, but what is in them
+        if isinstance(value, (tuple, frozenset)):  # immutable, but the members may change
             self._count(len(value))
             for i, member in enumerate(value):
                 self.visit(member, Where(where, "[]", i))
@@ -236,7 +237,7 @@ class Search:
                 self._got(member.__get__, value, Where(where, ".", name))
 
     def _dict_of(self, value: Any, where: Where) -> None:
-        """The attributes that stand in an object's own dict."""
+        """The attributes in an object's own dict."""
         attributes = _dict_or_none(value)
         if attributes is None:
             return
@@ -253,7 +254,7 @@ class Search:
                 self._stands(attributes, name, Where(where, ".", name))
 
     def _class(self, cls: type[Any], where: Where) -> None:
-        """What the members of the user's classes are: all that are no functions, and the functions that ran."""
+        """The members of the user's classes: all data, and those functions that ran."""
         if issubclass(cls, (Enum, Value)):
             return
         bases = [base for base in cls.__mro__ if is_users_class(base)]
@@ -271,7 +272,7 @@ class Search:
                 self._stands(vars(base), name, Where(where, ".", name), owner=base)
 
     def _has_run(self, function: Any) -> bool:
-        code = getattr(function, "__code__", None)  # what is no function may call one
+        code = getattr(function, "__code__", None)  # other callables have none, and may call any function
         return self._ran is None or code is None or id(code) in self._ran
 
     def function(self, function: Any, where: Where) -> None:
@@ -308,7 +309,7 @@ class Search:
         """The globals that the user's code names, and the attributes of modules."""
         facts = facts_of(code)
         self.codes[id(code)] = code
-        if not facts.users or code.co_name == "<module>":  # which was imported just now
+        if not facts.users or code.co_name == "<module>":  # a module imported during the call
             return
         for name in facts.globals:
             where = Where(None, "global", name)
@@ -332,17 +333,17 @@ class Search:
                     self._module(module, facts, Where(None, "module", ".".join(parts[: i + 1])))
 
     def _chain(self, value: Any, names: tuple[str, ...], where: Where) -> None:
-        """The attributes `a.b.c` of modules: each where it stands."""
+        """The attributes `a.b.c` of modules, each in the module that holds it."""
         for name in names:
             if not isinstance(value, ModuleType):
                 return
             if str(getattr(value, "__file__", "")).startswith(PLAIN_SPOKEN):
-                return  # nobody takes np.tanh for something else
+                return  # nobody replaces np.tanh
             where = Where(where, ".", name)
             value = self._stands(vars(value), name, where, visit=is_users_module(value))
 
     def _module(self, module: ModuleType, facts: Facts, where: Where) -> None:
-        """The attributes of a module of the user's that code may read under another name."""
+        """The attributes of one of the user's modules that code may read under another name for the module."""
         if not is_users_module(module) or (id(module), facts) in self._slots:
             return
         self._slots.add((id(module), facts))
@@ -355,7 +356,7 @@ class Search:
 
 
 def _dict_or_none(value: Any) -> Any:
-    """Where the attributes stand, whatever an object makes of being asked for them."""
+    """The dict of an object's attributes, even if its class overrides attribute access."""
     try:
         attributes = object.__getattribute__(value, "__dict__")
     except AttributeError:
@@ -372,7 +373,7 @@ def _has_own_items(value: Any) -> bool:
 
 
 class _Plainly:
-    """The items of a dict that has its own way to look them up, which might change it, or call the user's code."""
+    """The items of a dict whose class overrides look-up, which might change the dict or run the user's code."""
 
     def __init__(self, items: Any):
         self._dict = items

@@ -29,14 +29,14 @@ from .graph import Node
 
 _OWN = __package__.rsplit(".", 1)[0]
 _STATE = {"_base", "_last", "_latest", "passes_mask"}
-"""Attributes of ops that are no part of what they compute."""
+"""Attributes of ops that do not affect what they compute."""
 
 
 def simplify(
     order: Sequence[Node], outputs: Sequence[Node], values: dict[Node, Any], given: dict[Node, Node]
 ) -> tuple[list[Node], list[Node]]:
-    """What is left of the nodes that the outputs need, in their order, and the outputs. `values` are what the nodes
-    were when they were recorded, `given` stands for nodes that are not to be computed."""
+    """The nodes that are left of those that the outputs need, in order, and the outputs. `values` are the nodes' values
+    in the recorded run; `given` replaces nodes that are not to be computed."""
     used = needed(order, outputs)
     now = dict(given)
     made = _Made()
@@ -62,7 +62,7 @@ class _Made:
         self._shared: dict[Any, Node] = {}
 
     def node(self, op: Any, inputs: tuple[Node, ...], like: Node) -> Node:
-        """The op of these inputs, in the shape and dtype of `like`, which it is itself where it has the same inputs."""
+        """The op of these inputs, in the shape and dtype of `like`; `like` itself if op and inputs are the same."""
         rule = _RULES.get(type(op))
         same = rule and rule(self, op, inputs, like)
         if same is not None and same.shape == like.shape and same.dtype == like.dtype:
@@ -78,7 +78,7 @@ class _Made:
 
 
 def needed(order: Sequence[Node], outputs: Sequence[Node]) -> set[Node]:
-    """The outputs, and all that they are computed from, as far as it is in the order."""
+    """The outputs, and all in the order that they are computed from."""
     found = set(outputs)
     for node in reversed(order):
         if node in found:
@@ -88,11 +88,11 @@ def needed(order: Sequence[Node], outputs: Sequence[Node]) -> set[Node]:
 
 def is_pure(op: Op | None) -> bool:
     """Whether the op is one of Needle's own: the same inputs give the same output, and nothing else happens."""
-    return type(op).__module__.startswith(f"{_OWN}.ops.") or type(op).__module__ == f"{_OWN}.autograd"
+    return type(op).__module__.startswith((f"{_OWN}.ops.", f"{_OWN}.autograd."))
 
 
 def _key(op: Any, inputs: tuple[Node, ...]) -> Any:
-    """What is equal for nodes of equal values; None where nothing is known of that."""
+    """Equal for nodes of equal values; None if that cannot be known."""
     if not is_pure(op):
         return None
     cls = type(op)
@@ -107,7 +107,7 @@ def _slots_of(cls: type[Any]) -> tuple[str, ...]:
 
 
 def _hashable(value: Any) -> Any:
-    """A key by which attributes of ops are told apart: 1 and 1.0, 0.0 and -0.0 are different. None: it has none."""
+    """A key for an attribute of an op, different for 1 and 1.0, and for 0.0 and -0.0; None if there is none."""
     if isinstance(value, (tuple, list)):
         parts = tuple(map(_hashable, value))
         return None if None in parts else (type(value), parts)
@@ -119,7 +119,7 @@ def _hashable(value: Any) -> Any:
 
 
 class LossAndProbabilities(TensorTupleOp):
-    """A softmax loss, and the softmax, which it has computed for that and which its gradient is made of."""
+    """A softmax loss with the softmax, which it computes anyway and which its gradient needs."""
 
     __slots__ = ()
     saves = ()
@@ -143,7 +143,7 @@ class LossAndGradient(TensorTupleOp):
 
 
 def _gradient_of(loss: Node, softmax: Node, readers: dict[Node, list[Node]]) -> tuple[Node, Any] | None:
-    """(softmax - one_hot) * scale, if that is all that the softmax is for, and the scale; None for other gradients."""
+    """The node of (softmax - one_hot) * scale, if nothing else reads the softmax, and the scale; else None."""
     difference = _only_reader(softmax, EWiseSub, readers)
     product = difference and _only_reader(difference, EWiseMul, readers)
     if difference is None or product is None or difference.inputs[0] is not softmax:
@@ -179,7 +179,7 @@ def _share_softmax(order: list[Node], outputs: list[Node]) -> tuple[list[Node], 
         for a in node.inputs:
             readers.setdefault(a, []).append(node)
     for node in outputs:
-        readers.setdefault(node, []).append(node)  # which is no op on it
+        readers.setdefault(node, []).append(node)  # the caller, who reads it as it is
     for node in order:
         op: Any = node.op
         if type(op) is Softmax and node.inputs[0] in losses and op.axes in (-1, len(node.shape) - 1):
@@ -214,20 +214,20 @@ def _are_ones(a: Node) -> bool:
 
 def _single(array: Any) -> Any:
     """The number that all elements of an array are; None if they differ."""
-    while array.ndim and 0 in array.strides:  # one that was broadcast is not looked at as a whole
+    while array.ndim and 0 in array.strides:  # look at one element along broadcast axes
         array = array[tuple([0 if stride == 0 else slice(None) for stride in array.strides])]
     first = array.flat[0]
     return first if (array == first).all() else None
 
 
 def _positive(a: Node, like: Node) -> Node | None:
-    """b, where a is -b, of the dtype of `like`, of floats."""
+    """b if a is -b, in floats of the dtype of `like`."""
     return a.inputs[0] if type(a.op) is Negate and a.dtype == like.dtype and a.dtype.kind == "f" else None
 
 
 def _negative_of(made: _Made, op: Any, inputs: tuple[Node, ...], like: Node) -> Node | None:
-    """(-a) * b is -(a * b), which others may have a use for, and a sum with it is a difference. Where a is smaller than
-    the product, it is better negated itself."""
+    """(-a) * b as -(a * b): others may share the product, and a sum with it becomes a difference. If a is smaller than
+    the product, negating a itself is better."""
     positive = [_positive(a, like) if a.shape == like.shape else None for a in inputs]
     if all(a is None for a in positive):
         return None
@@ -238,7 +238,7 @@ def _negative_of(made: _Made, op: Any, inputs: tuple[Node, ...], like: Node) -> 
 
 def _multiplied(made: _Made, op: Any, inputs: tuple[Node, ...], like: Node) -> Node | None:
     a, b = inputs
-    if like.dtype.kind == "c":  # inf + 0j, multiplied by 1, has become NaN in part
+    if like.dtype.kind == "c":  # inf + 0j times 1 has a NaN part
         return None
     return a if _are_ones(b) else b if _are_ones(a) else _negative_of(made, op, inputs, like)
 
@@ -293,5 +293,5 @@ _RULES: dict[type[Any], Callable[[_Made, Any, tuple[Node, ...], Node], Node | No
     Negate: _negated,
     Masked: _masked,
 }
-"""What an op's output is, if other nodes give it, in the same shape and dtype. Only what keeps every bit: x + 0 is not
-x where that is -0.0, and -(a - b) is not b - a where they are equal."""
+"""By op, a simpler node with the same output. Only what keeps every bit: x + 0 is not x for x = -0.0, and -(a - b) is
+not b - a for a = b."""

@@ -1,5 +1,5 @@
-"""Functions that are written for one plan, or for one replay: a call that stands in Python's own text takes half the
-time of one that a loop finds in a list."""
+"""Writes functions for one plan or one replay: a call in Python source takes half the time of one that a loop takes
+from a list."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from ..autograd import Tensor
 
 WRITTEN = "<needle.compile: "
-"""How the names of files begin in which these functions seem to stand."""
+"""The beginning of the file names that these functions report."""
 _NAMED = (FunctionType, BuiltinFunctionType, MethodType, np.ufunc)
 _LITERALS = (bool, int, str, type(None))
 
@@ -26,7 +26,7 @@ class Source:
         self._names: dict[int, str] = {}
 
     def name(self, thing: Any) -> str:
-        """What stands for this very object in the lines."""
+        """The name of this very object in the lines."""
         found = self._names.get(id(thing))
         if found is None:
             found = f"{_word_for(thing)}_{len(self._names)}"
@@ -34,16 +34,16 @@ class Source:
         return found
 
     def text(self, thing: Any) -> str:
-        """The same, or another object that is equal."""
+        """An expression for this object, or an equal one."""
         members = thing if type(thing) is tuple else (thing,)
         return repr(thing) if all(type(member) in _LITERALS for member in members) else self.name(thing)
 
     def call(self, function: Any, *operands: str) -> str:
-        """A call, with what stands for the operands."""
+        """A call, with expressions for the operands."""
         return f"{self.name(function)}({', '.join(operands)})"
 
     def function(self, name: str, parameters: Iterable[str], of: Any = None) -> Any:
-        """The function with these parameters and lines; a profile shows for which function it was written."""
+        """The function with these parameters and lines; a profile shows the function it was written for."""
         whose = of.__name__ if type(of) is FunctionType and of.__name__.isprintable() else _word_for(of)
         text = "\n    ".join([f"def {name}({', '.join(parameters)}):", *self.lines])
         exec(compile(text, f"{WRITTEN}{name} of {whose}>", "exec"), self._scope)
@@ -51,7 +51,7 @@ class Source:
 
 
 def _word_for(thing: Any) -> str:
-    """A word that tells it from others. Nothing of the user's is asked for it but a function's own name."""
+    """A word that hints at the object. It runs none of the user's code, and uses no name but a function's own."""
     if type(thing) in _NAMED:
         name: str = thing.__name__
         if name.isascii() and name.isidentifier():

@@ -1,4 +1,4 @@
-"""How many threads captured computations use, and the threads themselves: started once, and asleep between two uses."""
+"""The threads of captured computations, and how many to use: started once, and asleep between two uses."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ def _processors() -> int:
 
 _number = _processors()
 _lock = threading.Lock()
-"""Held by the caller that the workers work for."""
+"""Held by the caller that the workers serve."""
 _workers: list[SimpleQueue[Any]] = []
-"""What each worker takes its next task from."""
+"""The queue of each worker."""
 
 
 def get_num_threads() -> int:
-    """How many threads a captured computation uses at most; at first, as many as there are processors."""
+    """The most threads that a captured computation uses; by default, one per processor."""
     return _number
 
 
 def set_num_threads(number: int) -> None:
-    """Use at most this many threads in captured computations. BLAS has its own, and a setting of its own for them."""
+    """Use at most this many threads in captured computations. BLAS has threads, and a setting, of its own."""
     global _number
     if isinstance(number, bool) or not hasattr(number, "__index__"):
         raise TypeError(f"set_num_threads: needs a whole number, got {number!r}")
@@ -48,7 +48,7 @@ def _work(tasks: SimpleQueue[Any]) -> None:
         except BaseException as raised:
             error = raised
         done.put((k, error))
-        del context, function, done, error  # nothing is kept alive while it waits
+        del context, function, done, error  # keep nothing alive while waiting
 
 
 def _started(n: int) -> list[SimpleQueue[Any]]:
@@ -61,9 +61,9 @@ def _started(n: int) -> list[SimpleQueue[Any]]:
 
 
 def run_on_threads(function: Callable[[int], object], n: int) -> None:
-    """Call function(0), ..., function(n - 1), each in a thread of its own, the caller's among them, and in the caller's
-    context (`np.errstate`, `no_grad`). It returns when all have; then the exception of the first that raised one is
-    raised. While the threads work for somebody else, the caller does all of it alone."""
+    """Call function(0), ..., function(n - 1), each in its own thread (one is the caller's) and in the caller's context
+    (`np.errstate`, `no_grad`). Returns when all have returned, and raises the first of their exceptions. While the
+    threads serve another caller, this one makes all calls itself."""
     if n <= 1 or not _lock.acquire(blocking=False):
         for k in range(n):
             function(k)
@@ -79,7 +79,7 @@ def run_on_threads(function: Callable[[int], object], n: int) -> None:
             function(0)
         except BaseException as raised:
             errors[0] = raised
-        for _ in range(asked):  # they may be writing into the caller's arrays: none is left behind
+        for _ in range(asked):  # wait for all: they may be writing into the caller's arrays
             k, error = done.get()
             if error is not None:
                 errors[k] = error
@@ -89,11 +89,11 @@ def run_on_threads(function: Callable[[int], object], n: int) -> None:
         try:
             raise errors[min(errors)]
         finally:
-            errors.clear()  # else the exception's traceback would hold it in a cycle
+            errors.clear()  # else the traceback would hold the exception in a cycle
 
 
 def _forget() -> None:
-    """A forked child has none of its parent's threads."""
+    """A forked child has no threads of its parent."""
     global _lock
     _workers.clear()
     _lock = threading.Lock()

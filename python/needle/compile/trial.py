@@ -1,4 +1,4 @@
-"""The first run of a function for arguments of one signature: all that it does is noted, and made into a Replay."""
+"""The first run of a function for arguments of one signature: records all that it does, and makes a Replay of it."""
 
 from __future__ import annotations
 
@@ -35,19 +35,18 @@ from .simplify import needed
 from .source import Source
 
 _MUCH = 1 << 27
-"""Bytes of values from which on a first run may take more memory than the program will ever need again."""
+"""Bytes of values from which on a first run may take more memory than the program ever needs again."""
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
 
 class Trial:
-    """f(*args, **kwargs), noted. `given` are the Tensors and arrays in the arguments, which the function gets as
-    Tensors.
+    """A recorded call f(*args, **kwargs). `given` are the Tensors and arrays in the arguments; f receives Tensors for
+    all of them.
 
-    `result` is what it returned. `replay` does the same again; it is None where that cannot be, and `why` says why:
-    "" if it says nothing of other calls, because a transform around the function takes part, or an argument that is
-    assigned to shares memory with another one. `changes`: because of
-    something outside that the function has changed, which may have been for the first time only. `source`: what a
-    `Writer` is to write on.
+    `result` is what f returned. `replay` does the same again; if it is None, `why` says why: "" if the reason does not
+    apply to other calls, because a transform around the function takes part, or f assigns to an argument that shares
+    memory with another one. `changes`: the reason is a change of something outside, which may happen only once.
+    `source` is for a `Writer` to write on.
     """
 
     def __init__(self, f: Callable[..., Any], args: Any, kwargs: Any, given: Sequence[Any]):
@@ -75,7 +74,7 @@ class Trial:
         try:
             with self._made, self._reads, recorder:
                 self.result = f(*arguments.args, **arguments.kwargs)
-                leaves, rebuild = flatten(self.result)  # which brings views of what was assigned to up to date
+                leaves, rebuild = flatten(self.result)  # also updates views of what was assigned to
         except (AttributeError, TypeError) as error:
             if not self._arrays or recorder.changed_tensors or arguments.changed() or self._reads.changed():
                 raise
@@ -85,7 +84,7 @@ class Trial:
         self._look_at(arguments, leaves, rebuild)
 
     def _look_at(self, arguments: Substitution, leaves: Sequence[Any], rebuild: Rebuild) -> None:
-        """What became of all."""
+        """Make a replay of what happened, or find the reason why there can be none."""
         recorder = self._recorder
         wrapped = any(isinstance(y, Wrapped) for y in leaves)
         self._known = {id(t) for t in self._reads.tensors()}
@@ -148,12 +147,12 @@ class Trial:
         return replay
 
     def _want(self, node: Node) -> int:
-        """The place of a node among what the plan is to compute, and nobody else is to hold."""
+        """Let the plan compute a node, for nobody else to hold; its place among the outputs."""
         self._wanted.append(node)
         return len(self._wanted) - 1
 
     def _output(self, node: Node) -> str:
-        """The same, as the replay's source names it."""
+        """The same, by its name in the replay's source."""
         return f"y{self._want(node)}"
 
     # Results -----------------------------------------------------------------------------------------------------
@@ -179,7 +178,7 @@ class Trial:
         return id(y) not in self._recorder.swept
 
     def _expression(self, y: Any) -> str:
-        """What this result is in a replay's source; of one that is recorded, its value."""
+        """The expression for a result in the replay's source; for a recorded one, for its value."""
         recorder, source = self._recorder, self.source
         for i, t in enumerate(self._tensors):
             if y is t:
@@ -204,18 +203,18 @@ class Trial:
         return made
 
     def _array(self, node: Node) -> str:
-        """The same, for what goes out as `_as_from_numpy` makes it."""
+        """The same, for a result returned as `_as_from_numpy` makes it."""
         return self._output(node) + "[()]" * (not node.shape)
 
     def _is_array(self, y: Any) -> bool:
-        """Whether a result goes out as an array, because it was computed from arrays alone."""
+        """Whether a result is returned as an array, because it was computed from arrays alone."""
         if not self._arrays or not isinstance(y, Tensor) or y.needs > DETACHED or self._is_outside(y):
             return False
         node = self._recorder.known(y._array)
         return node is None or self._arrays.issuperset([a for a in sort([node]) if a.op is None and a.array is None])
 
     def _as_given(self, y: Any) -> Any:
-        """A result as an array, if it goes out as one; what was given, if it is that."""
+        """A result as an array, if it is returned as one; the argument itself, if it is one."""
         for a, t in zip(self._given, self._tensors, strict=True):
             if y is t:
                 return a
@@ -224,7 +223,7 @@ class Trial:
     # Effects -----------------------------------------------------------------------------------------------------
 
     def _note_effects(self, replay: Replay) -> None:
-        """Note what sets values and gradients of tensors from outside."""
+        """Note the statements that set values and gradients of tensors from outside."""
         replay.effects = []
         recorder = self._recorder
         for tensor, what in recorder.changed_tensors.values():
@@ -256,8 +255,8 @@ class Trial:
     # Gradients of results ----------------------------------------------------------------------------------------
 
     def _plan_backward(self, replay: Replay, inputs: Sequence[Node], outputs: Sequence[Any]) -> None:
-        """Note the adjoints of all Tensors that need one, and split what was noted: what the results need is computed
-        forward, the rest backward, from what is saved."""
+        """Record the adjoints of all Tensors that need one, and split the record: what the results need is computed
+        forward, the rest backward, from saved values."""
         recorder = self._recorder
         seeds = {y: constant(np.ones(y.shape, gradient_dtype(y.dtype))) for y in outputs}
         given = [recorder.add_input(seed._array) for seed in seeds.values()]
@@ -280,12 +279,12 @@ class Trial:
 
 
 def _as_from_numpy(array: Any) -> Any:
-    """An array, or a number if it has no axes, as NumPy's functions return it."""
+    """An array, or a number if it has no axes, as NumPy's functions return them."""
     return array if array.ndim else array[()]
 
 
 def _stranger(tree: Any) -> Any:
-    """Something in a result that is neither a container nor a value; None if there is none."""
+    """An object in a result that is neither a container nor a value; None if there is none."""
     if is_leaf(tree) or isinstance(tree, _PLAIN):
         return None
     _, children, again = children_of(tree)

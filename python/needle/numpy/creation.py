@@ -70,24 +70,27 @@ def empty_like(
     device: Any = None,
 ) -> Tensor:
     """A Tensor to be assigned to, with the shape and the dtype of another."""
+    return empty(*_like(prototype, shape, dtype), device=device)
+
+
+def _like(prototype: Any, shape: Any, dtype: Any) -> tuple[Any, Any]:
+    """A shape and a dtype, for None those of the prototype."""
     a = tensor(prototype)
-    return empty(a.shape if shape is None else shape, a.dtype if dtype is None else dtype, device=device)
+    return a.shape if shape is None else shape, a.dtype if dtype is None else dtype
 
 
 def zeros_like(
     a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, *, device: Any = None
 ) -> Tensor:
     """Zeros with the shape and the dtype of a."""
-    a = tensor(a)
-    return zeros(a.shape if shape is None else shape, a.dtype if dtype is None else dtype, device=device)
+    return zeros(*_like(a, shape, dtype), device=device)
 
 
 def ones_like(
     a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, *, device: Any = None
 ) -> Tensor:
     """Ones with the shape and the dtype of a."""
-    a = tensor(a)
-    return ones(a.shape if shape is None else shape, a.dtype if dtype is None else dtype, device=device)
+    return ones(*_like(a, shape, dtype), device=device)
 
 
 def full_like(
@@ -101,8 +104,8 @@ def full_like(
     device: Any = None,
 ) -> Tensor:
     """`fill_value`, broadcast to the shape of a, in the dtype of a."""
-    a = tensor(a)
-    return full(a.shape if shape is None else shape, fill_value, a.dtype if dtype is None else dtype, device=device)
+    shape, dtype = _like(a, shape, dtype)
+    return full(shape, fill_value, dtype, device=device)
 
 
 def eye(

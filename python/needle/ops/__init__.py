@@ -1,6 +1,6 @@
-"""The operations: each class with its forward computation and its gradient, the public function right under it."""
+"""The ops: each class has its forward computation and its gradient, with the public function right under it."""
 
-from . import binding as binding  # puts Python's operators and methods onto Tensor
+from . import binding as binding  # sets Python's operators and methods on Tensor
 from .arithmetic import AddScalar as AddScalar
 from .arithmetic import AddScaled as AddScaled
 from .arithmetic import DivScalar as DivScalar

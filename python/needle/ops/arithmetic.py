@@ -42,7 +42,7 @@ class AddScalar(ScalarOp):
 
 
 class AddScaled(Linear):
-    """a + alpha * b in one new array: what an optimizer's step is made of."""
+    """a + alpha * b in one new array, as in an optimizer's step."""
 
     notation = "{0} + {alpha} * {1}"
     saves, elementwise = (), True
@@ -65,7 +65,7 @@ class AddScaled(Linear):
 
 
 def add(a: Any, b: Any, *, alpha: Any = 1) -> Tensor:
-    """a + b, or a + alpha * b for a Python number alpha, in less memory and time than the two operations."""
+    """a + b, or a + alpha * b for a Python number alpha, with less memory and time than two ops."""
     if alpha != 1:
         return AddScaled(alpha)(a, b) if type(a) is type(b) is Tensor else AddScaled(alpha)(*operands(a, b))
     if type(b) in NUMBERS and type(a) not in NUMBERS:
@@ -99,8 +99,18 @@ def positive(a: Any) -> Tensor:
     return astype(a, a.dtype)
 
 
+class EWiseSub(Elementwise):
+    """a - b in one pass, for code that records nothing: an optimizer's step, a gradient rule."""
+
+    notation = "{0} - {1}"
+    ufunc, saves = "subtract", ()
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad, lambda: -out_grad
+
+
 def subtract(a: Any, b: Any) -> Tensor:
-    """a - b, recorded as a + (-b), which IEEE arithmetic makes the same number."""
+    """a - b, recorded as a + (-b), which is the same number in IEEE arithmetic."""
     if type(b) in NUMBERS and type(b) is not bool and type(a) not in NUMBERS:
         a = as_value(a)
         if type(b) is int and a.dtype.kind == "u" and 0 <= b <= np.iinfo(a.dtype).max:
@@ -109,20 +119,10 @@ def subtract(a: Any, b: Any) -> Tensor:
     if not is_recorded(a, b):
         return EWISE_SUB(*operands(a, b))
     a, b = a if type(a) in NUMBERS else as_value(a), as_value(b)
-    if b.dtype.kind in "biu":  # negated in its own dtype, a small integer may wrap
+    if b.dtype.kind in "biu":  # negating a small integer in its own dtype may wrap around
         dtype = np.result_type(a if type(a) in NUMBERS else a.dtype, b.dtype)
         b = b if b.dtype == dtype else b.astype(dtype)
     return add(a, NEGATE(b))
-
-
-class EWiseSub(Elementwise):
-    """a - b in one pass, where nothing is recorded (an optimizer's step, a gradient rule)."""
-
-    notation = "{0} - {1}"
-    ufunc, saves = "subtract", ()
-
-    def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad, lambda: -out_grad
 
 
 class EWiseMul(Bilinear, Elementwise):
@@ -136,7 +136,7 @@ class EWiseMul(Bilinear, Elementwise):
         return lambda: out_grad * b, lambda: out_grad * a
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
-        if not watching.captures():  # else it takes the way that is right for all data
+        if not watching.captures():  # a captured program must be right for all data, so it takes the general way
             try:
                 with np.errstate(invalid="raise"):
                     return super().tangent(tangents, node)
@@ -149,8 +149,11 @@ class EWiseMul(Bilinear, Elementwise):
 
 
 def _steep_product(a: Any, slope: Any, b: Any, tangent: Any) -> Any:
-    """a * slope, where b has this slope and a has this tangent (None: zero). Where a is 0, it is 0 for an infinite
-    slope, too, if a changes at a finite rate and b is finite: whatever x**0.5 does at 0, that of x * x**0.5 is 0."""
+    """a * slope, where `slope` is the tangent of b and `tangent` that of a (None: structural zero).
+
+    Where a is 0, the product is 0 even for an infinite slope, if b and the tangent of a are finite. So x * x**0.5 has
+    the derivative 0 at x = 0, although that of x**0.5 is infinite there.
+    """
     zero = (a == 0) & np.isinf(slope) & np.isfinite(b)
     if tangent is not None:
         zero = zero & np.isfinite(tangent)
@@ -188,8 +191,8 @@ class EWiseDiv(Elementwise):
     ufunc, saves = "divide", ("inputs", "output")
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        b = node.inputs[1]
-        return lambda: out_grad / b, lambda: -out_grad * node.output / b
+        (_, b), y = node.inputs, node.output
+        return lambda: out_grad / b, lambda: -out_grad * y / b
 
 
 class DivScalar(Linear, ScalarOp):
@@ -215,11 +218,12 @@ class RDivScalar(ScalarOp):
         return np.divide(self.scalar, a, out=self.memory(out))
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return -out_grad * node.output / node.inputs[0]
+        a, y = node.inputs[0], node.output
+        return -out_grad * y / a
 
 
 def divide(a: Any, b: Any) -> Tensor:
-    """a / b; integers give float64."""
+    """a / b, element by element; integers give float64."""
     if type(b) in NUMBERS and type(a) not in NUMBERS:
         return DivScalar.of(b)(a)
     if type(a) in NUMBERS and type(b) not in NUMBERS:
@@ -233,7 +237,10 @@ def divide_scalar(a: Any, scalar: Any) -> Tensor:
 
 
 class FloorDivide(Elementwise):
-    """NumPy's, and where it gives NaN or rounds down to -1 beside infinities, floor(a / b) as the Array API has it."""
+    """NumPy's floor_divide, except that it is floor(a / b) where a or b is infinite, as in the Array API.
+
+    NumPy returns NaN there, or rounds down to -1.
+    """
 
     notation = "{0} // {1}"
     ufunc, saves = "floor_divide", ()
@@ -262,7 +269,7 @@ class Mod(Elementwise):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, b = node.inputs
-        # a % b = a - b * floor(a / b), by NumPy's floor, which is -1 of -1 / inf: -1 % inf is inf itself.
+        # a % b = a - b * floor_divide(a, b) with NumPy's own function, whose value for -1 / inf is -1: -1 % inf is inf.
         return out_grad, lambda: -out_grad * Discrete(np.floor_divide).on(a, b)
 
 
@@ -275,8 +282,8 @@ class FMod(Elementwise):
     ufunc, saves = "fmod", ("inputs", "output")
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        a, b = node.inputs
-        return out_grad, lambda: -out_grad * np.rint((a - node.output) / b)  # fmod(a, b) = a - b * trunc(a / b)
+        (a, b), y = node.inputs, node.output
+        return out_grad, lambda: -out_grad * np.rint((a - y) / b)  # y = a - b * trunc(a / b)
 
 
 def fmod(a: Any, b: Any) -> Tensor:

@@ -1,6 +1,6 @@
-"""The one table of what Python's operators and methods do on a Tensor.
+"""The table of Python's operators and methods on a Tensor.
 
-`Tensor` declares the same names for type checkers and editors; a test holds the two lists against each other.
+`Tensor` declares the same names for type checkers and editors; a test compares the two lists.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from .base import Bilinear
 
 
 class Convolve(Bilinear):
-    """out[k] = sum of a[i] * b[k - i], for all k where a term exists, or with `valid` for those where none is missing.
+    """out[k] = sum of a[i] * b[k - i] over i, for each k with at least one term; with `valid`, only for complete sums.
 
-    Each adjoint is a convolution of out_grad with the other sequence, reversed.
+    Each adjoint is the convolution of out_grad with the other sequence, reversed.
     """
 
     notation = "convolve({0}, {1})"
@@ -30,7 +30,7 @@ class Convolve(Bilinear):
         return np.convolve(a, b, mode)
 
     def hint(self, *arrays: Any) -> str:
-        return "needs two sequences of one dimension, each with an element" if _are_no_sequences(*arrays) else ""
+        return "needs two sequences, 1-d and not empty" if _are_no_sequences(*arrays) else ""
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, b = node.inputs
@@ -39,8 +39,13 @@ class Convolve(Bilinear):
         return lambda: _to_inner(out_grad, b, a.size), lambda: _to_inner(out_grad, a, b.size)
 
 
+def convolve(a: Any, b: Any, valid: bool = False) -> Tensor:
+    """The convolution of two 1-d sequences: all sums, or with `valid` only the complete ones."""
+    return (CONVOLVE_VALID if valid else CONVOLVE)(as_value(a), as_value(b))
+
+
 def _to_inner(out_grad: Any, other: Any, size: int) -> Any:
-    """The adjoint of a sequence of this size in a convolution that leaves incomplete sums out."""
+    """The adjoint of a sequence of this size in a `valid` convolution with the other one."""
     if size >= other.size:
         return CONVOLVE.on(out_grad, other[::-1])
     return CONVOLVE_VALID.on(other, out_grad[::-1])[::-1]
@@ -48,11 +53,6 @@ def _to_inner(out_grad: Any, other: Any, size: int) -> Any:
 
 def _are_no_sequences(*arrays: Any) -> bool:
     return any(a.ndim > 1 or a.size == 0 for a in arrays)
-
-
-def convolve(a: Any, b: Any, valid: bool = False) -> Tensor:
-    """The convolution of two sequences, complete, or with `valid` only the sums in which no term is missing."""
-    return (CONVOLVE_VALID if valid else CONVOLVE)(as_value(a), as_value(b))
 
 
 CONVOLVE, CONVOLVE_VALID = Convolve(), Convolve(valid=True)

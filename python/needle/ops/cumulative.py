@@ -1,6 +1,6 @@
-"""Sums and products of the elements up to each one.
+"""Cumulative sums and products.
 
-The `axis` of an op here counts from the end, so that a batch's axis in front changes nothing.
+The `axis` of these ops is negative, so a batch axis in front does not change it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .joining import Concatenate
 
 
 def along(axis: int, part: Any) -> tuple[Any, ...]:
-    """The index that takes this part of an axis, which is counted from the end."""
+    """The index that takes this part of a negative axis."""
     return (..., part, *(slice(None),) * (-1 - axis))
 
 
@@ -25,7 +25,7 @@ BUT_FIRST, BUT_LAST = slice(1, None), slice(None, -1)
 
 
 class _Cumulative(TensorOp):
-    """Goes along an axis, backward with `reverse`."""
+    """An op that accumulates along an axis; with `reverse`, from its end."""
 
     __slots__ = ("axis", "reverse")
 
@@ -37,7 +37,7 @@ class _Cumulative(TensorOp):
         return type(self)(self.axis, self.reverse)(*values)
 
     def _accumulated(self, function: Any, a: Any) -> Any:
-        """By NumPy's function; float16 in float32."""
+        """The result of NumPy's function; float16 is accumulated in float32."""
         way = along(self.axis, slice(None, None, -1 if self.reverse else 1))
         if a.dtype == np.float16:
             return function(a[way], self.axis, np.float32)[way].astype(np.float16)
@@ -56,15 +56,16 @@ class CumSum(_Cumulative, Linear):
 
 
 def cumsum(a: Any, axis: int | None = None) -> Tensor:
-    """The sums of the elements up to each one along an axis; None for all elements in row-major order."""
+    """The cumulative sum along an axis; None accumulates all elements in row-major order."""
     a, axis = _flat_or_along("cumsum", a, axis)
     return CumSum(axis)(a)
 
 
 class CumProd(_Cumulative):
-    """y[k] = x[0] * ... * x[k]. Where no y is 0, the adjoint of x[i] is the sum of g[k] * y[k] for k >= i, over x[i].
+    """y[k] = x[0] * ... * x[k].
 
-    In general it is the product before i, times r[i] = g[i] + x[i+1] * r[i+1], which never divides.
+    If no y is 0, the adjoint of x[i] is the sum of g[k] * y[k] over k >= i, divided by x[i]. The general rule does not
+    divide: the adjoint is y[i-1] * r[i], with r[i] = g[i] + x[i+1] * r[i+1].
     """
 
     saves = ("inputs", "output")
@@ -88,14 +89,14 @@ class CumProd(_Cumulative):
         return Recurrence(self.axis, self.reverse).on(self._links(a), moved)
 
     def _links(self, a: Any) -> Any:
-        """The factors by which an element of y is another than its neighbour."""
+        """The factors between neighbouring elements of y."""
         return a[along(self.axis, BUT_LAST if self.reverse else BUT_FIRST)]
 
 
 def cumprod(a: Any, axis: int | None = None) -> Tensor:
-    """The products of the elements up to each one along an axis; None for all elements in row-major order.
+    """The cumulative product along an axis; None accumulates all elements in row-major order.
 
-    The gradient is right where elements are 0, too.
+    The gradient is exact at zeros as well.
     """
     a, axis = _flat_or_along("cumprod", a, axis)
     return CumProd(axis)(a)
@@ -110,15 +111,17 @@ def _flat_or_along(name: str, a: Any, axis: int | None) -> tuple[Tensor, int]:
 
 
 def product_before(a: Any, axis: int, reverse: bool = False) -> Any:
-    """For each element the product of those before it, 1 for the first; with `reverse`, of those behind it."""
+    """For each element, the product of those before it (1 for the first); with `reverse`, of those after it."""
     products = CumProd(axis, reverse).on(a[along(axis, BUT_FIRST if reverse else BUT_LAST)])
     one = np.ones(a[along(axis, slice(1))].shape, products.dtype)
     return Concatenate(axis).on(products, one) if reverse else Concatenate(axis).on(one, products)
 
 
 def can_divide_by_factors(products: Any) -> bool:
-    """Whether a product divided by a factor is the product of the others: no product is 0, infinite or has lost digits
-    to underflow. No, where other data are to take the same way."""
+    """Whether dividing a product by one factor gives the product of the others.
+
+    It does if no product is 0, infinite or subnormal. False in a captured program, which must be right for all data.
+    """
     return not watching.captures() and bool(Discrete(_all_normal).on(products))
 
 
@@ -130,8 +133,10 @@ def _all_normal(a: Any) -> Any:
 
 
 class Recurrence(_Cumulative):
-    """h[0] = b[0], h[t+1] = a[t] * h[t] + b[t+1] along an axis, which is one shorter in a than in b; with `reverse`,
-    h[-1] = b[-1] and h[t] = a[t] * h[t+1] + b[t]."""
+    """h[0] = b[0], h[t+1] = a[t] * h[t] + b[t+1] along an axis, which is one shorter in a than in b.
+
+    With `reverse`, h[-1] = b[-1] and h[t] = a[t] * h[t+1] + b[t].
+    """
 
     saves = ("inputs", "output")
     __slots__ = ()
@@ -143,18 +148,22 @@ class Recurrence(_Cumulative):
         return np.moveaxis(_by_pairs(a, b)[..., way], -1, self.axis)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        by_b = Recurrence(self.axis, not self.reverse).on(node.inputs[0], out_grad)
+        a, h = node.inputs[0], node.output
+        by_b = Recurrence(self.axis, not self.reverse).on(a, out_grad)
         starts, ends = self._steps()
-        return lambda: by_b[ends] * node.output[starts], by_b
+        return lambda: by_b[ends] * h[starts], by_b
 
     def _steps(self) -> tuple[Any, Any]:
-        """The indices of the elements that steps start from, and of those they lead to."""
+        """The indices of the elements that the steps start from, and of those that they lead to."""
         first, last = along(self.axis, BUT_LAST), along(self.axis, BUT_FIRST)
         return (last, first) if self.reverse else (first, last)
 
 
 def _by_pairs(a: Any, b: Any) -> Any:
-    """The recurrence along the last axis: two steps are one of the same kind, so half as many give every second h."""
+    """The recurrence along the last axis, by recursive doubling.
+
+    Two steps combine into one step of the same form, so a recurrence of half the length gives every second h.
+    """
     n = b.shape[-1]
     if n < 2:
         return b

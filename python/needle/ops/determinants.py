@@ -1,4 +1,4 @@
-"""Determinants, whose derivatives exist at singular matrices, too."""
+"""Determinants, with derivatives that are exact at singular matrices."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Det(OfMatrices, TensorOp):
 
 
 def det(a: Any) -> Tensor:
-    """The determinant of each matrix, (..., M, M). First and second derivatives exist at singular matrices, too."""
+    """The determinant of each matrix, (..., M, M). First and second derivatives are exact at singular matrices, too."""
     return DET(a)
 
 
 class Cofactors(OfMatrices, TensorOp):
-    """The signed minor of each element: the derivative of the determinant, det(a) a^-T where a is regular."""
+    """The signed minor of each element: the derivative of the determinant, which is det(a) a^-T for an invertible a."""
 
     notation = "cofactors({0})"
     saves = ("inputs",)
@@ -52,13 +52,13 @@ class Cofactors(OfMatrices, TensorOp):
         return COFACTORS_ALONG.on(node.inputs[0], out_grad)
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
-        return COFACTORS_ALONG.on(node.inputs[0], tangents[0])  # a Hessian is symmetric
+        return COFACTORS_ALONG.on(node.inputs[0], tangents[0])  # the Hessian is symmetric
 
 
 class CofactorsAlong(TensorOp):
-    """How the cofactors of a change along a matrix b: the Hessian of the determinant, applied to b.
+    """The derivative of the cofactors of a along a matrix b: the Hessian of the determinant, applied to b.
 
-    Its own derivative by a, the third of the determinant, is written with the inverse of a.
+    Its derivative by a, the third of the determinant, uses the inverse of a.
     """
 
     notation = "cofactors({0}) along {1}"
@@ -92,7 +92,7 @@ class CofactorsAlong(TensorOp):
         return by_a, lambda: self.on(a, out_grad)
 
     def reaches(self, plain: tuple[Any, ...], masks: list[Any]) -> Any:
-        """All of a matrix: the cofactors of ones are 0."""
+        """All of each matrix: probing with ones would fail, as their cofactors are 0."""
         return (-2, -1), [None, None]
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
@@ -108,12 +108,12 @@ def _dtype(a: Any) -> Any:
 
 
 def _in_double(a: Any) -> Any:
-    """The precision in which NumPy computes determinants, whatever it returns them in."""
+    """The array in double precision, in which NumPy computes all determinants."""
     return a.astype(np.complex128 if a.dtype.kind == "c" else np.float64, copy=False)
 
 
 def _transposed_inverse(a: Any) -> tuple[Any, Any]:
-    """a^-T and det(a), if that is as exact as the slower way by singular values; else (None, None)."""
+    """(a^-T, det(a)) if they are as accurate as the slower way by singular values; else (None, None)."""
     try:
         with np.errstate(all="ignore"):
             inverse, det = np.linalg.inv(a), np.linalg.det(a)
@@ -126,8 +126,11 @@ def _transposed_inverse(a: Any) -> tuple[Any, Any]:
 
 
 def _singular_basis(a: Any) -> tuple[Any, Any, Any, Any]:
-    """conj(U), s, conj(V^H) of a = U diag(s) V^H, and the determinant of U V^H: cofactors of products are products.
-    Singular values of matrices that are not finite, for which LAPACK's search may not end, are NaN."""
+    """conj(U), s and conj(V^H) of a = U diag(s) V^H, and det(U V^H).
+
+    The cofactors of a product are the product of the cofactors. Matrices that are not finite get NaN for s: LAPACK may
+    not converge on them.
+    """
     finite = np.isfinite(a).all((-2, -1), keepdims=True)
     u, s, v = np.linalg.svd(np.where(finite, a, 0))
     s = np.where(finite[..., 0], s, np.nan)
@@ -135,7 +138,7 @@ def _singular_basis(a: Any) -> tuple[Any, Any, Any, Any]:
 
 
 def _products_before(s: Any) -> Any:
-    """For each element, the product of those to the left of it."""
+    """For each element, the product of those before it along the last axis."""
     before = np.ones_like(s)
     np.cumprod(s[..., :-1], axis=-1, out=before[..., 1:])
     return before
@@ -156,7 +159,7 @@ def _products_of_other_pairs(s: Any) -> Any:
 
 
 class SlogDet(OfMatrices, TensorTupleOp):
-    """The sign of the determinant (a complex number of modulus 1), and the logarithm of its modulus."""
+    """The sign of the determinant (for a complex matrix, of modulus 1), and the logarithm of its modulus."""
 
     notation = "slogdet({0})"
     saves = ("inputs", "output")
@@ -175,7 +178,7 @@ class SlogDet(OfMatrices, TensorTupleOp):
 
 
 def slogdet(a: Any) -> TensorTuple:
-    """(sign, logabsdet) of each matrix, (..., M, M), without overflow. The derivative needs regular matrices."""
+    """(sign, logabsdet) of each matrix, (..., M, M), without overflow. The derivative needs invertible matrices."""
     return SLOGDET(a)
 
 

@@ -1,4 +1,4 @@
-"""What has no derivative: comparisons, operations on bits, positions, predicates. Its results are constants."""
+"""Functions without a derivative: comparisons, bit operations, positions, predicates. Their results are constants."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ _MIRRORED: dict[np.ufunc, np.ufunc] = {
     np.greater: np.less,
     np.greater_equal: np.less_equal,
 }
-"""The function of b and a that says of them what this one says of a and b."""
+"""ufunc -> the one with mirrored(b, a) = ufunc(a, b)."""
 
 
 SHAPED_BY_DATA: set[Any] = {np.arange, np.argwhere, np.bincount, np.flatnonzero, np.intersect1d, np.nonzero}
-"""Functions whose results have a shape that depends on the elements: to call one is to look at these."""
+"""Functions whose output shape depends on the elements, so that a call reads these."""
 
 
 class _Constant(Op):
-    """A function of arrays, with what it takes besides them, whose results nobody differentiates."""
+    """A function of arrays, and its further arguments, whose results are constants."""
 
     __slots__ = ("function", "more", "options")
     saves, discrete = (), True
@@ -87,7 +87,7 @@ class _Constant(Op):
 
 
 class Discrete(_Constant, TensorOp):
-    """One with a single result."""
+    """A constant function with one result."""
 
     __slots__ = ()
 
@@ -102,23 +102,23 @@ class Discrete(_Constant, TensorOp):
 
 
 class DiscreteTuple(_Constant, TensorTupleOp):
-    """One with several results."""
+    """A constant function with several results."""
 
     __slots__ = ()
 
 
 def discrete(function: Callable[..., Any], *inputs: Any, **options: Any) -> Tensor:
-    """What the function makes of the inputs' arrays, as a constant."""
+    """The function's result for the inputs' arrays, as a constant."""
     return Discrete(function, **options)(*inputs)
 
 
 def discrete_tuple(function: Callable[..., Any], *inputs: Any, **options: Any) -> tuple[Tensor, ...]:
-    """The several results that the function makes of the inputs' arrays, as constants."""
+    """The function's results for the inputs' arrays, as constants."""
     return tuple(DiscreteTuple(function, **options)(*inputs))
 
 
 def compared(ufunc: np.ufunc, a: Any, b: Any) -> Tensor:
-    """What a ufunc makes of two operands, as a constant; a Python number need not fit into the other one's dtype."""
+    """The ufunc of two operands, as a constant. A Python number need not fit the other operand's dtype."""
     if type(b) in NUMBERS and type(a) not in NUMBERS:
         return Discrete(ufunc, b)(a)
     if type(a) in NUMBERS and type(b) not in NUMBERS and ufunc in _MIRRORED:
@@ -132,7 +132,7 @@ def equal(a: Any, b: Any) -> Tensor:
 
 
 def is_same(a: Any, b: Any) -> Any:
-    """a == b, and NaN is NaN."""
+    """a == b, where NaN equals NaN."""
     return (a == b) | (np.isnan(a) & np.isnan(b))
 
 

@@ -1,4 +1,4 @@
-"""Changing a tensor's dtype, and the parts of complex numbers."""
+"""Conversion of dtypes, and the parts of complex numbers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Cast(Linear):
     def gradient(self, out_grad: Any, node: Any) -> Any:
         if self._rounds(node):
             return ZERO
-        return out_grad  # brought back to the input's dtype where all adjoints are
+        return out_grad  # the sweep converts every adjoint to its input's dtype
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         return None if self._rounds(node) else tangents[0].astype(gradient_dtype(self.dtype))
@@ -36,13 +36,15 @@ class Cast(Linear):
         return self(*values)
 
     def _rounds(self, node: Any) -> bool:
-        """Whether it makes integers of floats: constant between the jumps."""
+        """Whether it makes integers of floats: it is then piecewise constant."""
         return self.dtype.kind not in "fc" and node.inputs[0].dtype.kind in "fc"
 
 
 def astype(a: Any, dtype: Any) -> Tensor:
-    """a converted to another dtype; the gradient comes back in a's own. Integers made of floats are constants, which
-    can be used as indices and counts."""
+    """a converted to another dtype; the gradient has a's own dtype.
+
+    Integers made of floats are constants, which can serve as indices and counts.
+    """
     a, dtype = as_value(a, "astype"), np.dtype(dtype)
     if a.dtype.kind == "f" and dtype.kind not in "fc":
         return discrete(np.ndarray.astype, a, dtype=dtype)
@@ -65,7 +67,7 @@ class Real(View):
 
 
 def real(a: Any) -> Tensor:
-    """The real part; of real numbers, these themselves."""
+    """The real part; a itself if it is real."""
     if not isinstance(a, Tensor):
         a = as_value(a, "real")
     return REAL(a) if a.dtype.kind == "c" else a

@@ -1,4 +1,4 @@
-"""Sums of products of elements, in Einstein's notation."""
+"""Sums of products, in Einstein's notation."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import numpy as np
 from ..autograd import Tensor, TensorOp, as_value
 
 SMALL = 1 << 12
-"""Up to so many products, looking for a faster order takes longer than it saves."""
+"""The number of products up to which searching for a faster order takes longer than it saves."""
 
 
 class Einsum(TensorOp):
-    """Products of elements of the operands, whose axes are labelled by the letters of `terms`, summed over the labels
-    that are not in `output`. No label occurs twice in a term. An axis of length 1 broadcasts.
+    """Products of the operands' elements, summed over the labels that are not in `output`.
 
-    It is linear in each operand, and its adjoint by one of them is of the same kind: out_grad takes its place.
+    The letters of `terms` label the operands' axes. No label occurs twice in a term. An axis of length 1 broadcasts.
+    The op is linear in each operand. The adjoint of an operand is an einsum, too, with out_grad in the operand's place.
     """
 
     notation = "einsum({subscripts}, {inputs})"
@@ -67,8 +67,8 @@ class Einsum(TensorOp):
     def _adjoint(self, i: int, out_grad: Any, inputs: tuple[Any, ...]) -> Any:
         mine, shape = self.terms[i], inputs[i].shape
         terms = (self.output, *self.terms[:i], *self.terms[i + 1 :])
-        # A label that only this operand has is summed over: the adjoint repeats along it. One that this operand has
-        # with length 1 was broadcast: the adjoint sums over it.
+        # The adjoint repeats along a label that only this operand has: the output was summed over it. It sums over a
+        # label that has length 1 in this operand: the operand was broadcast along it.
         kept = "".join([label for label, n in zip(mine, shape, strict=True) if n != 1 and label in "".join(terms)])
         adjoint = Einsum(terms, kept, self.optimize is not False).on(out_grad, *inputs[:i], *inputs[i + 1 :])
         if adjoint.shape == shape:
@@ -95,8 +95,9 @@ class Einsum(TensorOp):
 def einsum(*operands: Any, optimize: Any = False) -> Tensor:
     """Sums of products of elements: `einsum("ij,jk->ik", a, b)`, or with lists `einsum(a, [0, 1], b, [1, 2])`.
 
-    As `numpy.einsum`: `...` stands for any further axes, without `->` the labels that occur once are the result's, in
-    alphabetical order; a label that occurs twice in an operand takes its diagonal.
+    The notation is that of `numpy.einsum`. `...` stands for any further axes. Without `->`, the result has the labels
+    that occur once, in alphabetical order. A label that occurs twice in an operand takes its diagonal. Raises
+    ValueError for subscripts that do not fit the operands.
     """
     if not operands:
         raise ValueError("einsum: needs subscripts and operands, like einsum('ij,jk->ik', a, b)")
@@ -116,8 +117,11 @@ def einsum(*operands: Any, optimize: Any = False) -> Tensor:
 
 @lru_cache(maxsize=256)
 def _read(subscripts: Any, ndims: tuple[int, ...]) -> tuple[list[list[list[int]]], tuple[str, ...], str]:
-    """What subscripts say of operands with so many axes: the axes of which each operand's diagonals are taken, one
-    group after the other, and the terms and the output of what is left, in letters."""
+    """(diagonals, terms, output) of subscripts, for operands of these numbers of axes.
+
+    `diagonals` has, for each operand, the groups of axes to take the diagonal of, in this order. `terms` and `output`
+    label the axes that remain, in letters.
+    """
     if isinstance(subscripts, str):
         left, arrow, right = subscripts.replace(" ", "").partition("->")
         given = [_split(part) for part in left.split(",")]
@@ -138,7 +142,7 @@ def _read(subscripts: Any, ndims: tuple[int, ...]) -> tuple[list[list[list[int]]
         once = [label for label in set(labels) if labels.count(label) == 1 and not isinstance(label, tuple)]
         result = [*_places(widest), *sorted(once)]
     elif widest and ... not in output:
-        raise ValueError(f"einsum: the result {_joined(output)!r} needs '...', as the operands have it")
+        raise ValueError(f"einsum: the result {_joined(output)!r} needs '...', because the operands have it")
     else:
         result = _spelled_out(output, widest)
     for label in result:
@@ -168,12 +172,12 @@ def _joined(term: Any) -> str:
 
 
 def _places(n: int) -> list[Any]:
-    """Labels of n axes that an ellipsis stands for: by their place, counted from the right."""
+    """Labels for the n axes of an ellipsis, by their position from the right."""
     return [("...", i) for i in range(-n, 0)]
 
 
 def _spelled_out(term: list[Any], n: int) -> list[Any]:
-    """The labels, with n of them in the place of an ellipsis."""
+    """The labels of a term, with an ellipsis replaced by n labels."""
     if ... not in term:
         return term
     i = term.index(...)
@@ -181,21 +185,21 @@ def _spelled_out(term: list[Any], n: int) -> list[Any]:
 
 
 def _take_diagonals(term: list[Any]) -> list[list[int]]:
-    """The places of each label that a term has more than once; they are made one in the term."""
+    """The positions of each label that occurs repeatedly in a term, which is changed to have the label once."""
     taken = []
     for label in dict.fromkeys(term):
         places = [i for i, other in enumerate(term) if other == label]
         if len(places) > 1:
             taken.append(places)
             term[:] = [other for other in term if other != label]
-            # NumPy puts the axis of arrays in an index where they stand if they stand together, else in front.
+            # NumPy puts the axis of index arrays at their position if they are adjacent, else in front.
             together = places[-1] - places[0] == len(places) - 1
             term.insert(places[0] if together else 0, label)
     return taken
 
 
 def _diagonal_of(a: Tensor, groups: list[list[int]]) -> Tensor:
-    """The elements whose indices along the axes of a group are equal, for one group after the other."""
+    """The elements with equal indices along the axes of each group, one group after the other."""
     for places in groups:
         lengths = {a.shape[i] for i in places}
         if len(lengths) > 1:

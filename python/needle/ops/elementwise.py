@@ -45,9 +45,17 @@ class ReLU(Elementwise):
         return chosen(out_grad, node.output > 0)
 
 
+def relu(a: Any) -> Tensor:
+    """max(a, 0). Its gradient at a <= 0 is a structural zero, which stops NaN."""
+    return RELU(a)
+
+
 def zeros_beside(shape: tuple[int, ...], dtype: Any) -> Any:
-    """What an array of floats is compared with: NumPy's maximum is three times as fast on two arrays as on an array
-    and a number. One row of zeros will do for a large one, if it is long."""
+    """The zeros to compare an array of this shape and dtype with.
+
+    For floats, these are an array: NumPy's maximum is three times as fast on two arrays as on an array and a number. A
+    large array is compared with one row of zeros, if its rows are long.
+    """
     if dtype.char not in "fd":
         return 0
     if prod(shape) <= 1 << 16:
@@ -57,25 +65,20 @@ def zeros_beside(shape: tuple[int, ...], dtype: Any) -> Any:
 
 @lru_cache(maxsize=32)
 def zeros(shape: tuple[int, ...], dtype: Any) -> Any:
-    """They are shared, and so are read-only."""
+    """A shared, read-only array of zeros."""
     found = np.zeros(shape, dtype)
     found.flags.writeable = False
     return found
-
-
-def relu(a: Any) -> Tensor:
-    """max(a, 0); its gradient at 0 is 0, and no NaN passes where it is 0."""
-    return RELU(a)
 
 
 class Abs(Elementwise):
     ufunc, saves = "absolute", ("inputs", "output")
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        a = node.inputs[0]
+        a, y = node.inputs[0], node.output
         if a.dtype.kind != "c":
             return out_grad * np.sign(a)
-        return zeroed(out_grad, node.output != 0) * np.sign(a).conj()
+        return zeroed(out_grad, y != 0) * np.sign(a).conj()
 
 
 def absolute(a: Any) -> Tensor:
@@ -100,7 +103,7 @@ class Sign(Elementwise):
 
 
 class Phase(Elementwise):
-    """a / |a| of complex numbers, which only turning them changes; its gradient at 0 is 0."""
+    """a / |a| of complex numbers. It changes only with their angle; its gradient at 0 is 0."""
 
     ufunc, saves = "sign", ("inputs", "output")
 
@@ -113,7 +116,7 @@ class Phase(Elementwise):
         return y * self._turning(tangents[0] * y.conj(), node)
 
     def _turning(self, a: Any, node: Any) -> Any:
-        """The imaginary part, as an angle: seen from the distance of the input."""
+        """The imaginary part of `a` over |input|: the rate at which the angle turns, times 1j."""
         distance = np.abs(node.inputs[0])
         return (a - a.conj()) / np.where(distance == 0, 1, 2 * distance)
 

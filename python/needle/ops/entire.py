@@ -1,4 +1,4 @@
-"""Entire functions that NumPy has besides the elementary ones. An op is the derivative of any order of one of them."""
+"""NumPy's entire functions besides the elementary ones: sinc and i0, with their derivatives of every order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .base import Elementwise
 
 
 class _OfOrder(Elementwise):
-    """The derivative of this order of a function, the function itself by default."""
+    """The derivative of a given order of a function; by default, the function itself."""
 
     saves = ("inputs",)
     __slots__ = ("order",)
@@ -36,14 +36,14 @@ class Sinc(_OfOrder):
         if self.order == 0:
             return np.sinc(a)
         x = a.astype(np.result_type(a.dtype, np.float64))
-        near = np.abs(x) * pi < max(1, self.order / 2)  # where one of the two begins to lose digits
+        near = np.abs(x) * pi < max(1, self.order / 2)  # about where the recurrence begins to lose digits
         out = np.asarray(_sinc_far(np.where(near, 1, x), self.order))
         out[near] = _sinc_near(x[near], self.order)
         return out.astype(gradient_dtype(a.dtype), copy=False)
 
 
 def _sinc_near(x: Any, k: int) -> Any:
-    """The k-th derivative by its Taylor series, that of sum (-1)**m (pi x)**(2m) / (2m+1)!."""
+    """The k-th derivative of the Taylor series sum (-1)**m (pi x)**(2m) / (2m+1)!."""
     t = pi * x
     square, total, first = -t * t, np.zeros_like(t), (k + 1) // 2
     for m in reversed(range(first, first + k + 12)):
@@ -52,7 +52,7 @@ def _sinc_near(x: Any, k: int) -> Any:
 
 
 def _sinc_far(x: Any, k: int) -> Any:
-    """The k-th derivative by those before it: pi x sinc(x) = sin(pi x), differentiated n times on both sides."""
+    """The k-th derivative by a recurrence: both sides of pi x sinc(x) = sin(pi x), differentiated n times."""
     sine, cosine = np.sin(pi * x), np.cos(pi * x)
     total, turned = sine / (pi * x), (sine, cosine, -sine, -cosine)
     for n in range(1, k + 1):
@@ -75,12 +75,12 @@ class I0(_OfOrder):
 
 
 def _i0_derivative(x: Any, k: int) -> Any:
-    """The k-th derivative of the integral of exp(x cos(t)) over all angles t, divided by 2 pi.
+    """The k-th derivative of I0(x), which is the mean of exp(x cos(t)) over all angles t.
 
-    It is periodic: its mean over equidistant angles converges faster than any power of their number. Those of cosines
-    c and -c are taken together, so that all summands are of one sign, and no digits are lost.
+    The integrand is periodic, so the mean over equidistant angles converges faster than any power of their number.
+    Angles of cosines c and -c are summed together: all terms then have one sign, and no digits cancel.
     """
-    size = np.minimum(np.abs(x), 1000)  # beyond, it overflows as well
+    size = np.minimum(np.abs(x), 1000)  # the result overflows at 1000 already
     largest = float(np.max(size, where=np.isfinite(size), initial=0))
     count = ceil((sqrt(74 * largest) + 16 + k) / 4)
     total = np.zeros_like(size)

@@ -33,8 +33,10 @@ class Exp2(Elementwise):
 
 
 class Expm1(Elementwise):
-    """exp(a) - 1, with all digits near a = 0. Of complex infinities and zeros it makes what the Array API says,
-    where NumPy has NaN and -0."""
+    """exp(a) - 1, with all digits near a = 0.
+
+    At complex infinities and zeros it follows the Array API, where NumPy returns NaN and -0.
+    """
 
     ufunc, saves = "expm1", ("inputs",)
 
@@ -47,7 +49,7 @@ class Expm1(Elementwise):
         return out
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad * np.exp(node.inputs[0])  # the output + 1 has no digits left of exp(-40)
+        return out_grad * np.exp(node.inputs[0])  # output + 1 would lose the digits of a small exponential
 
 
 class Log(Elementwise):
@@ -105,7 +107,7 @@ class Sigmoid(Elementwise):
 
 
 def sigmoid(a: Any) -> Tensor:
-    """1 / (1 + exp(-a)), with all digits far below 0, too; integers give float64."""
+    """1 / (1 + exp(-a)), with all digits far below 0 as well; integers give float64."""
     return SIGMOID(a)
 
 
@@ -117,7 +119,7 @@ class LogAddExp(Elementwise):
 
 
 def logaddexp(a: Any, b: Any) -> Tensor:
-    """log(exp(a) + exp(b)), at any size of a and b; they share its gradient as softmax([a, b]) says."""
+    """log(exp(a) + exp(b)), without overflow. a and b share the gradient as softmax([a, b])."""
     return LOG_ADD_EXP(*operands(a, b, floating=True))
 
 
@@ -129,17 +131,17 @@ class LogAddExp2(Elementwise):
 
 
 def logaddexp2(a: Any, b: Any) -> Tensor:
-    """log2(2**a + 2**b), at any size of a and b."""
+    """log2(2**a + 2**b), without overflow."""
     return LOG_ADD_EXP2(*operands(a, b, floating=True))
 
 
 def _shares(out_grad: Any, advance: Any) -> tuple[Any, Any]:
-    """What belongs to a and to b of the gradient of log(exp(a) + exp(b)), where a is ahead of b by this much."""
+    """The adjoints of a and b in log(exp(a) + exp(b)), where `advance` is a - b."""
     return lambda: out_grad * SIGMOID.on(advance), lambda: out_grad * SIGMOID.on(-advance)
 
 
 def _difference(a: Any, b: Any) -> Any:
-    """a - b, where equal infinities differ by 0: they share a gradient evenly."""
+    """a - b, but 0 for equal infinities, which share a gradient evenly."""
     a, b = as_floats(a), as_floats(b)
     both = np.isinf(a) & (a == b)
     return np.where(both, 0, a) - np.where(both, 0, b)

@@ -1,4 +1,4 @@
-"""The larger or smaller of two elements, and elements kept between bounds."""
+"""The larger or smaller of two elements, and clipping."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .selection import chosen
 
 
 class _ExtremumOfTwo(Elementwise):
-    """The adjoint goes to the element that was chosen; equal ones share it evenly, NaN with NaN."""
+    """The adjoint goes to the chosen element. Equal elements share it evenly; NaN counts as equal to NaN."""
 
     saves = ("inputs", "output")
 
@@ -28,7 +28,7 @@ class Maximum(_ExtremumOfTwo):
 
 
 def maximum(a: Any, b: Any) -> Tensor:
-    """The larger of two elements, NaN where one is NaN; equal ones share the gradient evenly."""
+    """The larger of two elements; NaN if either is NaN. Equal elements share the gradient evenly."""
     return MAXIMUM(*operands(a, b))
 
 
@@ -37,7 +37,7 @@ class Minimum(_ExtremumOfTwo):
 
 
 def minimum(a: Any, b: Any) -> Tensor:
-    """The smaller of two elements, NaN where one is NaN; equal ones share the gradient evenly."""
+    """The smaller of two elements; NaN if either is NaN. Equal elements share the gradient evenly."""
     return MINIMUM(*operands(a, b))
 
 
@@ -46,7 +46,7 @@ class FMax(_ExtremumOfTwo):
 
 
 def fmax(a: Any, b: Any) -> Tensor:
-    """The larger of two elements, the other one where one is NaN; equal ones share the gradient evenly."""
+    """The larger of two elements; the other one if either is NaN. Equal elements share the gradient evenly."""
     return FMAX(*operands(a, b))
 
 
@@ -55,14 +55,14 @@ class FMin(_ExtremumOfTwo):
 
 
 def fmin(a: Any, b: Any) -> Tensor:
-    """The smaller of two elements, the other one where one is NaN; equal ones share the gradient evenly."""
+    """The smaller of two elements; the other one if either is NaN. Equal elements share the gradient evenly."""
     return FMIN(*operands(a, b))
 
 
 class Clip(Elementwise):
-    """Elements kept between constant bounds: Python numbers, arrays, or None for no bound.
+    """Elements clipped to constant bounds: Python numbers, arrays, or None for no bound.
 
-    Its gradient is 1 from bound to bound, these included, and 0 outside.
+    The derivative is 1 from bound to bound (inclusive), and 0 outside.
     """
 
     notation = "clip({0}, {low}, {high})"
@@ -96,10 +96,10 @@ class Clip(Elementwise):
 
 
 def clip(a: Any, low: Any = None, high: Any = None) -> Tensor:
-    """a, but not less than `low` and not more than `high` (None: no bound); NaN stays NaN.
+    """a clipped to at least `low` and at most `high` (None: no bound); NaN stays NaN.
 
-    At a bound the gradient is a's, where the bound is a constant; one that needs a gradient itself shares it evenly, as
-    in `minimum(maximum(a, low), high)`.
+    Where a equals a constant bound, a gets the whole gradient. A bound that needs a gradient shares it evenly with a,
+    as in `minimum(maximum(a, low), high)`.
     """
     a = as_value(a, "clip")
     if any(isinstance(bound, Value) and bound.needs != CONSTANT for bound in (low, high)):

@@ -1,6 +1,6 @@
-"""Products of triangular and unitary matrices: Cholesky, QR.
+"""Factorizations into triangular and unitary matrices: Cholesky, QR.
 
-Both rules put what they find together by halves: Phi(x) is the lower triangle of x with half of its diagonal.
+Both rules use Phi(x), the lower triangle of x with half of its diagonal; see `lower_half`.
 """
 
 from __future__ import annotations
@@ -39,8 +39,7 @@ class Cholesky(OfMatrices, TensorOp):
         if arrays[0].dtype == np.float16:
             return ""
         return super().hint(*arrays) or (
-            "a matrix is not positive definite; if it should be, rounding may have made it so: add a small multiple of "
-            "the identity"
+            "a matrix is not positive definite; if rounding is the cause, add a small multiple of the identity"
         )
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
@@ -53,14 +52,14 @@ class Cholesky(OfMatrices, TensorOp):
 def cholesky(a: Any, upper: bool = False) -> Tensor:
     """The lower triangular L with a = L L^H (upper: U with a = U^H U) of each Hermitian matrix, (..., M, M).
 
-    Only the lower (upper) triangle is read. The gradient is Hermitian, as in JAX, PyTorch and HIPS autograd: that by
-    the whole matrix, of which both triangles change together. Raises LinAlgError if a is not positive definite.
+    Only the lower (upper) triangle is read. The gradient is Hermitian, as in JAX, PyTorch and HIPS autograd: both
+    triangles are taken to change together. Raises LinAlgError if a is not positive definite.
     """
     return Cholesky(upper)(a)
 
 
 class QR(OfMatrices, TensorTupleOp):
-    """The diagonal of R is real, with the signs that Householder's reflections leave."""
+    """QR by Householder reflections, which leave the diagonal of R real, of either sign."""
 
     notation = "qr({0})"
     saves, square = ("output",), False
@@ -97,8 +96,8 @@ class QR(OfMatrices, TensorTupleOp):
 def qr(a: Any, mode: str = "reduced") -> TensorTuple:
     """(Q, R) with a = Q R of each matrix, (..., M, N): Q of shape (..., M, K) unitary, R of (..., K, N) triangular.
 
-    K is min(M, N), for mode "complete" M. The derivative needs the first min(M, N) columns to be independent; the
-    columns that complete Q are free to turn among themselves, and their derivative is right for what does not depend
-    on that.
+    K is min(M, N), or M for mode "complete". The derivative needs the first min(M, N) columns to be linearly
+    independent. The columns that complete Q are any basis of the complement; their derivative is right for functions
+    that do not depend on the choice.
     """
     return QR(mode)(a)

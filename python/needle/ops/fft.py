@@ -1,7 +1,8 @@
 """Fourier transforms along one axis.
 
-The matrix of a transform is symmetric, so that the complex one is its own transpose; what real signals leave out of
-their spectra (the second half, which is the conjugate of the first) counts twice in the way back.
+The matrix of a transform is symmetric, so a complex transform is its own transpose. The spectrum of a real signal
+leaves out its second half, which is the conjugate of the first. Points with a counterpart there count twice in the
+rules.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from .indexing import AddAt
 from .matrices import conjugate, real_dtype
 
 _TRANSPOSED_NORM = {"backward": "forward", "ortho": "ortho", "forward": "backward"}
-"""How the transpose of a transform is scaled, if it is one in the other direction."""
+"""Norm of a transform -> the norm of its transpose, written as a transform in the other direction."""
 
 
 class _Transform(Linear):
-    """`n` is the number of points of the signal: it is cut off there, or filled up with zeros."""
+    """A transform of n points: the input is cut off there, or padded with zeros."""
 
     saves = ()
     __slots__ = ("axis", "n", "norm")
@@ -31,7 +32,7 @@ class _Transform(Linear):
         self.norm: Any = norm
 
     def reaches(self, plain: tuple[Any, ...], masks: list[Any]) -> Any:
-        """All along the axis: between ones, the waves would cancel."""
+        """All along the axis: probing with ones would fail, as the waves cancel."""
         return (self.axis,), [None]
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
@@ -73,7 +74,7 @@ def ifft(a: Any, n: int, axis: int = -1, norm: str = "backward") -> Tensor:
 
 
 class RealFFT(_Transform):
-    """Of a real signal, the first n // 2 + 1 points of the spectrum."""
+    """The first n // 2 + 1 points of the spectrum of a real signal."""
 
     notation = "rfft({0}, {n}, {axis})"
     __slots__ = ()
@@ -84,18 +85,19 @@ class RealFFT(_Transform):
         return np.fft.rfft(a, self.n, self.axis, self.norm)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
+        a = node.inputs[0]
         back = InverseRealFFT(self.n, self.axis, _TRANSPOSED_NORM[self.norm])
         whole = back.on(out_grad.conj() / _multiplicity(self.n, self.axis, out_grad))
-        return _of_length(node.inputs[0].shape[self.axis], self.axis, whole)
+        return _of_length(a.shape[self.axis], self.axis, whole)
 
 
 def rfft(a: Any, n: int, axis: int = -1, norm: str = "backward") -> Tensor:
-    """`fft` of real a, without the second half of the spectrum: n // 2 + 1 points."""
+    """`fft` of a real a, without the second half of the spectrum: n // 2 + 1 points. Raises TypeError for complex a."""
     return RealFFT(n, axis, norm)(a)
 
 
 class InverseRealFFT(_Transform):
-    """The real signal of n points to the first n // 2 + 1 points of a spectrum, whose ends count as real."""
+    """The real signal of n points for the first n // 2 + 1 points of a spectrum, whose ends are taken as real."""
 
     notation = "irfft({0}, {n}, {axis})"
     __slots__ = ()
@@ -111,13 +113,15 @@ class InverseRealFFT(_Transform):
 
 
 def irfft(a: Any, n: int, axis: int = -1, norm: str = "backward") -> Tensor:
-    """The inverse of `rfft`, for real results of n points."""
+    """The inverse of `rfft`: a real signal of n points."""
     return InverseRealFFT(n, axis, norm)(a)
 
 
 def _multiplicity(n: int, axis: int, like: Any) -> Any:
-    """How often each point of half a spectrum occurs in the whole one: twice, but for the first and, if n is even, the
-    last. In a shape that broadcasts."""
+    """How often each point of a half spectrum occurs in the whole one, in a shape that broadcasts.
+
+    Twice, except for the first point, and for the last one if n is even.
+    """
     times = np.full(n // 2 + 1, 2, real_dtype(like.dtype))
     times[0] = 1
     if n % 2 == 0:
@@ -126,7 +130,7 @@ def _multiplicity(n: int, axis: int, like: Any) -> Any:
 
 
 def _of_length(n: int, axis: int, a: Any) -> Any:
-    """a with this length along an axis: cut off, or filled up with zeros."""
+    """a with length n along an axis: cut off, or padded with zeros."""
     length, before = a.shape[axis], (slice(None),) * (axis % a.ndim)
     if n <= length:
         return a if n == length else a[(*before, slice(n))]

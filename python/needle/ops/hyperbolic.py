@@ -33,7 +33,7 @@ class Tanh(Elementwise):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         y = node.output
-        return out_grad * (1 - y * y)  # from the output: g / cosh(a)**2 overflows
+        return out_grad * (1 - y * y)  # cosh(a)**2 would overflow
 
 
 def tanh(a: Any) -> Tensor:
@@ -47,10 +47,10 @@ class Arcsinh(Elementwise):
     ufunc, saves = "arcsinh", ("inputs", "output")
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        y = node.output
+        a, y = node.inputs[0], node.output
         if y.dtype.kind == "c":
-            return out_grad / np.cosh(y)  # on the right side of the branch cuts
-        return out_grad / np.hypot(1, node.inputs[0])
+            return out_grad / np.cosh(y)  # by the output, which is right on both sides of the branch cuts
+        return out_grad / np.hypot(1, a)
 
 
 class Arccosh(Elementwise):
@@ -63,7 +63,7 @@ class Arccosh(Elementwise):
         if y.dtype.kind == "c":
             return out_grad / np.sinh(y)
         a = as_floats(node.inputs[0])
-        return out_grad / (np.sqrt(a - 1) * np.sqrt(a + 1))  # a*a may overflow
+        return out_grad / (np.sqrt(a - 1) * np.sqrt(a + 1))  # a * a may overflow
 
 
 class Arctanh(Elementwise):

@@ -1,4 +1,4 @@
-"""a[index]: reading elements, and its adjoint, adding to them."""
+"""a[index], and its adjoint, which adds to the elements."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ class GetItem(View):
 
 
 def getitem(a: Any, index: Any) -> Tensor:
-    """a[index], as NumPy indexes: a view's values for ints and slices, a gathered copy for arrays of indices.
+    """a[index], as in NumPy: a view for ints and slices, a gathered copy for index arrays.
 
-    Integer and boolean Tensors may be part of the index. Elements that are read several times add their gradients up.
+    Integer and boolean Tensors may be part of the index. Gradients of elements that are read several times add up.
+    Raises IndexError for index arrays of another dtype.
     """
     if type(index) is int:
         return _at[index](a)
@@ -46,8 +47,10 @@ def getitem(a: Any, index: Any) -> Tensor:
 
 
 class Places(dict[int, Any]):
-    """One op for all that is done at the same place: a loop then makes fewer objects that live as long as its graph,
-    and the same loop makes none the next time."""
+    """int -> its op, shared by all uses: the graph of a loop holds fewer objects, and a second loop makes no new ones.
+
+    The table stops growing at 2**14 ops.
+    """
 
     def __init__(self, op: Any):
         super().__init__()
@@ -64,12 +67,12 @@ _at = Places(GetItem)
 
 
 def is_input(index: Any) -> bool:
-    """Whether a part of an index is to be an input of the op, because it may be another one when that is replayed."""
+    """Whether a part of an index must be an input of the op: a captured program may be replayed with other indices."""
     return isinstance(index, Tensor) and index.dtype.kind in "iu" and watching.captures()
 
 
 def plain_index(index: Any) -> Any:
-    """A part of an index as NumPy takes it; arrays as copies of their own, so that later writes change nothing."""
+    """A part of an index as NumPy takes it. Arrays are copied, so that later writes to them have no effect."""
     if isinstance(index, Tensor):
         index = value_of(index, "x[t]")
     elif isinstance(index, np.ndarray):
@@ -82,8 +85,10 @@ def plain_index(index: Any) -> Any:
 
 
 def behind_batch(index: Any) -> Any:
-    """The index that leaves a first axis as it is; None if it cannot be said so: arrays apart from each other in an
-    index put their axes in front of all."""
+    """The index of a batch, which keeps the first axis; None if there is none.
+
+    There is none if index arrays are not adjacent: NumPy then puts their axes in front of the batch axis.
+    """
     parts = index if isinstance(index, tuple) else (index,)
     arrays = [i for i, part in enumerate(parts) if isinstance(part, (np.ndarray, int, np.integer))]
     advanced = any(isinstance(part, np.ndarray) for part in parts)
@@ -93,7 +98,7 @@ def behind_batch(index: Any) -> Any:
 
 
 class AddAt(Linear):
-    """Zeros of a shape, to which each input is added at its own index: the adjoint of reading at these indices."""
+    """Zeros of a shape, with each input added at its own index: the adjoint of reading at these indices."""
 
     notation = "zeros({shape}) + {inputs} at {indices}"
     saves = ()
@@ -112,7 +117,7 @@ class AddAt(Linear):
 
     @staticmethod
     def add(out: Any, index: Any, array: Any) -> None:
-        """Add to out[index], in place; repeatedly where the index repeats."""
+        """Add to out[index] in place; several times where the index repeats."""
         if repeats(index):
             np.add.at(out, index, array)
         else:
@@ -132,17 +137,17 @@ class AddAt(Linear):
 
 
 def repeats(index: Any) -> bool:
-    """Whether an index may name an element twice: only arrays of integers can."""
+    """Whether an index may name an element twice; only integer arrays can."""
     parts = index if isinstance(index, tuple) else (index,)
     return any(isinstance(part, np.ndarray) and part.dtype.kind != "b" and part.ndim > 0 for part in parts)
 
 
 HERE = "input"
-"""Stands in an index where a part of it is an input."""
+"""Stands in an index for a part that is an input."""
 
 
 class GatherAt(TensorOp):
-    """a[index], of which integers are inputs themselves."""
+    """a[index], where the integers of the index are inputs of the op."""
 
     notation = "{0}[{index}: {inputs}]"
     __slots__ = ("index",)
@@ -162,7 +167,7 @@ class GatherAt(TensorOp):
 
 
 class ScatterAt(TensorOp):
-    """Zeros of a shape, with the first input added at an index, of which integers are inputs themselves."""
+    """Zeros of a shape, with the first input added at an index whose integers are inputs of the op."""
 
     notation = "zeros({shape}) + {0} at {index}: {inputs}"
     __slots__ = ("dtype", "index", "shape")
@@ -189,7 +194,7 @@ def _filled(index: list[Any], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def iterate(a: Tensor) -> Any:
-    """The sub-tensors along the first axis."""
+    """The sub-tensors along the first axis. Raises TypeError for a 0-d tensor."""
     if a.ndim == 0:
         raise TypeError("iteration over a 0-d Tensor; t.item() gives its number")
     return (getitem(a, i) for i in range(a.shape[0]))

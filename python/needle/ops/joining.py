@@ -1,4 +1,4 @@
-"""Several tensors one after the other along an axis: an existing one, or a new one."""
+"""Joining tensors along an axis: an existing one, or a new one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Concatenate(Linear):
 
     def hint(self, *arrays: Any) -> str:
         shapes = ", ".join(str(a.shape) for a in arrays)
-        return f"the shapes must be equal but for axis {self.axis}, which all must have, got {shapes}"
+        return f"the shapes must be equal except for axis {self.axis}, which all must have, got {shapes}"
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return tuple([lambda part=part: out_grad[part] for part in self._parts(node)])
@@ -40,7 +40,7 @@ class Concatenate(Linear):
 
 
 def concatenate(tensors: Any, axis: int = 0) -> Tensor:
-    """The tensors one after the other along an axis; in all other axes they have one length."""
+    """The tensors joined along an axis; their shapes are equal in all other axes."""
     return Concatenate(axis)(*tensors)
 
 
@@ -68,7 +68,7 @@ class Stack(Linear):
 
 
 def stack(tensors: Any, axis: int = 0) -> Tensor:
-    """Tensors of one shape along a new axis."""
+    """The tensors, all of one shape, joined along a new axis."""
     members = list(tensors)
     ndim = members[0].ndim + 1 if members else 1
     (axis,) = normalize_axes("stack", axis, ndim)
@@ -76,7 +76,7 @@ def stack(tensors: Any, axis: int = 0) -> Tensor:
 
 
 def _all_batched(values: tuple[Any, ...], depths: tuple[int | None, ...]) -> list[Any]:
-    """The inputs of a batched op, each with the batch's axis."""
+    """The inputs of a batched op, each with a batch axis."""
     pairs = list(zip(values, depths, strict=True))
     size = next(a.shape[0] for a, depth in pairs if depth is not None)
     return [a.broadcast_to((size, *a.shape)) if depth is None else a for a, depth in pairs]

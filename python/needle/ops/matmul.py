@@ -1,4 +1,4 @@
-"""a @ b: vectors, matrices and batches of them, whose leading axes broadcast."""
+"""a @ b, for vectors, matrices and batches of matrices."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class MatMul(Bilinear):
             if dtype is not b.dtype or dtype.char not in _BLAS:
                 return np.matmul(a, b)
             if nbytes < SMALLEST:
-                return a.dot(b)  # the same product, with less around it
+                return a.dot(b)  # the same product, with less overhead
             return np.matmul(a, b, out=empty((rows, columns), dtype, nbytes))
-        if b.ndim == 2 and a.ndim > 2 and a.size:  # one product of all rows is faster than one a batch entry
+        if b.ndim == 2 and a.ndim > 2 and a.size:  # one product of all rows is faster than one per batch entry
             return self.compute(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
         return np.matmul(a, b)
 
@@ -50,7 +50,7 @@ class MatMul(Bilinear):
         return lambda: self.on(out_grad, b.mT), lambda: _by_right_factor(out_grad, a, b)
 
     def reaches(self, plain: tuple[Any, ...], masks: list[Any]) -> Any:
-        """A masked row of a reaches that row of the product, a masked column of b that column."""
+        """A row of a reaches the same row of the product; a column of b reaches the same column."""
         (a, b), (m, n) = plain, masks
         if a.ndim != 2 or b.ndim != 2 or (m is not None and n is not None):
             return between_ones(self, plain, masks)
@@ -64,9 +64,9 @@ class MatMul(Bilinear):
         (a, b), (m, n) = values, depths
         row, column = (a.ndim if m is None else m) == 1, (b.ndim if n is None else n) == 1
         if column and m is not None and n is None:
-            return self(a, b)  # (batch, ..., k) @ (k,): the vector is the same for all
+            return self(a, b)  # (batch, ..., k) @ (k,): one vector for the whole batch
         if row and n is None and not column and b.ndim == 2:
-            return self(a, b)  # (batch, k) @ (k, n): a matrix product
+            return self(a, b)  # (batch, k) @ (k, n): one matrix product
         if row:
             a, m = _with_axis(a, -2), None if m is None else 2
         if column:
@@ -77,20 +77,28 @@ class MatMul(Bilinear):
         return out.reshape(out.shape[:-1]) if column else out
 
 
+def matmul(a: Any, b: Any) -> Tensor:
+    """The matrix product over the last axis of a and the second-last axis of b; the batch axes broadcast."""
+    return MATMUL(a, b)
+
+
 def _with_axis(a: Any, axis: int) -> Any:
     return a.reshape((*a.shape[:-1], 1, a.shape[-1]) if axis == -2 else (*a.shape, 1))
 
 
 def _by_right_factor(g: Any, a: Any, b: Any) -> Any:
-    """a.mT @ g. Where one matrix b multiplies a batch, the sum over the batch is part of the product."""
+    """a.mT @ g, the adjoint of b. If one matrix b multiplies a batch, the product also sums over the batch."""
     if b.ndim == 2 and a.ndim > 2 and a.size and g.size:
         a, g = a.reshape((-1, a.shape[-1])), g.reshape((-1, g.shape[-1]))
     return MATMUL.on(a.mT, g)
 
 
 def _adjoints_of_vectors(g: Any, a: Any, b: Any) -> tuple[Any, Any]:
-    """A vector is a matrix of one row on the left, of one column on the right, whose axis is then dropped. Beside a
-    single matrix, the adjoints are a product of this matrix and g, which is a vector, too, and an outer product."""
+    """The adjoints where a or b is a vector.
+
+    A vector counts as a matrix of one row on the left, of one column on the right. For a vector and a single matrix, g
+    is a vector: one adjoint is a matrix-vector product, the other an outer product.
+    """
     if a.ndim == 1 and b.ndim == 2:
         return lambda: MATMUL.on(g, b.mT), lambda: MATMUL.on(a.reshape((-1, 1)), g.reshape((1, -1)))
     if a.ndim == 2 and b.ndim == 1:
@@ -111,11 +119,6 @@ def _adjoints_of_vectors(g: Any, a: Any, b: Any) -> tuple[Any, Any]:
         return Summation((*range(adjoint.ndim - 2), adjoint.ndim - 1)).on(adjoint) if b.ndim == 1 else adjoint
 
     return by_a, by_b
-
-
-def matmul(a: Any, b: Any) -> Tensor:
-    """The matrix product over the last axis of a and the second-last of b; batch axes broadcast on either side."""
-    return MATMUL(a, b)
 
 
 MATMUL = MatMul()

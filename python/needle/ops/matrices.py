@@ -1,6 +1,6 @@
-"""Matrices as the last two axes of tensors: what the rules of linear algebra are written in.
+"""Building blocks for the rules of linear algebra. Matrices are the last two axes of a tensor.
 
-Rules here use the plain transpose, so an adjoint of a complex input is the conjugate of what textbooks call it.
+The rules use the plain transpose, so the adjoint of a complex input is the conjugate of the textbook gradient.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from ..autograd import Op
 
 
 class OfMatrices(Op):
-    """An op of one tensor that holds matrices along its last two axes: whatever axes come before them are a batch."""
+    """An op of one tensor of matrices along its last two axes; the axes before them are a batch."""
 
     __slots__ = ()
     square = True
-    """Whether the matrices must be."""
+    """Whether the matrices must be square."""
     hermitian = False
-    """Whether they are taken to be: one triangle is read, and the gradient is that by both, which change together."""
+    """Whether the matrices are taken to be Hermitian: one triangle is read, and both are taken to change together."""
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return self(values[0])
@@ -29,14 +29,14 @@ class OfMatrices(Op):
 
 
 def shape_hint(a: Any, square: bool = True) -> str:
-    """What is wrong with the shape of an array of (square) matrices; "" if that is not it."""
+    """What is wrong with the shape of an array of (square) matrices; "" if nothing is."""
     if a.ndim < 2 or (square and a.shape[-1] != a.shape[-2]):
         return f"needs {'square ' if square else ''}matrices along the last two axes, got shape {a.shape}"
     return ""
 
 
 def conjugate(a: Any) -> Any:
-    """The complex conjugate; real numbers as they are."""
+    """The complex conjugate; a itself if it is real."""
     return a.conj() if a.dtype.kind == "c" else a
 
 
@@ -46,7 +46,7 @@ def dagger(a: Any) -> Any:
 
 
 def hermitian_part(a: Any) -> Any:
-    """What of each matrix is equal to its conjugate transpose."""
+    """The Hermitian part of each matrix: (a + a^H) / 2."""
     return (a + dagger(a)) / 2
 
 
@@ -61,17 +61,17 @@ def as_column(v: Any) -> Any:
 
 
 def as_factor(number: Any) -> Any:
-    """Numbers, one a matrix, in a shape that multiplies these matrices."""
+    """Numbers, one per matrix, in a shape that multiplies the matrices."""
     return number.reshape((*number.shape, 1, 1))
 
 
 def zeros_unless(adjoint: Any, like: Any) -> Any:
-    """An adjoint, zeros where there is none."""
+    """The adjoint; zeros if it is None."""
     return np.zeros(like.shape, like.dtype) if adjoint is None else adjoint
 
 
 def real_dtype(dtype: Any) -> Any:
-    """The dtype of the real part of such numbers."""
+    """The dtype of the real part of numbers of this dtype."""
     return np.empty(0, dtype).real.dtype
 
 
@@ -81,14 +81,14 @@ def upper_triangle(n: int, dtype: Any) -> Any:
 
 
 def lower_half(n: int, dtype: Any) -> Any:
-    """1 below the diagonal, 1/2 on it, 0 above: with its transpose it makes ones."""
+    """1 below the diagonal, 1/2 on it, 0 above. It and its transpose sum to ones."""
     return np.tril(np.ones((n, n), real_dtype(dtype))) - np.eye(n, dtype=real_dtype(dtype)) / 2
 
 
 def thin(q: Any, by_q: Any, k: int) -> tuple[Any, Any]:
-    """The first k columns of a unitary matrix, and an adjoint of these alone that stands for that of all columns.
+    """The first k columns of a unitary matrix, and their adjoint, which includes that of the other columns.
 
-    The others are whatever completes a basis; they turn, as far as they must, against the first:
+    The other columns are any completion of the basis. They change only to stay orthogonal to the first:
     Q2' = -Q1 (Q2^H Q1')^H.
     """
     if q.shape[-1] == k:

@@ -1,4 +1,4 @@
-"""How far elements lie from their mean: variance and standard deviation."""
+"""Variance and standard deviation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .selection import zeroed
 
 
 class _Moment(Reduction):
-    """The divisor is the number of elements less `correction`, at least 0."""
+    """A moment whose divisor is the number of elements minus `correction`, but at least 0."""
 
     __slots__ = ("correction",)
 
@@ -25,15 +25,17 @@ class _Moment(Reduction):
         return type(self)(batch_axes(self, self.axes, depths[0]), self.correction, self.keepdims)(values[0])
 
     def _wide(self, moment: Any, a: Any) -> Any:
-        """By NumPy's method; that of float16 in float32, because it cannot add up beyond 65,504."""
+        """The result of NumPy's method; float16 is summed in float32, as its sums overflow beyond 65,504."""
         axes = normalize_axes(self, self.axes, a.ndim)
         if a.dtype != np.float16:
             return moment(axes, ddof=self.correction, keepdims=self.keepdims)
         return moment(axes, np.float32, ddof=self.correction, keepdims=self.keepdims).astype(np.float16)
 
     def _slope(self, a: Any) -> Any:
-        """Half of the variance's gradient: a minus its mean, over the divisor. The mean moves with a, too, but what
-        that adds is the sum of the deviations from it, 0."""
+        """Half of the variance's gradient: a minus its mean, over the divisor.
+
+        The derivative of the mean itself adds nothing: it multiplies the sum of the deviations, which is 0.
+        """
         if a.dtype == np.float16:
             a = a.astype(np.float32)
         axes = normalize_axes(self, self.axes, a.ndim)
@@ -43,7 +45,7 @@ class _Moment(Reduction):
         return slope.conj() if a.dtype.kind == "c" else slope
 
     def _along_tangent(self, slope: Any, tangent: Any) -> Any:
-        """The sum of the products, of which a real number's derivative is the real part."""
+        """The sum of slope * tangent; its real part, as the moment is real."""
         moved = Summation(self.axes, self.keepdims).on(slope * tangent)
         return moved.real if moved.dtype.kind == "c" else moved
 
@@ -64,7 +66,7 @@ class Var(_Moment):
 
 
 def var(a: Any, axes: Axes = None, keepdims: bool = False, correction: float = 0) -> Tensor:
-    """The mean of |a - mean(a)|**2 over axes; with `correction`, divided by so many fewer than there are elements."""
+    """The variance over axes: the sum of |a - mean(a)|**2 over the number of elements minus `correction`."""
     return Var(axes, correction, keepdims)(a)
 
 
@@ -76,19 +78,20 @@ class Std(_Moment):
         return self._wide(a.std, a)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        a = node.inputs[0]
-        return expand(_zero_safe_divide(out_grad, node.output), a.shape, self.axes) * self._slope(a)
+        a, y = node.inputs[0], node.output
+        return expand(_zero_safe_divide(out_grad, y), a.shape, self.axes) * self._slope(a)
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
-        return _zero_safe_divide(self._along_tangent(self._slope(node.inputs[0]), tangents[0]), node.output)
+        a, y = node.inputs[0], node.output
+        return _zero_safe_divide(self._along_tangent(self._slope(a), tangents[0]), y)
 
 
 def std(a: Any, axes: Axes = None, keepdims: bool = False, correction: float = 0) -> Tensor:
-    """The square root of the variance, see `var`; its gradient is 0 where all elements are equal."""
+    """The square root of `var`. Its gradient is 0 where all elements are equal."""
     return Std(axes, correction, keepdims)(a)
 
 
 def _zero_safe_divide(a: Any, b: Any) -> Any:
-    """a / b, and a structural 0 where b is 0."""
+    """a / b, and a structural zero where b is 0."""
     zero = b == 0
     return zeroed(a, ~zero) / np.where(zero, 1, b)

@@ -1,4 +1,4 @@
-"""The Euclidean length of vectors, and of matrices as vectors."""
+"""The Euclidean norm of vectors, and the Frobenius norm of matrices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .selection import zeroed
 
 
 class Norm(Reduction):
-    """The square root of the sum of squares (of moduli) over axes; at 0, where it has a corner, its gradient is 0."""
+    """The square root of the sum of squared moduli over axes. Its gradient at 0, where it has a corner, is 0."""
 
     notation = "norm({0}, axes={axes})"
     saves = ("inputs", "output")
@@ -41,5 +41,5 @@ class Norm(Reduction):
 
 
 def norm(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:
-    """The Euclidean norm over axes: None for all, an int, or a tuple."""
+    """The Euclidean norm over axes: None for all, an int, or a tuple. Its gradient at 0 is 0."""
     return Norm(axes, keepdims)(a)

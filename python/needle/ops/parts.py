@@ -1,4 +1,4 @@
-"""Numbers taken apart and put together: magnitude and sign, fraction and integer, mantissa and exponent."""
+"""Parts of numbers: magnitude and sign, fraction and integer, mantissa and exponent."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class CopySign(Elementwise):
     ufunc, saves = "copysign", ("inputs", "output")
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        a = node.inputs[0]
-        return lambda: out_grad * (np.sign(as_floats(a)) * np.sign(node.output)), ZERO
+        (a, _), y = node.inputs, node.output
+        return lambda: out_grad * (np.sign(as_floats(a)) * np.sign(y)), ZERO
 
 
 def copysign(a: Any, b: Any) -> Tensor:
-    """The magnitude of a with the sign of b; its gradient at a = 0 is 0, as that of the magnitude."""
+    """The magnitude of a with the sign of b. Its gradient at a = 0 is 0, as for |a|."""
     return COPY_SIGN(*operands(a, b, floating=True))
 
 
@@ -42,7 +42,7 @@ class Modf(TensorTupleOp):
 
 
 def modf(a: Any) -> tuple[Tensor, Tensor]:
-    """The fraction, which moves with a, and the integer, which does not; both with the sign of a."""
+    """(fraction, integer) of a, both with the sign of a. The fraction has the derivative 1, the integer 0."""
     fraction, integer = MODF(a)
     return fraction, integer
 
@@ -51,17 +51,17 @@ class LdExp(Elementwise):
     ufunc, saves = "ldexp", ("inputs", "output")
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        exponent = node.inputs[1]
-        return lambda: self.on(out_grad, exponent), lambda: out_grad * node.output * number_log(2)
+        (_, exponent), y = node.inputs, node.output
+        return lambda: self.on(out_grad, exponent), lambda: out_grad * y * number_log(2)
 
 
 def ldexp(a: Any, exponent: Any) -> Tensor:
-    """a * 2**exponent, exactly; the exponent is an integer."""
+    """a * 2**exponent, exactly, for an integer exponent."""
     return LD_EXP(*[as_value(x, LD_EXP) for x in (a, exponent)])
 
 
 def frexp(a: Any) -> tuple[Tensor, Tensor]:
-    """The mantissa, of a magnitude from 0.5 to 1, and the exponent, an integer constant: a = mantissa * 2**exponent."""
+    """(mantissa, exponent) with a = mantissa * 2**exponent and 0.5 <= |mantissa| < 1. The exponent is a constant."""
     a = as_value(a, "frexp")
     _, exponent = discrete_tuple(np.frexp, a)
     return LD_EXP(a, -exponent), exponent

@@ -12,8 +12,7 @@ from .joining import Concatenate
 
 
 class Roots(TensorOp):
-    """All x with p[0] * x**n + ... + p[n] = 0. By implicit differentiation of that, a root x moves by
-    -x**(n - j) / p'(x) with p[j]."""
+    """All x with p[0] * x**n + ... + p[n] = 0. By implicit differentiation, dx/dp[j] = -x**(n - j) / p'(x)."""
 
     saves = ("inputs", "output")
     __slots__ = ()
@@ -33,7 +32,7 @@ class Roots(TensorOp):
         return -(moved @ tangents[0]) / slope
 
     def _terms(self, node: Any) -> tuple[Any, Any]:
-        """At each root the powers that the coefficients stand before, and the derivative of the polynomial."""
+        """At each root: the powers that the coefficients multiply, and the derivative of the polynomial."""
         p, y = node.inputs[0], node.output
         terms = powers(y, p.size)[:, ::-1]
         degrees = np.arange(p.size - 1, 0, -1).astype(y.real.dtype)
@@ -41,13 +40,15 @@ class Roots(TensorOp):
 
 
 def roots(p: Any) -> Tensor:
-    """The roots of the polynomial with these coefficients, the highest power first; those of one that is not simple
-    have no derivative."""
+    """The roots of the polynomial with these coefficients, the highest power first.
+
+    A multiple root has no derivative.
+    """
     return ROOTS(as_value(p))
 
 
 def powers(x: Any, count: int) -> Any:
-    """1, x, x**2, ... of the elements of a vector, along a second axis of this length."""
+    """1, x, x**2, ... of a vector's elements, along a second axis of length `count`."""
     one = np.ones((x.size, min(count, 1)), x.dtype)
     factors = np.broadcast_to(x.reshape((-1, 1)), (x.size, max(count - 1, 0)))
     return CumProd().on(Concatenate(1).on(one, factors))

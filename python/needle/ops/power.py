@@ -1,4 +1,4 @@
-"""a ** b. The derivative by the base is b * a**(b-1), by the exponent a**b * log(a); what is special is the zeros."""
+"""a ** b. The derivative by a is b * a**(b-1), that by b is a**b * log(a), with care at zeros."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ class EWisePow(Elementwise):
         return super().hint(*arrays) or _integer_hint(*arrays)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        a, b = node.inputs
+        (a, b), y = node.inputs, node.output
 
         def by_a() -> Any:
             x = as_floats(a)  # integers have no negative powers
-            # 0 ** b is the constant 0 or 1 around b = 0: the exponent 1 there stands in for -1, which is infinite.
+            # At a = b = 0 the slope is 0 * 0**-1, which is NaN. The exponent 1 replaces -1 there, so that it is 0.
             slope = b * EWisePow(quiet=True).on(x, np.where((b == 0) & (a == 0), 1, b - 1))
             return ZERO_SAFE_MUL.on(out_grad, slope)
 
-        return by_a, lambda: out_grad * node.output * np.log(np.where((a == 0) & (b >= 0), 1, as_floats(a)))
+        return by_a, lambda: out_grad * y * np.log(np.where((a == 0) & (b >= 0), 1, as_floats(a)))
 
 
 _EXACT = {2: np.square, 0.5: np.sqrt, -1: np.reciprocal}
-"""Powers that NumPy's ** computes by a function of their own, faster and more exactly."""
+"""Exponents for which NumPy's ** calls another function, which is faster and more accurate."""
 
 
 class PowerScalar(ScalarOp):
@@ -100,7 +100,8 @@ def _integer_hint(*arrays: Any) -> str:
 def power(a: Any, b: Any) -> Tensor:
     """a ** b, element by element.
 
-    At a = 0 the derivative by the exponent is 0 for b >= 0; at b = 0 that by the base is 0.
+    At a = 0, the derivative by b is 0 if b >= 0. At b = 0, the derivative by a is 0. Raises ValueError for negative
+    integer powers of integers.
     """
     if type(b) in NUMBERS and type(a) not in NUMBERS:
         return PowerScalar.of(b)(a)
@@ -115,10 +116,10 @@ def power_scalar(a: Any, scalar: Any) -> Tensor:
 
 
 class ZeroSafeMul(Bilinear, Elementwise):
-    """a * b, and 0 wherever a is 0, even where b is infinite.
+    """a * b, but 0 where a is 0, even if b is infinite.
 
-    It multiplies an adjoint by a slope that may be infinite: in x * x**0.5 at 0, the adjoint x of the power vanishes
-    faster than the slope 0.5 / x**0.5 grows, and the derivative of x**1.5 is 0.
+    Rules use it to multiply an adjoint by a slope that may be infinite. For example in x * x**0.5 at x = 0, the adjoint
+    x of the power is 0 and its slope 0.5 / x**0.5 infinite. The derivative of x**1.5 there is 0.
     """
 
     notation = "{0} * {1}"

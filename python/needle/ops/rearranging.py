@@ -1,4 +1,4 @@
-"""What only moves, repeats or drops elements, and fills with zeros: one op for all functions of that kind."""
+"""One op for all functions that only move, repeat or drop elements, and pad with zeros."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .indexing import AddAt
 
 
 class Rearrange(View):
-    """A function of an array, with what it takes besides it, that makes a new one of its elements and of zeros.
+    """A function whose output consists of elements of its input and of zeros; `more` and `options` are its arguments.
 
-    Applied to the numbers from 1 on, it says by itself which element goes where, and that is its adjoint.
+    Applied to the numbers 1, 2, ..., the function shows which element goes where. The adjoint follows from that.
     """
 
     notation = "{function}({0}, {more})"
@@ -33,8 +33,11 @@ class Rearrange(View):
         return self.function(a, *self.more, **self.options)
 
     def places(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], Any, Any]:
-        """For inputs of this shape: the output's shape, the flat places in it that hold an element (all: `...`), and
-        the flat places in the input that these come from."""
+        """(output shape, filled, sources) for inputs of this shape.
+
+        `filled` has the flat positions in the output that hold an element (`...` if all do), `sources` the flat
+        positions in the input that these come from.
+        """
         if self._places is None or self._places[0] != shape:
             numbers = np.arange(1, prod(shape) + 1).reshape(shape)
             taken = self.compute(numbers)
@@ -66,5 +69,5 @@ class Rearrange(View):
 
 
 def rearranged(function: Callable[..., Any], a: Any, *more: Any, **options: Any) -> Tensor:
-    """What a function of this kind makes of a: `rearranged(np.roll, a, 2, axis=0)`."""
+    """The function applied to a: `rearranged(np.roll, a, 2, axis=0)`."""
     return Rearrange(function, *more, **options)(a)

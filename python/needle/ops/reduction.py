@@ -16,7 +16,7 @@ from .shape import BroadcastTo
 
 
 def expand(reduced: Any, shape: tuple[int, ...], axes: Axes) -> Any:
-    """What a reduction of an input of this shape returned, broadcast back to that shape."""
+    """The result of a reduction over `axes`, broadcast back to the input's shape."""
     if reduced.ndim:
         kept = kept_shape(shape, normalize_axes("expand", axes, len(shape)))
         if reduced.shape != kept:
@@ -25,7 +25,7 @@ def expand(reduced: Any, shape: tuple[int, ...], axes: Axes) -> Any:
 
 
 class Reduction(TensorOp):
-    """Makes one element of all that lie along some axes; None for all axes."""
+    """An op that reduces over axes; None means all axes."""
 
     __slots__ = ("axes", "keepdims")
 
@@ -46,7 +46,7 @@ class Summation(Reduction, Linear):
 
     def compute(self, a: Any) -> Any:
         axes = None if self.axes is None else normalize_axes(self, self.axes, a.ndim)
-        if a.dtype.char == "e":  # float16 stops counting at 2048
+        if a.dtype.char == "e":  # float16: a sum of ones stops growing at 2048
             return a.sum(axes, dtype=np.float32, keepdims=self.keepdims).astype(np.float16)
         return _add(a, axes, None, None, self.keepdims)
 
@@ -55,12 +55,12 @@ class Summation(Reduction, Linear):
 
 
 def summation(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:
-    """The sum over axes: None for all, an int, or a tuple."""
+    """The sum over axes: None for all, an int, or a tuple. float16 is summed in float32."""
     return (SUM if axes is None and not keepdims else Summation(axes, keepdims))(a)
 
 
 def mean(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:
-    """The arithmetic mean over axes; integers give float64. Over no elements it is NaN, as in NumPy."""
+    """The arithmetic mean over axes; integers give float64. The mean of no elements is NaN, as in NumPy."""
     a = as_value(a)
     count = count_along(a.shape, normalize_axes("mean", axes, a.ndim))
     if a.dtype == np.float16:
@@ -69,7 +69,7 @@ def mean(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:
 
 
 def count_along(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
-    """The number of elements that a reduction over these (normal) axes makes one of."""
+    """The number of elements that a reduction over these non-negative axes combines into one."""
     return product(shape[i] for i in axes)
 
 
@@ -90,7 +90,7 @@ class Prod(Reduction):
         return Summation(self.axes, self.keepdims).on(tangents[0] * self._others(node))
 
     def _others(self, node: Any) -> Any:
-        """For each element the product of the others, along one axis after the other."""
+        """For each element, the product of the others."""
         a, y = node.inputs[0], node.output
         if can_divide_by_factors(y):
             return expand(y, a.shape, self.axes) / a
@@ -102,7 +102,7 @@ class Prod(Reduction):
 
 
 def prod(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:
-    """The product over axes; its gradient is right where elements are 0, too."""
+    """The product over axes. Its gradient is exact at zeros as well."""
     return Prod(axes, keepdims)(a)
 
 
@@ -124,11 +124,11 @@ class _Extremum(Reduction):
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         places, ties = self._chosen(node)
         moved = zeroed(tangents[0], places)
-        moved = moved if moved.dtype == ties.dtype else moved.astype(ties.dtype)  # of many ties, the sum may overflow
+        moved = moved if moved.dtype == ties.dtype else moved.astype(ties.dtype)  # a float16 sum of many may overflow
         return Summation(self.axes, self.keepdims).on(moved) / ties
 
     def _chosen(self, node: Any) -> tuple[Any, Any]:
-        """Which elements are the extremum, and how many they are in each place of the output: they share evenly."""
+        """The mask of the elements equal to the extremum, and their number per output element: they share evenly."""
         a = node.inputs[0]
         places = is_same(a, expand(node.output, a.shape, self.axes))
         dtype = np.float32 if a.dtype == np.float16 else gradient_dtype(a.dtype)
@@ -141,7 +141,7 @@ class Max(_Extremum):
 
 
 def max(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:
-    """The largest element over axes; equal ones share its gradient evenly."""
+    """The largest element over axes. Equal elements share its gradient evenly."""
     return Max(axes, keepdims)(a)
 
 
@@ -151,19 +151,19 @@ class Min(_Extremum):
 
 
 def min(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:
-    """The smallest element over axes; equal ones share its gradient evenly."""
+    """The smallest element over axes. Equal elements share its gradient evenly."""
     return Min(axes, keepdims)(a)
 
 
 class NanMax(_Extremum):
-    """The largest element that is not NaN; NaN where all are."""
+    """The largest element that is not NaN; NaN if all are."""
 
     __slots__ = ()
     of = np.fmax
 
 
 class NanMin(_Extremum):
-    """The smallest element that is not NaN; NaN where all are."""
+    """The smallest element that is not NaN; NaN if all are."""
 
     __slots__ = ()
     of = np.fmin

@@ -1,4 +1,4 @@
-"""Functions that are constant between jumps, and those whose value moves with an operand in steps."""
+"""Piecewise constant functions, and nextafter."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .selection import chosen
 
 
 class Steps(Elementwise):
-    """Any function of elements that is constant wherever it has a derivative: floor, rint, round to decimals."""
+    """Any element-wise function whose derivative is 0 wherever it exists: floor, rint, round to decimals."""
 
     saves = ()
     __slots__ = ("function", "options")
@@ -39,7 +39,7 @@ class Heaviside(Elementwise):
 
 
 def heaviside(a: Any, b: Any) -> Tensor:
-    """0 where a is negative, 1 where it is positive, and b where it is 0."""
+    """0 where a is negative, 1 where a is positive, and b where a is 0."""
     return HEAVISIDE(*operands(a, b, floating=True))
 
 
@@ -51,7 +51,7 @@ class NextAfter(Elementwise):
 
 
 def nextafter(a: Any, b: Any) -> Tensor:
-    """The next floating-point number after a towards b, which moves along with a."""
+    """The next floating-point number after a towards b. Its derivative by a is 1, by b 0."""
     return NEXT_AFTER(*operands(a, b, floating=True))
 
 

@@ -14,7 +14,7 @@ _BITS = {np.dtype(np.float32): np.dtype(np.int32), np.dtype(np.float64): np.dtyp
 
 
 class Masked(Linear):
-    """a where a boolean mask holds, 0 elsewhere: a structural zero, through which no NaN passes."""
+    """a where a boolean mask is True, and a structural zero elsewhere, which stops NaN."""
 
     __slots__ = ()
     saves, elementwise = ("inputs",), True
@@ -26,7 +26,7 @@ class Masked(Linear):
         bits = _BITS.get(a.dtype)
         if bits is None or a.shape != mask.shape or not a.ndim or not a.flags.c_contiguous:
             return np.where(mask, a, a.dtype.type(0))
-        # True as an integer is 1, and -1 has all bits set: ANDing them takes half the time that choosing does.
+        # -True has all bits set: a bitwise AND takes half the time of np.where.
         keep = mask.astype(bits, "C")
         np.negative(keep, out=keep)
         return np.bitwise_and(a.view(bits), keep, out=keep).view(a.dtype)
@@ -39,17 +39,17 @@ class Masked(Linear):
 
 
 def masked(a: Any, mask: Any) -> Tensor:
-    """a where the boolean mask holds, 0 elsewhere."""
+    """a where the boolean mask is True, 0 elsewhere."""
     return MASKED(a, mask)
 
 
 def zeroed(a: Any, mask: Any) -> Any:
-    """For rules: a where the mask holds, and 0 elsewhere, whatever a is there."""
+    """For rules: a where the mask is True, and 0 elsewhere, even where a is NaN or infinite."""
     return MASKED.on(a, mask)
 
 
 def chosen(out_grad: Any, mask: Any) -> Any:
-    """For gradient rules: the adjoint of what was chosen where the mask holds, a structural zero elsewhere."""
+    """For gradient rules: out_grad where the mask is True, and a structural zero elsewhere."""
     value = zeroed(unmasked(out_grad), mask)
     if not isinstance(value, Tensor):
         return MaskedAdjoint(value, mask)
@@ -70,7 +70,7 @@ class Where(Elementwise):
 
 
 def where(condition: Any, a: Any, b: Any) -> Tensor:
-    """a where the condition holds, else b; the branch not taken contributes nothing, not even a NaN."""
+    """a where the condition is True, else b. The gradient of the other one is a structural zero, which stops NaN."""
     condition = as_value(condition)
     if condition.dtype.kind != "b":
         condition = condition != 0

@@ -1,4 +1,4 @@
-"""The same elements in another shape or order, or repeated."""
+"""Transposing, reshaping and broadcasting."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SWAP_LAST = Transpose()
 
 
 def transpose(a: Any, axes: tuple[int, int] | None = None) -> Tensor:
-    """a with two axes swapped, the last two by default."""
+    """a with two axes swapped, by default the last two. Raises ValueError unless `axes` are two axes of a."""
     if axes is not None and (not isinstance(axes, (tuple, list)) or len(axes) != 2):
         raise ValueError(f"transpose: axes must be the two axes to swap, like (0, 2), got {axes!r}")
     return Transpose(None if axes is None else (axes[0], axes[1]))(a)
@@ -96,7 +96,7 @@ class Reshape(View):
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         size, *lengths = values[0].shape
         shape = self.shape if isinstance(self.shape, (tuple, list)) else (self.shape,)
-        if -1 in shape:  # worked out here, for a batch of none leaves it open
+        if -1 in shape:  # computed here, as it is undetermined in an empty batch
             rest = prod(n for n in shape if n != -1)
             shape = tuple([prod(lengths) // max(rest, 1) if n == -1 else n for n in shape])
         return Reshape((size, *shape))(values[0])
@@ -127,7 +127,7 @@ class BroadcastTo(View):
         )
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad  # summed over the new and repeated axes where all adjoints are fitted to their inputs
+        return out_grad  # the sweep unbroadcasts every adjoint to its input's shape
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         a, (depth,) = values[0], depths
@@ -137,7 +137,7 @@ class BroadcastTo(View):
 
 
 def broadcast_to(a: Any, shape: int | tuple[int, ...]) -> Tensor:
-    """a repeated along new leading axes and axes of length 1, up to this shape, without copying."""
+    """a broadcast to this shape, without a copy: repeated along new leading axes and axes of length 1."""
     return BroadcastTo(shape)(a)
 
 
@@ -168,7 +168,7 @@ def matrix_transpose(a: Tensor) -> Tensor:
 
 
 def full_transpose(a: Tensor) -> Tensor:
-    """a.T, for up to two dimensions: beyond, `a.mT` swaps the last two axes, which is mostly what is meant."""
+    """a.T, for up to two dimensions. Raises ValueError beyond: `a.mT` swaps the last two axes of any tensor."""
     if a.ndim > 2:
         raise ValueError(
             f"Tensor.T: is for 1-d and 2-d tensors, got shape {a.shape}; a.mT swaps the last two axes, "

@@ -1,4 +1,4 @@
-"""log(sum(exp(a))) and its kin, at any size of a: all of them subtract the maximum first."""
+"""log(sum(exp(a))), softmax and their relatives, without overflow: all subtract the maximum first."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from .reduction import Summation, expand
 
 _NO_SHIFT = np.zeros((), np.int8)
 _SAFE = {4: 60.0, 8: 500.0}
-"""Bytes of a float -> the largest magnitude at which exp(), and a sum of many of them, has all its digits."""
+"""Bytes of a float -> the largest magnitude at which exp(), and a sum of many of them, neither over- nor underflows."""
 _MANY = 1 << 16
-"""Elements from which on sums over all of them are kept in float64: their difference is much smaller than they."""
+"""The size from which sums over all elements are kept in float64: the loss is the small difference of two such sums."""
 _FEW = 1 << 12
-"""Elements up to which the sum of their squares is found faster than their extrema."""
+"""The size up to which a sum of squares is faster than the extrema."""
 _SHORT = 256
-"""A matrix's rows up to this length are summed by a product with ones, which is faster than sum()."""
+"""The row length up to which a product with ones is faster than sum()."""
 
 
 def _result_dtype(dtype: Any) -> Any:
-    """Integers give float64."""
+    """The dtype of the result: float64 for integers."""
     return dtype if dtype.kind in "fc" else np.dtype(np.float64)
 
 
 def _wide(a: Any) -> Any:
-    """The array in the dtype that its sums are kept in: float16 in float32, integers in float64."""
+    """The array in the dtype of its sums: float32 for float16, float64 for integers."""
     if a.dtype.kind == "f" and a.itemsize > 2:
         return a
     return a.astype(np.float32 if a.dtype == np.float16 else _result_dtype(a.dtype), copy=False)
 
 
 def _shifted(a: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
-    """a minus its maximum over the axes, and that maximum (axes kept). Equal infinities differ by 0, not by NaN.
+    """a minus its maximum over the axes, and that maximum (axes kept). The difference of equal infinities is 0.
 
-    Any shift serves that keeps exp() from over- and underflowing, so where all of a is small there is none: seeing that
-    takes a fraction of the time of finding a maximum for each row.
+    If all of a is small, nothing is subtracted: exp() is safe then. Checking that takes a fraction of the time of the
+    row maxima.
     """
     if a.size == 0:
         return a, np.full([1 if i in axes else n for i, n in enumerate(a.shape)], -np.inf, a.dtype)
@@ -56,7 +56,7 @@ def _shifted(a: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
 
 
 def _is_small(a: Any, limit: float) -> bool:
-    """Whether all elements are between these limits. Where they are few, the sum of squares mostly shows it at once."""
+    """Whether all elements are between -limit and limit. For a few elements, the sum of squares usually proves it."""
     if a.size <= _FEW and a.flags.c_contiguous:
         flat = a.reshape(-1)
         with np.errstate(over="ignore"):
@@ -141,7 +141,7 @@ class Softmax(TensorOp):
 
 
 def softmax(a: Any, axes: Axes = -1) -> Tensor:
-    """exp(a) / sum(exp(a)) over axes; where several elements share an infinite maximum, they share evenly."""
+    """exp(a) / sum(exp(a)) over axes, without overflow. Several infinite maxima share the 1 evenly."""
     return Softmax(axes)(a)
 
 
@@ -161,29 +161,31 @@ class LogSoftmax(TensorOp):
         return z.astype(_result_dtype(a.dtype), copy=False)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad - np.exp(node.output) * Summation(self.axes, keepdims=True).on(out_grad)
+        y = node.output
+        return out_grad - np.exp(y) * Summation(self.axes, keepdims=True).on(out_grad)
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
-        return tangents[0] - Summation(self.axes, keepdims=True).on(np.exp(node.output) * tangents[0])
+        (t,), y = tangents, node.output
+        return t - Summation(self.axes, keepdims=True).on(np.exp(y) * t)
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return LogSoftmax(batch_axes(self, self.axes, depths[0]))(values[0])
 
 
 def logsoftmax(a: Any, axes: Axes = -1) -> Tensor:
-    """log(softmax(a)) over axes, by default the last one, without overflow."""
+    """log(softmax(a)) over axes, by default the last, without overflow."""
     return LogSoftmax(axes)(a)
 
 
 class SoftmaxLoss(TensorOp):
-    """The mean loss in one op, where composing it takes eight."""
+    """The mean cross-entropy as one op; composed, it takes eight."""
 
     notation = "softmax_loss({0}, {1})"
     saves = ("inputs",)
     __slots__ = ("_latest",)
 
     def __init__(self) -> None:
-        self._latest: tuple[Any, Any] = None, None  # logits, and their softmax, which is what the gradient is made of
+        self._latest: tuple[Any, Any] = None, None  # the logits and their softmax, which the gradient needs
 
     def compute(self, logits: Any, targets: Any) -> Any:
         loss, probabilities = self.both(logits, targets)
@@ -191,7 +193,7 @@ class SoftmaxLoss(TensorOp):
         return loss
 
     def both(self, logits: Any, targets: Any) -> tuple[Any, Any]:
-        """The loss, and the softmax of the logits."""
+        """(the loss, the softmax of the logits)."""
         if logits.ndim == 0 or not (logits.shape == targets.shape or are_labels(targets, logits)):
             raise ValueError("shapes differ")
         z, top = _shifted(_wide(logits), (logits.ndim - 1,))
@@ -205,7 +207,7 @@ class SoftmaxLoss(TensorOp):
             if not isfinite(hit):  # a target of 0 at a logit of -inf costs nothing
                 hit = np.multiply(targets, z, out=np.zeros_like(z), where=targets != 0).sum()
         loss = np.add.reduce(np.log(total, out=total), None, np.float64 if many else None) - hit
-        if top.ndim:  # what the shift of z left out; exactly 0 where the targets sum to 1
+        if top.ndim:  # the shift cancels only if the targets sum to 1: add what it left out
             missing = 1 - targets.sum(-1, keepdims=True)
             loss = loss + np.multiply(missing, top, out=np.zeros_like(top), where=missing != 0).sum()
         dtype = _result_dtype(logits.dtype)
@@ -220,7 +222,7 @@ class SoftmaxLoss(TensorOp):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         logits, targets = node.inputs
-        if out_grad.dtype == np.float16:  # which cannot count the rows beyond 65,504
+        if out_grad.dtype == np.float16:  # the number of rows may exceed 65,504, its maximum
             out_grad = out_grad.astype(np.float32)
         scale = out_grad / prod(logits.shape[:-1])
         labels = are_labels(targets, logits)
@@ -240,19 +242,28 @@ class SoftmaxLoss(TensorOp):
         return by_logits, ZERO if labels else lambda: logits * -scale
 
 
+def softmax_loss(logits: Any, targets: Any) -> Tensor:
+    """The mean over all rows of logsumexp(logits) - sum(logits * targets), along the last axis.
+
+    This is the cross-entropy of softmax(logits) with the targets. These are probabilities of the logits' shape (one-hot
+    rows, or any that sum to 1), or labels: integers from 0 to classes - 1, one per row. No rows give NaN.
+    """
+    return SoftmaxLoss()(logits, targets)
+
+
 def are_labels(targets: Any, logits: Any) -> bool:
-    """Whether targets are numbers of classes, and not probabilities."""
+    """Whether the targets are class labels, not probabilities."""
     return targets.dtype.kind in "iu" and targets.shape == logits.shape[:-1]
 
 
 def places_of(labels: Any, logits: Any) -> tuple[Any, ...]:
-    """The index of the elements that the labels name."""
+    """The index of the logits that the labels select. Raises if a label is out of range."""
     check_labels("SoftmaxLoss", logits.shape[-1], labels)
     return *np.indices(labels.shape, sparse=True), labels
 
 
 def less_labels(probabilities: Any, labels: Any, scale: Any) -> Any:
-    """(probabilities - one_hot(labels)) * scale, without these rows."""
+    """(probabilities - one_hot(labels)) * scale, without building the one-hot rows."""
     places = places_of(labels, probabilities)
     found = probabilities * scale
     found[places] = (probabilities[places] - 1) * scale
@@ -260,15 +271,8 @@ def less_labels(probabilities: Any, labels: Any, scale: Any) -> Any:
 
 
 def one_hot(labels: Any, classes: int, dtype: Any) -> Any:
-    """The rows that labels stand for."""
+    """The one-hot rows of the labels."""
     return cpu().one_hot(classes, labels, dtype)
-
-
-def softmax_loss(logits: Any, targets: Any) -> Tensor:
-    """The mean over the rows of logsumexp(logits) - sum(logits * targets), along the last axis: the cross-entropy of
-    softmax(logits) with target probabilities (one-hot rows, or any that sum to 1), or with labels: integers from 0 to
-    classes - 1, one for each row. No rows give NaN."""
-    return SoftmaxLoss()(logits, targets)
 
 
 def logsumexp_method(a: Tensor, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None) -> Tensor:

@@ -1,15 +1,15 @@
 """Eigenvalues and singular values, with and without their vectors.
 
-The derivative of values alone divides by no differences of values, and exists where these are equal, too.
+The rules for values alone do not divide by differences of values, and hold for equal values as well.
 
-Vectors turn by 1 / (difference of their values), for which 0 stands where two values are equal up to rounding. That is
-right for what depends on the common space of their vectors as a whole, like the projector onto it. It is not right for
-what treats equal values one by one, like V f(w) V^H, nor for second derivatives there: they depend on how fast the
-values part, which no rule for one of the operations can know. What needs no spectrum (inv, solve, det, pinv, expm) is
-right at such matrices, too.
+The rules for vectors divide by differences of values. Where two values are equal up to rounding, the quotient is taken
+as 0. That is right for functions of the common space of their vectors, like the projector onto it. It is wrong for
+functions that treat equal values separately, like V f(w) V^H, and for second derivatives there: these depend on how
+fast the values separate, which the rule of a single op cannot know. Functions that need no spectrum (inv, solve, det,
+pinv, expm) are right at such matrices.
 
-The phase of a complex vector is free, and is said not to change, as in JAX and PyTorch: right for what does not depend
-on it.
+The phase of a complex vector is free. It is taken as constant, as in JAX and PyTorch, which is right for functions that
+do not depend on it.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from .systems import SOLVE
 
 
 def _rounding(values: Any) -> Any:
-    """How far rounding takes the values of a matrix from where they should be."""
+    """A bound for the rounding error of the values of a matrix."""
     n = values.shape[-1]
     return n * np.finfo(values.dtype).eps * np.abs(values).max(-1, keepdims=True, initial=0)
 
 
 def _are_equal(values: Any) -> Any:
-    """[i, j]: whether values i and j of a matrix are the same, up to rounding."""
+    """[i, j]: whether values i and j of a matrix are equal up to rounding."""
     return np.abs(values[..., None, :] - values[..., :, None]) <= _rounding(values)[..., None]
 
 
@@ -51,7 +51,7 @@ def _are_zero(values: Any) -> Any:
 
 
 def _reciprocal(a: Any, zero: Any) -> Any:
-    """1 / a, and 0 where a counts as 0."""
+    """1 / a, and 0 where `zero` is True."""
     return np.where(zero, 0, 1 / np.where(zero, 1, a))
 
 
@@ -83,8 +83,8 @@ class Eigh(OfMatrices, TensorTupleOp):
 def eigh(a: Any, UPLO: str = "L") -> TensorTuple:
     """(eigenvalues, eigenvectors) of each Hermitian matrix, (..., M, M): ascending, and in columns.
 
-    Only the lower (UPLO="U": upper) triangle is read. The gradient is Hermitian, as in JAX and PyTorch: that by the
-    whole matrix, of which both triangles change together.
+    Only the lower (UPLO="U": upper) triangle is read. The gradient is Hermitian, as in JAX and PyTorch: both triangles
+    are taken to change together.
     """
     return Eigh(UPLO)(a)
 
@@ -111,7 +111,7 @@ def eigvalsh(a: Any, UPLO: str = "L") -> Tensor:
 
 
 class Eig(OfMatrices, TensorTupleOp):
-    """A vector has length 1, and its largest element is real."""
+    """Each vector has length 1, and its largest element is real."""
 
     notation = "eig({0})"
     saves = ("output",)
@@ -129,12 +129,20 @@ class Eig(OfMatrices, TensorTupleOp):
             return SOLVE.on(v.mT, right)
         except np.linalg.LinAlgError as error:
             raise np.linalg.LinAlgError(
-                "Eig: has no derivative at a matrix without a full set of eigenvectors, which is not diagonalizable"
+                "Eig: has no derivative at a matrix that is not diagonalizable: it lacks a full set of eigenvectors"
             ) from error
 
 
+def eig(a: Any) -> TensorTuple:
+    """(eigenvalues, eigenvectors) of each matrix, (..., M, M), the vectors in columns; complex, unless all are real.
+
+    The derivative needs a full set of linearly independent eigenvectors, else it raises LinAlgError.
+    """
+    return EIG(a)
+
+
 def _of_fixed_length_and_phase(by_v: Any, v: Any) -> Any:
-    """The adjoint of columns of any length and phase, from that of v, which they were brought to."""
+    """The adjoint of columns before they were scaled to the fixed length and phase of v, from the adjoint of v."""
     along = Summation(-2, keepdims=True).on(by_v * v)
     free = by_v - along.real * conjugate(v)
     if v.dtype.kind != "c":
@@ -149,14 +157,6 @@ def _is_largest_in_column(v: Any) -> Any:
     return np.arange(v.shape[-2])[:, None] == places
 
 
-def eig(a: Any) -> TensorTuple:
-    """(eigenvalues, eigenvectors) of each matrix, (..., M, M), the vectors in columns; complex, unless all are real.
-
-    The derivative needs as many independent eigenvectors as there are columns.
-    """
-    return EIG(a)
-
-
 class SVD(OfMatrices, TensorTupleOp):
     notation = "svd({0})"
     saves, square = ("output",), False
@@ -169,7 +169,7 @@ class SVD(OfMatrices, TensorTupleOp):
         return tuple(np.linalg.svd(a, self.full_matrices))
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        # With the right vectors in the columns of w, a = u diag(s) w^T, the rule is the same for both sides.
+        # With a = u diag(s) w^T, the right vectors are the columns of w, and the rule is the same for both sides.
         (u, s, vh), (by_u, by_s, by_vh) = node.output, out_grad
         w, k, zero = vh.mT, s.shape[-1], Discrete(_are_zero).on(s)
         by_s = zeroed(zeros_unless(by_s, s), ~zero)
@@ -183,7 +183,7 @@ class SVD(OfMatrices, TensorTupleOp):
         turn, counter = _turning(s) * (from_u - from_w), sums * (from_u + from_w)
         inner = (turn + dagger(turn) + counter - dagger(counter)) / 2
         adjoint = (uc @ inner + uc * as_row(by_s)) @ wc.mT
-        # What lies outside of the first k vectors; nothing does where these are all.
+        # The parts of the adjoints outside the span of the first k vectors.
         over = as_row(_reciprocal(s, zero))
         if u.shape[-2] > k:
             adjoint = adjoint + ((by_u - uc @ from_u) * over) @ wc.mT
@@ -195,9 +195,9 @@ class SVD(OfMatrices, TensorTupleOp):
 def svd(a: Any, full_matrices: bool = True) -> TensorTuple:
     """(U, S, Vh) with a = U diag(S) Vh of each matrix, (..., M, N): K = min(M, N) singular values, descending.
 
-    U is of shape (..., M, M) and Vh of (..., N, N); without `full_matrices`, (..., M, K) and (..., K, N). The vectors
-    that complete U or Vh are free to turn among themselves, and their derivative is right for what does not depend on
-    that. The gradient of a singular value that is 0 (up to rounding) is 0.
+    U has the shape (..., M, M) and Vh (..., N, N); without `full_matrices`, (..., M, K) and (..., K, N). The vectors
+    that complete U or Vh are any basis of the complement; their derivative is right for functions that do not depend on
+    the choice. The gradient of a singular value that is 0 (up to rounding) is 0.
     """
     return SVD(full_matrices)(a)
 
@@ -216,7 +216,7 @@ class SingularValues(OfMatrices, TensorOp):
 
 
 def svdvals(a: Any) -> Tensor:
-    """The singular values of each matrix, (..., M, N), descending. The gradient of one that is 0 is 0."""
+    """The singular values of each matrix, (..., M, N), descending. The gradient of a singular value of 0 is 0."""
     return SINGULAR_VALUES(a)
 
 

@@ -10,7 +10,7 @@ from ..autograd import Tensor, TensorOp, as_value
 from .base import aligned
 from .matrices import OfMatrices, conjugate, dagger, hermitian_part, shape_hint
 
-_SINGULAR = "a matrix is singular; pinv or lstsq give an answer for such matrices, too"
+_SINGULAR = "a matrix is singular; pinv or lstsq accept singular matrices"
 
 
 class Inv(OfMatrices, TensorOp):
@@ -63,16 +63,17 @@ class Solve(TensorOp):
         return _SINGULAR
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        by_b = self.on(node.inputs[0].mT, out_grad)
-        return lambda: -(by_b @ node.output.mT), by_b
+        a, x = node.inputs[0], node.output
+        by_b = self.on(a.mT, out_grad)
+        return lambda: -(by_b @ x.mT), by_b
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
-        a, (by_a, by_b) = node.inputs[0], tangents
-        moved = None if by_a is None else -(by_a @ node.output)
+        (a, _), x, (by_a, by_b) = node.inputs, node.output, tangents
+        moved = None if by_a is None else -(by_a @ x)
         return self.on(a, by_b if moved is None else moved if by_b is None else by_b + moved)
 
     def reaches(self, plain: tuple[Any, ...], masks: list[Any]) -> Any:
-        """All of a matrix: a matrix of ones would be singular."""
+        """All of each matrix: probing with ones would fail, as a matrix of ones is singular."""
         return (-2, -1), [None, None]
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
@@ -85,9 +86,10 @@ def solve(a: Any, b: Any) -> Tensor:
 
 
 class Pinv(OfMatrices, TensorOp):
-    """The Moore-Penrose inverse, without singular values up to `rcond` times the largest.
+    """The Moore-Penrose inverse. Singular values of up to `rcond` times the largest count as 0.
 
-    The rule is that of Golub and Pereyra (1973) for a rank that stays the same; where it changes, the inverse jumps.
+    The rule is that of Golub and Pereyra (1973) for a constant rank. Where the rank changes, the inverse is
+    discontinuous.
     """
 
     notation = "pinv({0})"
@@ -113,9 +115,9 @@ class Pinv(OfMatrices, TensorOp):
 
 
 def pinv(a: Any, rcond: float = 1e-15, hermitian: bool = False) -> Tensor:
-    """The pseudo-inverse of each matrix, (..., M, N) to (..., N, M); `hermitian` ones have a faster way.
+    """The pseudo-inverse of each matrix, (..., M, N) to (..., N, M); `hermitian` matrices are faster.
 
-    Singular values of up to rcond times the largest count as 0, and the rank as constant.
+    Singular values of up to `rcond` times the largest count as 0. The rank is taken as constant.
     """
     return Pinv(rcond, hermitian)(as_value(a))
 

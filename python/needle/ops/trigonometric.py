@@ -1,4 +1,4 @@
-"""Angles, and the sides of right-angled triangles."""
+"""Trigonometric functions, their inverses, and hypot."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Arcsin(Elementwise):
     def gradient(self, out_grad: Any, node: Any) -> Any:
         y = node.output
         if y.dtype.kind == "c":
-            return out_grad / np.cos(y)  # the square root of 1 - a*a has another sign on one side of a branch cut
+            return out_grad / np.cos(y)  # sqrt(1 - a * a) would have the wrong sign on one side of a branch cut
         a = as_floats(node.inputs[0])
         return out_grad / np.sqrt((1 - a) * (1 + a))
 
@@ -80,7 +80,7 @@ class Arctan(Elementwise):
         a = node.inputs[0]
         if a.dtype.kind == "c":
             return out_grad / (a - 1j) / (a + 1j)
-        length = np.hypot(1, a)  # whose square, 1 + a*a, may overflow
+        length = np.hypot(1, a)  # its square, 1 + a * a, may overflow
         return out_grad / length / length
 
 
@@ -93,7 +93,7 @@ class Hypot(Elementwise):
         length = np.where(at_an_end, 1, y)
 
         def share(a: Any) -> Any:
-            """a / length; where both are 0, 0, and where both are infinite, the sign of a."""
+            """a / length; 0 where both are 0, and the sign of a where both are infinite."""
             return np.where(at_an_end, zeroed(np.sign(a), np.abs(a) == y), a / length)
 
         a, b = node.inputs
@@ -101,7 +101,7 @@ class Hypot(Elementwise):
 
 
 def hypot(a: Any, b: Any) -> Tensor:
-    """sqrt(a**2 + b**2), without overflow; its gradient at (0, 0) is 0."""
+    """sqrt(a**2 + b**2), without overflow. Its gradient at (0, 0) is 0."""
     return HYPOT(*operands(a, b, floating=True))
 
 
@@ -120,12 +120,12 @@ class Arctan2(Elementwise):
 
 
 def arctan2(a: Any, b: Any) -> Tensor:
-    """The angle of the point (b, a), in radians from -pi to pi; its gradient at (0, 0), where it has none, is 0."""
+    """The angle of the point (b, a), in radians from -pi to pi. Its gradient at (0, 0) is taken as 0."""
     return ARCTAN2(*operands(a, b, floating=True))
 
 
 class Degrees(Linear, Elementwise):
-    """Radians in degrees."""
+    """Radians converted to degrees."""
 
     ufunc, saves = "degrees", ()
 
@@ -134,7 +134,7 @@ class Degrees(Linear, Elementwise):
 
 
 class Radians(Linear, Elementwise):
-    """Degrees in radians."""
+    """Degrees converted to radians."""
 
     ufunc, saves = "radians", ()
 

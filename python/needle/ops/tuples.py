@@ -1,4 +1,4 @@
-"""Several tensors as one value, and one of them out of it."""
+"""Tuples of tensors as one value, and their members."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def tuple_get_item(value: Any, index: int) -> Tensor:
         raise TypeError(f"TupleGetItem: the index must be an int, got {index!r}")
     size = len(value)
     if not -size <= index < size:
-        raise IndexError(f"TupleGetItem: index {index} is outside of a TensorTuple of {size}")
+        raise IndexError(f"TupleGetItem: index {index} is out of range for a TensorTuple of {size}")
     if isinstance(value, WrappedTuple):
         return value.members[index]
     return TupleGetItem(int(index) % size)(value)
 
 
 def add_tuples(a: TensorTuple, b: Any) -> TensorTuple:
-    """The sums of the members of two tuples of equal length."""
+    """The member-wise sum of two tuples. Raises ValueError if their lengths differ."""
     if len(a) != len(b):
         raise ValueError(f"TensorTuple: cannot add tuples of {len(a)} and {len(b)} members")
     return make_tuple(*[x + y for x, y in zip(a, b, strict=True)])

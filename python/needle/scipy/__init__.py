@@ -1,7 +1,7 @@
-"""SciPy's functions that are no ufuncs, on Tensors, in SciPy's layout: `from needle.scipy.special import logsumexp`.
+"""SciPy's functions on Tensors, in SciPy's layout: `from needle.scipy.special import logsumexp`.
 
-This is the one place that imports SciPy, and only when one of its modules is asked for. SciPy's own ufuncs need nothing
-from here: `scipy.special.gammaln(t)` is differentiable by itself.
+Importing one of the modules below imports SciPy. SciPy's own ufuncs need nothing from here: `scipy.special.gammaln(t)`
+is differentiable by itself.
 
 | module | what is in it |
 |---|---|

@@ -1,4 +1,4 @@
-"""Ordinary differential equations, with the adjoint by another one (Pontryagin; Chen et al., 2018)."""
+"""Ordinary differential equations, with adjoints by the adjoint equation (Pontryagin; Chen et al., 2018)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ..ops.joining import concatenate, stack
 from ..transforms import jvp, vjp
 
 Field = Callable[..., Any]
-"""func(y, t, *args), which gives dy/dt."""
+"""func(y, t, *args), which returns dy/dt."""
 
 
 class OdeInt(TensorOp):
-    """y at the times t, from y[0] = y0 on, where dy/dt = func(y, t, *args). The args are inputs like y0 and t."""
+    """y at the times t, where y[0] = y0 and dy/dt = func(y, t, *args). y0, t and the args are the inputs."""
 
     __slots__ = ("func", "options")
     saves = ("inputs", "output")
@@ -35,7 +35,7 @@ class OdeInt(TensorOp):
         return "odeint"
 
     def field(self, y: Any, t: Any, *args: Any) -> Tensor:
-        """dy/dt as a Tensor of y's shape."""
+        """dy/dt as a Tensor of y's shape. Raises ValueError if func returns another number of elements."""
         value = tensor(self.func(y, t, *args))
         if value.size != y.size:
             raise ValueError(f"odeint: func must return as many numbers as y has, {y.size}, got shape {value.shape}")
@@ -55,7 +55,7 @@ class OdeInt(TensorOp):
         return scipy.integrate.odeint(field, y0, t, **self.options)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        """Backwards from one time to the one before: y, its adjoint, and those of the args collected on the way."""
+        """Integrate y, its adjoint and the accumulated adjoints of the args backwards, from each time to the last."""
         y0, t, *args = node.inputs
         n, sizes = y0.size, [a.size for a in args]
 
@@ -72,13 +72,13 @@ class OdeInt(TensorOp):
             start, between = concatenate([y, adjoint + g, collected]), stack([s, getitem(t, i - 1)])
             end = getitem(OdeInt(backwards, self.options)(start, between, *args), 1)
             adjoint, collected = getitem(end, slice(n, 2 * n)), getitem(end, slice(2 * n, None))
-        by_t[0] = -summation(adjoint * self.field(y0, getitem(t, 0), *args))  # moving the start is moving back y0
+        by_t[0] = -summation(adjoint * self.field(y0, getitem(t, 0), *args))  # moves y0 back along the field
         ends = np.cumsum([0, *sizes])
         by_args = [getitem(collected, slice(ends[k], ends[k + 1])).reshape(a.shape) for k, a in enumerate(args)]
         return adjoint + getitem(out_grad, 0), stack(by_t), *by_args
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
-        """y together with its derivative, forwards."""
+        """Integrate y together with its tangent, forwards."""
         (y0, t, *args), (by_y0, by_t, *by_args) = node.inputs, tangents
         n, count = y0.size, len(args)
         by_args = [constant(np.zeros(a.shape)) if s is None else s for a, s in zip(args, by_args, strict=True)]
@@ -100,15 +100,18 @@ class OdeInt(TensorOp):
 
 
 def odeint(func: Field, y0: Any, t: Any, args: tuple[Any, ...] = (), *, tfirst: bool = False, **options: Any) -> Tensor:
-    """The y of dy/dt = func(y, t, *args) at the times t, of shape (times, n), from y = y0 at t[0] on.
+    """The solution of dy/dt = func(y, t, *args) with y = y0 at t[0], at the times t: shape (times, n).
 
-    Differentiable by y0, t, and the Tensors among the args, which may be of any shape and in nested containers: func
-    must not reach for others that need a gradient. It is given Tensors. `options` are SciPy's: rtol, atol, hmax,
-    mxstep, ...; the adjoint's equation is solved with them, too, so that gradients are as exact as they say.
+    func is given Tensors. The solution is differentiable by y0, t, and the Tensors among the args, which may have any
+    shape, in nested containers. `options` are SciPy's: rtol, atol, hmax, mxstep, ... They hold for the adjoint equation
+    as well, so gradients have the same accuracy.
+
+    Raises TypeError for an unknown option, and if func closes over a Tensor that needs a gradient. Raises ValueError
+    unless y0 and t are real and at most 1-d.
     """
     unknown = options.keys() - {"rtol", "atol", "hmax", "hmin", "h0", "mxstep", "mxhnil", "mxordn", "mxords", "ixpr"}
     if unknown:
-        raise TypeError(f"odeint: {', '.join(sorted(unknown))} is not taken; leave it out")
+        raise TypeError(f"odeint: {', '.join(sorted(unknown))} is not supported; leave it out")
     y0, t = tensor(y0), tensor(t)
     if y0.ndim > 1 or t.ndim != 1 or t.size == 0 or "c" in (y0.dtype.kind, t.dtype.kind):
         raise ValueError(

@@ -1,6 +1,6 @@
 """scipy.linalg on Tensors. Matrices are the last two axes; axes before them are a batch.
 
-Options that only save time or checking (`overwrite_a`, `check_finite`) are taken and change nothing.
+Options that only save time or checks (`overwrite_a`, `check_finite`) are accepted and ignored.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..ops.selection import where, zeroed
 
 
 class SolveTriangular(TensorOp):
-    """The X of A X = B, or of A' X = B, where one triangle of A is read."""
+    """The solution X of A X = B, or of A^T X = B, for a triangular A: only one triangle is read."""
 
     __slots__ = ("lower", "transposed", "unit_diagonal")
     saves = ("inputs", "output")
@@ -42,7 +42,7 @@ class SolveTriangular(TensorOp):
         return scipy.linalg.solve_triangular(a, b, int(self.transposed), self.lower, self.unit_diagonal)
 
     def _triangle(self, a: Any) -> Any:
-        """What is read of a, and 0 elsewhere."""
+        """The part of a that is read, and 0 elsewhere."""
         n = a.shape[-1]
         mask = np.tri(n, k=-1 if self.unit_diagonal else 0, dtype=bool)
         return zeroed(a, np.broadcast_to(mask if self.lower else mask.T, a.shape))
@@ -64,34 +64,6 @@ class SolveTriangular(TensorOp):
         return self(*aligned(values, depths))
 
 
-class SolveSylvester(TensorOp):
-    """The X of A X + X B = Q."""
-
-    __slots__ = ()
-    saves = ("inputs", "output")
-
-    def compute(self, a: Any, b: Any, q: Any) -> Any:
-        return scipy.linalg.solve_sylvester(a, b, q)
-
-    def gradient(self, out_grad: Any, node: Any) -> Any:
-        a, b, _ = node.inputs
-        by_q = self.on(a.mT, b.mT, out_grad)
-        return lambda: -(by_q @ node.output.mT), lambda: -(node.output.mT @ by_q), by_q
-
-    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
-        return self(*aligned(values, depths))
-
-
-SYLVESTER = SolveSylvester()
-
-
-def _with_columns(solver: Callable[[Tensor], Tensor], b: Tensor) -> Tensor:
-    """What a solver of systems with matrices on the right makes of them, or of one vector."""
-    if b.ndim == 1:
-        return solver(b.reshape((-1, 1))).reshape((-1,))
-    return solver(b)
-
-
 def solve_triangular(
     a: Any,
     b: Any,
@@ -101,12 +73,19 @@ def solve_triangular(
     overwrite_b: bool = False,
     check_finite: bool = True,
 ) -> Tensor:
-    """The x of a x = b for triangular a; of a' x = b with trans=1 or "T", of a^H x = b with trans=2 or "C"."""
+    """The x of a x = b for triangular a; of a^T x = b with trans=1 or "T", of a^H x = b with trans=2 or "C"."""
     kinds = {0: 0, "N": 0, 1: 1, "T": 1, 2: 2, "C": 2}
     if trans not in kinds:
         raise ValueError(f"solve_triangular: trans must be 0 ('N'), 1 ('T') or 2 ('C'), got {trans!r}")
     a = conjugate(tensor(a)) if kinds[trans] == 2 else tensor(a)
     return _with_columns(partial(SolveTriangular(kinds[trans] > 0, lower, unit_diagonal), a), tensor(b))
+
+
+def _with_columns(solver: Callable[[Tensor], Tensor], b: Tensor) -> Tensor:
+    """A solver for matrices on the right-hand side, applied to a matrix or to one vector."""
+    if b.ndim == 1:
+        return solver(b.reshape((-1, 1))).reshape((-1,))
+    return solver(b)
 
 
 def solve(
@@ -119,7 +98,7 @@ def solve(
     assume_a: str | None = None,
     transposed: bool = False,
 ) -> Tensor:
-    """The x of a x = b. Of "sym", "her" and "pos" matrices one triangle is read, of triangular ones theirs."""
+    """The x of a x = b. For "sym", "her", "pos" and triangular matrices, only one triangle is read."""
     a, b = tensor(a), tensor(b)
     if assume_a in {"upper triangular", "lower triangular"}:
         return solve_triangular(a, b, int(transposed), assume_a == "lower triangular")
@@ -134,15 +113,36 @@ def solve(
 
 
 def _from_triangle(a: Tensor, lower: bool, hermitian: bool) -> Tensor:
-    """The symmetric or Hermitian matrix whose lower or upper triangle this is."""
+    """The symmetric or Hermitian matrix with the lower or upper triangle of a."""
     kept = np.tri(a.shape[-1], dtype=bool)
     other = dagger(a) if hermitian else a.mT
     return where(kept if lower else kept.T, a, other)
 
 
+class SolveSylvester(TensorOp):
+    """The solution X of A X + X B = Q."""
+
+    __slots__ = ()
+    saves = ("inputs", "output")
+
+    def compute(self, a: Any, b: Any, q: Any) -> Any:
+        return scipy.linalg.solve_sylvester(a, b, q)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        (a, b, _), x = node.inputs, node.output
+        by_q = self.on(a.mT, b.mT, out_grad)
+        return lambda: -(by_q @ x.mT), lambda: -(x.mT @ by_q), by_q
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        return self(*aligned(values, depths))
+
+
 def solve_sylvester(a: Any, b: Any, q: Any) -> Tensor:
     """The x of a x + x b = q."""
     return SYLVESTER(*tensors(a, b, q))
+
+
+SYLVESTER = SolveSylvester()
 
 
 def solve_continuous_lyapunov(a: Any, q: Any) -> Tensor:
@@ -152,8 +152,11 @@ def solve_continuous_lyapunov(a: Any, q: Any) -> Tensor:
 
 
 def solve_discrete_lyapunov(a: Any, q: Any, method: str | None = None) -> Tensor:
-    """The x of a x a^H - x + q = 0: by one large system ("direct", up to 9 rows) or by the continuous one that a
-    bilinear transformation makes of it ("bilinear"), for which -1 must not be an eigenvalue of a."""
+    """The x of a x a^H - x + q = 0.
+
+    The "direct" method solves one large linear system; it is the default up to 9 rows. The "bilinear" method transforms
+    the equation to a continuous one; -1 must not be an eigenvalue of a.
+    """
     a, q = tensors(a, q)
     n = a.shape[-1]
     if method not in {None, "direct", "bilinear"}:
@@ -168,12 +171,12 @@ def solve_discrete_lyapunov(a: Any, q: Any, method: str | None = None) -> Tensor
 
 
 def inv(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> Tensor:
-    """The inverse."""
+    """The inverse of each matrix."""
     return systems.inv(tensor(a))
 
 
 def det(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> Tensor:
-    """The determinant."""
+    """The determinant of each matrix."""
     return determinants.det(tensor(a))
 
 
@@ -188,7 +191,7 @@ def cholesky(a: Any, lower: bool = False, overwrite_a: bool = False, check_finit
 def cho_factor(
     a: Any, lower: bool = False, overwrite_a: bool = False, check_finite: bool = True
 ) -> tuple[Tensor, bool]:
-    """The factor for `cho_solve`, and whether it is the lower one. (Its other triangle is 0.)"""
+    """(the factor for `cho_solve`, whether it is the lower one). The other triangle of the factor is 0."""
     return cholesky(a, lower), lower
 
 
@@ -200,7 +203,7 @@ def cho_solve(c_and_lower: Any, b: Any, overwrite_b: bool = False, check_finite:
 
 
 def eigh(a: Any, b: Any = None, *, lower: bool = True, eigvals_only: bool = False) -> Any:
-    """The eigenvalues w, rising, and vectors v of a v = w b v, for Hermitian a and positive definite b."""
+    """The eigenvalues w, ascending, and eigenvectors v of a v = w b v, for Hermitian a and positive definite b."""
     a, uplo = tensor(a), "L" if lower else "U"
     if b is None:
         return spectra.eigvalsh(a, uplo) if eigvals_only else tuple(spectra.eigh(a, uplo))
@@ -217,7 +220,7 @@ def eigvalsh(a: Any, b: Any = None, *, lower: bool = True) -> Tensor:
 
 
 def svdvals(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> Tensor:
-    """The singular values, falling."""
+    """The singular values, descending."""
     return spectra.svdvals(tensor(a))
 
 
@@ -227,8 +230,8 @@ def svdvals(a: Any, overwrite_a: bool = False, check_finite: bool = True) -> Ten
 class MatrixFunction(OfMatrices, TensorOp):
     """f of square matrices, for an analytic f.
 
-    Its derivative along E is the upper right block of f([[A, E], [0, A]]) (Mathias, 1996), and the adjoint that along
-    the transpose: so one formula gives derivatives of every order, for f as good as SciPy has it.
+    The derivative along E is the upper right block of f([[A, E], [0, A]]) (Mathias, 1996). The adjoint is the
+    derivative at the transpose. So one formula gives derivatives of every order, with the accuracy of SciPy's f.
     """
 
     __slots__ = ("function",)
@@ -246,9 +249,8 @@ class MatrixFunction(OfMatrices, TensorOp):
         places = [(..., first, first), (..., first, second), (..., second, second)]
         doubled = AddAt((*a.shape[:-2], 2 * n, 2 * n), dtype, places).on(a, direction, a)
         block = self.on(doubled)[places[1]]
-        return (
-            block if "c" in (dtype.kind, node.output.dtype.kind) else block.real
-        )  # SciPy may leave an imaginary rounding error
+        # SciPy may leave an imaginary rounding error in a real result.
+        return block if "c" in (dtype.kind, node.output.dtype.kind) else block.real
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return self.along(node.inputs[0].mT, out_grad, node)
@@ -271,7 +273,7 @@ def logm(A: Any) -> Tensor:
 
 
 class SquareRoot(OfMatrices, TensorOp):
-    """The principal square root X. Its derivative is from X X = A: X dX + dX X = dA."""
+    """The principal square root X. Its derivative solves X dX + dX X = dA, by X X = A."""
 
     __slots__ = ()
     saves = ("output",)
@@ -280,19 +282,21 @@ class SquareRoot(OfMatrices, TensorOp):
         return scipy.linalg.sqrtm(a)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return SYLVESTER.on(node.output.mT, node.output.mT, out_grad)
+        x = node.output
+        return SYLVESTER.on(x.mT, x.mT, out_grad)
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
-        return SYLVESTER.on(node.output, node.output, tangents[0])
+        x = node.output
+        return SYLVESTER.on(x, x, tangents[0])
 
 
 def sqrtm(A: Any) -> Tensor:
-    """The principal square root of matrices; differentiable where they are not singular."""
+    """The principal square root of matrices; differentiable at invertible ones."""
     return SquareRoot()(tensor(A))
 
 
 def fractional_matrix_power(A: Any, t: float) -> Tensor:
-    """The power of matrices with a number, by which it is no function to differentiate."""
+    """A power of matrices; t is a number, and not differentiable. Raises TypeError if t is a Tensor."""
     if isinstance(t, Tensor):
         raise TypeError("fractional_matrix_power: t must be a number, got a Tensor; write expm(t * logm(A))")
     return MatrixFunction(partial(scipy.linalg.fractional_matrix_power, t=t))(tensor(A))
@@ -331,7 +335,7 @@ def tanhm(A: Any) -> Tensor:
 def expm_frechet(
     A: Any, E: Any, method: str | None = None, compute_expm: bool = True, check_finite: bool = True
 ) -> Any:
-    """expm(A), and its derivative along E; without `compute_expm` only that."""
+    """(expm(A), its derivative along E); without `compute_expm`, only the derivative."""
     A, E = tensors(A, E)
     op = MatrixFunction(scipy.linalg.expm)
     exponential = op(A)
@@ -343,7 +347,7 @@ def expm_frechet(
 
 
 def block_diag(*arrs: Any) -> Tensor:
-    """A matrix with these along its diagonal, and 0 elsewhere; vectors count as rows."""
+    """The matrix with these blocks along its diagonal, and 0 elsewhere; vectors count as rows."""
     blocks = [_as_matrix(tensor(a)) for a in arrs or ([],)]
     batch = np.broadcast_shapes(*[a.shape[:-2] for a in blocks])
     places, row, column = [], 0, 0
@@ -360,7 +364,7 @@ def _as_matrix(a: Tensor) -> Tensor:
 
 
 def toeplitz(c: Any, r: Any = None) -> Tensor:
-    """Constant along diagonals: c is the first column, r the first row, by default conj(c); r[0] is not read."""
+    """The Toeplitz matrix of first column c and first row r, by default conj(c); r[0] is not read."""
     c = _as_vector(c)
     r = conjugate(c) if r is None else _as_vector(r)
     m, n = c.shape[-1], r.shape[-1]
@@ -369,7 +373,7 @@ def toeplitz(c: Any, r: Any = None) -> Tensor:
 
 
 def hankel(c: Any, r: Any = None) -> Tensor:
-    """Constant along anti-diagonals: c is the first column, r the last row, by default 0; r[0] is not read."""
+    """The Hankel matrix of first column c and last row r, by default 0; r[0] is not read."""
     c = _as_vector(c)
     r = constant(np.zeros(c.shape, c.dtype)) if r is None else _as_vector(r)
     along = concatenate([c, getitem(r, (..., slice(1, None)))], -1)
@@ -377,7 +381,7 @@ def hankel(c: Any, r: Any = None) -> Tensor:
 
 
 def circulant(c: Any) -> Tensor:
-    """Each column is the one before it, moved on by one: c is the first."""
+    """The circulant matrix of first column c: each column is the one before it, rotated by one."""
     c = _as_vector(c)
     n = c.shape[-1]
     return getitem(c, (..., (np.arange(n)[:, None] - np.arange(n)) % max(n, 1)))

@@ -1,4 +1,4 @@
-"""Convolution along any axes, with others summed over or kept: as HIPS autograd has it."""
+"""Convolution along any axes, with others summed over or kept, as in HIPS autograd."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ..ops.indexing import getitem
 
 
 class Convolve(Bilinear):
-    """Of a (I, K, *n) and b (J, K, *m), with m <= n: (I, J, *out), summed over K and convolved along the others.
+    """The convolution of a (I, K, *n) and b (J, K, *m) along the last axes, summed over K: (I, J, *out), for m <= n.
 
-    "full" has the lengths n + m - 1; "valid" n - m + 1, where all of b overlaps a.
+    The lengths are n + m - 1 for a full convolution, else n - m + 1, where all of b overlaps a.
     """
 
     __slots__ = ("full",)
@@ -56,25 +56,13 @@ class Convolve(Bilinear):
         return _swapped(out.reshape((out.shape[0], batch, rows, *out.shape[2:])))
 
 
-def _reversed(a: Any) -> Any:
-    """Along the axes that are convolved."""
-    return a[(slice(None), slice(None), *[slice(None, None, -1)] * (a.ndim - 2))]
-
-
-def _swapped(a: Any) -> Any:
-    """The first two axes exchanged."""
-    return a.swapaxes(0, 1)
-
-
-FULL, VALID = Convolve(True), Convolve(False)
-
-
 def convolve(A: Any, B: Any, axes: Any = None, dot_axes: Any = ((), ()), mode: str = "full") -> Tensor:
-    """The convolution of A and B along pairs of axes, `axes=(of_A, of_B)`; by default along all that are not in
-    `dot_axes`, pairs that are multiplied and summed over.
+    """The convolution of A and B along pairs of axes.
 
-    The result has the axes of A that are in neither, those of B, and the convolved ones. `mode` is "full", "valid" or
-    "same" (the middle of "full", as long as A); it may stand in the third place, as in SciPy.
+    `axes=(of_A, of_B)` are the convolved axes; by default, all that are not in `dot_axes`. `dot_axes` are pairs of axes
+    that are multiplied and summed over. The result has the axes of A that are in neither, then those of B, then the
+    convolved ones. `mode` is "full", "valid" or "same" (the middle of "full", with the lengths of A). It may be the
+    third argument, as in SciPy. Raises ValueError for axes that do not pair up.
     """
     if isinstance(axes, str):
         axes, mode = None, axes
@@ -103,9 +91,21 @@ def convolve(A: Any, B: Any, axes: Any = None, dot_axes: Any = ((), ()), mode: s
     return out.reshape((*kept_a, *kept_b, *out.shape[2:]))
 
 
+def _reversed(a: Any) -> Any:
+    """a reversed along the convolved axes."""
+    return a[(slice(None), slice(None), *[slice(None, None, -1)] * (a.ndim - 2))]
+
+
+def _swapped(a: Any) -> Any:
+    """a with the first two axes swapped."""
+    return a.swapaxes(0, 1)
+
+
+FULL, VALID = Convolve(True), Convolve(False)
+
+
 def _canonical(a: Tensor, along: list[int], dot: list[int]) -> tuple[Tensor, tuple[int, ...]]:
-    """With its axes as `Convolve` has them: what is kept, what is summed over, what is convolved; and the lengths of
-    what is kept."""
+    """a with the axes of `Convolve` (kept, summed over, convolved), and the lengths of its kept axes."""
     kept = [i for i in range(a.ndim) if i not in along and i not in dot]
     if sorted([*kept, *dot, *along]) != list(range(a.ndim)):
         raise ValueError(f"convolve: axes {along} and dot_axes {dot} name an axis of shape {a.shape} twice")

@@ -1,4 +1,4 @@
-"""scipy.special on Tensors: each ufunc, and the functions that are none, by SciPy's names."""
+"""scipy.special on Tensors, by SciPy's names: the ufuncs and the other functions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..special.functions import SLOPES, scipys
 
 @cache
 def _function(name: str) -> Any:
-    """The function on Tensors, which makes a Tensor of numbers, too."""
+    """The function on Tensors, which returns a Tensor for numbers as well."""
     function = rules.function(name)
 
     def apply(first: Any, *others: Any) -> Any:
@@ -34,10 +34,10 @@ def _function(name: str) -> Any:
 
 @cache
 def __getattr__(name: str) -> Any:
-    """Each function that has a rule, and each ufunc."""
+    """Any ufunc, and any function that has a rule."""
     of = scipys(name) if hasattr(scipy.special, name) else None
     if isinstance(of, np.ufunc):
-        return ufunc(of, _function(of.__name__), __name__)  # jn is an alias, of jv
+        return ufunc(of, _function(of.__name__), __name__)  # by its own name: jn is an alias of jv
     if of is not None and name in SLOPES:
         return _function(name)
     raise AttributeError(f"module {__name__!r} has no differentiable function {name!r}")
@@ -49,14 +49,14 @@ def __dir__() -> list[str]:
 
 
 def zeta(x: Any, q: Any = None, out: Any = None) -> Tensor:
-    """The zeta function of Riemann, or of Hurwitz with a second argument, by which it is differentiable."""
+    """The Riemann zeta function; with q, the Hurwitz zeta function, differentiable by q."""
     if out is not None:
-        raise TypeError("zeta: out= is not taken; assign with out[...] = zeta(x, q)")
+        raise TypeError("zeta: out= is not supported; assign with out[...] = zeta(x, q)")
     return _function("zeta")(x) if q is None else _function("zeta")(x, q)
 
 
 def lambertw(z: Any, k: Any = 0, tol: Any = 1e-8) -> Tensor:
-    """The branch k of the function w with w exp(w) = z; complex."""
+    """Branch k of the complex function w with w exp(w) = z."""
     return _function("lambertw")(z, k, tol)
 
 
@@ -87,7 +87,7 @@ def _spherical(name: str, n: Any, z: Any, derivative: bool) -> Tensor:
 
 
 def multigammaln(a: Any, d: int) -> Tensor:
-    """The logarithm of the multivariate gamma function of dimension d, for a > (d - 1) / 2."""
+    """The logarithm of the multivariate gamma function of dimension d. Raises ValueError unless a > (d - 1) / 2."""
     a = tensor(a)
     if d < 1 or d != int(d):
         raise ValueError(f"multigammaln: d must be a positive integer, the dimension, got {d!r}")
@@ -101,7 +101,7 @@ def multigammaln(a: Any, d: int) -> Tensor:
 
 
 def comb(N: Any, k: Any, *, exact: bool = False, repetition: bool = False) -> Tensor:
-    """The number of ways to choose k of N things, 0 where there is none; `exact` needs integers, and is a constant."""
+    """The number of ways to choose k of N things; 0 if there is none. With `exact`, for integers, it is a constant."""
     if exact:
         return discrete(lambda n, k: scipy.special.comb(n, k, exact=True, repetition=repetition), N, k)
     N, k = tensor(N), tensor(k)
@@ -111,7 +111,7 @@ def comb(N: Any, k: Any, *, exact: bool = False, repetition: bool = False) -> Te
 
 
 def perm(N: Any, k: Any, exact: bool = False) -> Tensor:
-    """The number of ordered choices of k of N things, 0 where there is none; `exact` ones are constants."""
+    """The number of ordered choices of k of N things; 0 if there is none. With `exact`, it is a constant."""
     if exact:
         return discrete(lambda n, k: scipy.special.perm(n, k, exact=True), N, k)
     N, k = tensor(N), tensor(k)
@@ -119,7 +119,7 @@ def perm(N: Any, k: Any, exact: bool = False) -> Tensor:
 
 
 def factorial(n: Any, exact: bool = False, extend: str = "zero") -> Tensor:
-    """gamma(n + 1), 0 for negative n; `exact` ones are constants."""
+    """gamma(n + 1), but 0 for negative n. With `exact`, it is a constant."""
     if extend != "zero":
         raise ValueError(f"factorial: extend must be 'zero', got {extend!r}; gamma(n + 1) goes beyond")
     if exact:
@@ -130,17 +130,17 @@ def factorial(n: Any, exact: bool = False, extend: str = "zero") -> Tensor:
 
 
 def softmax(x: Any, axis: Axes = None) -> Tensor:
-    """exp(x) / sum(exp(x)) over axes, by default over all."""
+    """exp(x) / sum(exp(x)) over axes, by default all."""
     return ops.softmax(tensor(x), axis)
 
 
 def log_softmax(x: Any, axis: Axes = None) -> Tensor:
-    """log(softmax(x)) over axes, by default over all."""
+    """log(softmax(x)) over axes, by default all."""
     return ops.logsoftmax(tensor(x), axis)
 
 
 def logsumexp(a: Any, axis: Axes = None, b: Any = None, keepdims: bool = False, return_sign: bool = False) -> Any:
-    """log(sum(b * exp(a))) over axes; with `return_sign`, that of the sum's modulus, and the sum's sign.
+    """log(sum(b * exp(a))) over axes; with `return_sign`, (log of the sum's modulus, sign of the sum).
 
     A negative sum of real numbers without `return_sign` gives NaN.
     """
@@ -156,7 +156,7 @@ def logsumexp(a: Any, axis: Axes = None, b: Any = None, keepdims: bool = False, 
     powers = a - top
     if b is None:
         total = summation(exp(powers), axes, keepdims=True)
-    else:  # what has no weight may be larger than all that has, and must not overflow
+    else:  # an element of weight 0 may exceed all others, and must not overflow
         limit = ln(float(np.finfo(powers.dtype).max)) - 1
         total = summation(b * exp(where((b == 0) & (powers.real > limit), limit, powers)), axes, keepdims=True)
     modulus = absolute(total) if return_sign else total
@@ -171,6 +171,6 @@ def logsumexp(a: Any, axis: Axes = None, b: Any = None, keepdims: bool = False, 
 
 
 def _largest(axes: tuple[int, ...], a: Any, b: Any = 1) -> Any:
-    """The largest exponent whose weight is not 0, for each sum; 0 where it is infinite."""
+    """The largest exponent with a nonzero weight in each sum; 0 where that is infinite."""
     top = np.max(np.where(b != 0, a.real, -np.inf), axes, keepdims=True, initial=-np.inf).astype(a.real.dtype)
     return np.where(np.isfinite(top), top, top.dtype.type(0))

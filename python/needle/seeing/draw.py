@@ -205,6 +205,12 @@ class _Texts:
             return self._leaf(b, box, box.leaves) if len(box.leaves) == 1 else self._leaves(b, box, box.leaves)
         return self._operation(b, box) if box.scope is None else self._stretch(b, box)
 
+    def _made(
+        self, b: int, role: str, name: str, lines: list[str], title: list[str], *, at: float, folded: bool = False
+    ) -> pictures.Box:
+        frame, size, output = self.folding.boxes[b].frame, int(self.sizes[b]), b in self.outputs
+        return pictures.Box(role, name, tuple(lines), "\n".join(title), frame, at, size, output, folded)
+
     def _operation(self, b: int, box: Box) -> pictures.Box:
         record = self.record
         node = record.operations[box.at]
@@ -220,16 +226,8 @@ class _Texts:
             title += [f"{self._names(last, 99)} = {self._as_written(last, last)}", value_of(last)]
         if self.values and size_of(node) <= _SMALL:
             lines.append(_cut(value_of(node)))
-        return pictures.Box(
-            "adjoint" if record.is_backward(node) else "operation",
-            record.name(node),
-            tuple(lines),
-            "\n".join(title),
-            box.frame,
-            box.at,
-            int(self.sizes[b]),
-            b in self.outputs,
-        )
+        role = "adjoint" if record.is_backward(node) else "operation"
+        return self._made(b, role, record.name(node), lines, title, at=box.at)
 
     def _names(self, node: Value, number: int = 2) -> str:
         """A node's name; those of an adjoint that is several tensors'."""
@@ -253,10 +251,8 @@ class _Texts:
         lines = [_cut(f"{name} = {value_of(leaf)}" if plain else name), _cut(shape_of(leaf))]
         if self.values and size_of(leaf) <= _SMALL and not plain:
             lines.append(_cut(value_of(leaf)))
-        title = "\n".join([self._names(leaf, 99), shape_of(leaf, True), value_of(leaf)])
-        role = role_of(leaf)
-        order, output = self._before_readers(b, box), b in self.outputs
-        return pictures.Box(role, self.record.name(leaf), tuple(lines), title, box.frame, order, 1, output)
+        title = [self._names(leaf, 99), shape_of(leaf, True), value_of(leaf)]
+        return self._made(b, role_of(leaf), self.record.name(leaf), lines, title, at=self._before_readers(b, box))
 
     def _leaves(self, b: int, box: Box, leaves: Any) -> pictures.Box:
         nodes = [self.record.leaves[i] for i in leaves.tolist()]
@@ -270,10 +266,8 @@ class _Texts:
         each = ", ".join(f"{number:,} \u00d7 {shape}" for shape, number in shapes.most_common(4))
         title = [what, each, *[f"{self.record.name(node)} {shape_of(node, True)}" for node in nodes[:20]]]
         title += ["..."] if len(nodes) > 20 else []
-        order = self._before_readers(b, box)
-        lines = (_cut(main), _cut(each))
-        output, text = b in self.outputs, "\n".join(title)
-        return pictures.Box(role, lines[0], lines, text, box.frame, order, len(nodes), output, folded=True)
+        lines = [_cut(main), _cut(each)]
+        return self._made(b, role, lines[0], lines, title, at=self._before_readers(b, box), folded=True)
 
     def _before_readers(self, b: int, box: Box) -> float:
         """A place in the order of this leaf's frame in front of all that reads it there."""
@@ -305,17 +299,7 @@ class _Texts:
         if scope.path:
             lines.insert(0, _cut(self._scope_name(scope.path, scope.start, box.frame, scope.count, scope.period)))
         title = [*lines[:-1], each, f"from {self.record.name(nodes[0])} to {self.record.name(nodes[-1])}"]
-        return pictures.Box(
-            "adjoint" if backward else "operation",
-            lines[0],
-            tuple(lines),
-            "\n".join(title),
-            box.frame,
-            box.at,
-            int(self.sizes[b]),
-            b in self.outputs,
-            folded=True,
-        )
+        return self._made(b, "adjoint" if backward else "operation", lines[0], lines, title, at=box.at, folded=True)
 
     def _scope_name(self, path: tuple[str, ...], start: int, frame: int, count: int, period: int) -> str:
         """The last part of a group's path; of several rounds, the first one's and the last one's."""

@@ -1,7 +1,7 @@
-"""Folding a large graph into few boxes: by the user's groups, by rounds that repeat, and else by stretches.
+"""Folds a large graph into few boxes: by the user's groups, by rounds that repeat, and else by stretches.
 
-It works on numbers alone. All that is drawn as one is an interval of the operations in evaluation order, so what is
-left between boxes is a graph without cycles again, whatever was folded.
+It works on numbers alone. Each box stands for an interval of the operations in evaluation order, so the graph between
+boxes has no cycles, whatever was folded.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 Path = tuple[str, ...]
 BROAD = 12
-"""Boxes side by side that are few enough, whatever the limit."""
+"""So many boxes side by side are few enough, whatever the limit."""
 FAR = 64
-"""Inputs that are computed further back than this many operations are told apart by their kind alone."""
+"""Inputs computed more than this many operations before are compared by kind alone."""
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Graph:
     Operation k reads `reads[first[k] : first[k + 1]]`: i >= 0 is operation i, -1 - i is leaf i. Operations with equal
     numbers in `exact` are written alike and have results of the same shape and dtype; those with equal numbers in
     `kind` differ in attributes at most. `leaf_kind` and the coarser `leaf_role` do the same for leaves. `paths` name
-    the user's groups, from the outermost on.
+    the user's groups, the outermost first.
     """
 
     first: Array
@@ -58,7 +58,7 @@ class Graph:
 
     @cached_property
     def alive(self) -> Array:
-        """How many values are computed before operation k and read by it or later ones."""
+        """For each operation k, how many earlier values k or later ones read."""
         source, target = self.edges
         last = np.arange(self.size)
         np.maximum.at(last, source, target)
@@ -67,7 +67,7 @@ class Graph:
 
     @cached_property
     def kind_read(self) -> Array:
-        """The kind of what an entry i of `reads` means, at index i: negative ones count from the end."""
+        """The kind that an entry i of `reads` refers to, at index i; negative ones count from the end."""
         return np.concatenate([self.kind, self.leaf_kind[::-1] + (self.kind.max(initial=0) + 1)])
 
     def alike(self, a: Array, b: Array) -> Array:
@@ -97,7 +97,7 @@ class Scope:
 
 @dataclass
 class Box:
-    """What is drawn as one box in frame `frame`: operation `at`, the closed `scope`, or `leaves`."""
+    """A box in frame `frame`: operation `at`, the closed `scope`, or `leaves`."""
 
     frame: int
     at: int = -1
@@ -107,7 +107,7 @@ class Box:
 
 @dataclass
 class Folding:
-    """The boxes and frames of a drawing, and which box each operation and leaf is in. Frame 0 is all of it."""
+    """The boxes and frames of a drawing, and the box of each operation and leaf. Frame 0 is the whole drawing."""
 
     boxes: list[Box]
     frames: list[Scope]
@@ -115,11 +115,11 @@ class Folding:
     box_of: Array
     leaf_box_of: Array
     round_of: Array
-    """For each edge between operations the frame from one round of which it leads to a later one, else -1."""
+    """For each edge between operations: the frame, if it leads from one round of this to a later one, else -1."""
 
     def arrows(self, graph: Graph) -> tuple[Array, Array, Array]:
-        """For each entry of the graph's `reads` the box it comes from, the box that reads it, and the frame from one
-        round of which it leads to a later one, else -1."""
+        """For each entry of the graph's `reads`: the box it comes from, the box that reads it, and the frame as in
+        `round_of`."""
         leaf = graph.reads < 0
         sources, between = np.empty(len(leaf), np.int64), np.full(len(leaf), -1)
         sources[leaf] = self.leaf_box_of[-1 - graph.reads[leaf]]
@@ -127,14 +127,17 @@ class Folding:
         between[~leaf] = self.round_of
         return sources, self.box_of[graph.owner], between
 
-    def rounds(self, frame: int) -> list[Scope]:
-        """The frames that this one is in and that have several rounds, and itself."""
+    def around(self, frame: int) -> list[int]:
+        """This frame and those around it, the innermost first."""
         found = []
         while frame >= 0:
-            if self.frames[frame].count > 1:
-                found.append(self.frames[frame])
+            found.append(frame)
             frame = self.parents[frame]
         return found
+
+    def rounds(self, frame: int) -> list[Scope]:
+        """Those of these frames that have several rounds."""
+        return [self.frames[f] for f in self.around(frame) if self.frames[f].count > 1]
 
     def last(self, at: int, frame: int) -> int:
         """The operation of the last round that `at` stands for."""
@@ -142,12 +145,13 @@ class Folding:
 
 
 def fold(graph: Graph, limit: int) -> Folding:
-    """At most about `limit` boxes, few of them side by side, with as little folding as that takes.
+    """At most about `limit` boxes, few of them side by side, with as little folding as possible.
 
-    Groups are closed first, the innermost ones before those around them; then rounds that repeat exactly are drawn
-    once, then those that differ in their operations' attributes only; and each time many leaves with the same readers
-    are put together before going on. Where that is not enough, stretches of operations are put together.
+    First, groups are closed, the inner ones before those around them; then rounds that repeat exactly are drawn once;
+    then those that differ only in attributes of operations. Each time, many leaves with the same readers are put
+    together before going on. If that is not enough, stretches of operations are put together.
     """
+    few = max(BROAD, limit // 5)
     smallest = _grouped(graph)
     broad: tuple[int, Folding] | None = None
     for labels in (None, graph.exact, graph.kind):
@@ -163,7 +167,7 @@ def fold(graph: Graph, limit: int) -> Folding:
                         continue
                     found = _with_leaves(graph, folding, groups, level == 0)
                     width = _width(graph, found)
-                    if width <= max(BROAD, limit // 5):
+                    if width <= few:
                         return found
                     if broad is None or 2 * width <= broad[0]:
                         broad = width, found
@@ -181,14 +185,13 @@ def fold(graph: Graph, limit: int) -> Folding:
         if level < 3 and len(folding.boxes) + len(np.unique(groups)) > limit:
             continue
         found = _with_leaves(graph, folding, groups, level == 0)
-        few = max(BROAD, limit // 5)
         if len(found.boxes) - len(folding.boxes) <= few or _width(graph, found) <= few:
             break
     return found
 
 
 def _width(graph: Graph, folding: Folding) -> int:
-    """The largest number of boxes that stand equally far from what they are computed from; leaves, from their readers.
+    """The largest number of boxes in one row: equally far from their inputs, or, for leaves, from their readers.
 
     Closed boxes and those in rounds count as they are, wherever their frame is.
     """
@@ -223,8 +226,8 @@ def _size(root: Scope) -> int:
 
 
 def keep_together(inputs: Sequence[Sequence[int]], paths: Sequence[Path]) -> list[int]:
-    """An evaluation order with each group's operations one after the other, as far as other operations need not come
-    between; `inputs` are those of each operation among the operations."""
+    """An evaluation order that keeps each group's operations together, unless others must come in between; `inputs` are
+    the operations that each operation reads."""
     order = list(range(len(inputs)))
     readers: list[list[int]] = [[] for _ in inputs]
     for k, reads in enumerate(inputs):
@@ -248,7 +251,7 @@ def keep_together(inputs: Sequence[Sequence[int]], paths: Sequence[Path]) -> lis
 def _sorted_by_group(
     operations: list[int], inputs: Sequence[Sequence[int]], readers: list[list[int]], groups: list[Path]
 ) -> list[int]:
-    """Kahn's topological sort of groups: one is next when all that it reads of others is done. Where groups wait for
+    """Kahn's topological sort of groups: a group is next when all that it reads of others is done. If groups wait for
     each other, a single operation goes first."""
     depth = max(map(len, groups))
     units: dict[Any, list[int]] = {}
@@ -324,7 +327,7 @@ def _close(root: Scope, depth: int) -> None:
 
 
 def _find_rounds(graph: Graph, root: Scope, labels: Array) -> None:
-    """Replace items that repeat by scopes of their first round, and in these again."""
+    """Replace items that repeat by scopes of their first round, and again within these."""
     codes = _codes(graph, labels)
     stack = [root]
     while stack:
@@ -334,8 +337,8 @@ def _find_rounds(graph: Graph, root: Scope, labels: Array) -> None:
 
 
 def _codes(graph: Graph, labels: Array) -> Array:
-    """Numbers that are equal for operations with equal labels and inputs from equally far back: these are where rounds
-    are looked for. What is far away, or read by many, may be another thing or the same in the next round."""
+    """Numbers that are equal for operations with equal labels and inputs from equally far back: rounds are searched in
+    these. An input that is far away, or read by many, may be the same or another one in the next round."""
     if not graph.size:
         return labels
     reads, owner = graph.reads, graph.owner
@@ -351,7 +354,7 @@ def _codes(graph: Graph, labels: Array) -> Array:
 
 
 def _folded(graph: Graph, items: list[int | Scope], labels: Array, codes: Array) -> list[int | Scope]:
-    """The items, with scopes in the place of rounds; those that save most boxes are found first."""
+    """The items, with scopes in place of rounds; those that save most boxes first."""
     starts = [item.start if isinstance(item, Scope) else item for item in items]
     at = np.array([*starts, items[-1].stop if isinstance(items[-1], Scope) else starts[-1] + 1]) if items else None
     if at is None or len(items) < 5:
@@ -380,7 +383,7 @@ def _folded(graph: Graph, items: list[int | Scope], labels: Array, codes: Array)
 
 
 def _of_items(items: list[int | Scope], numbers: Array) -> Array:
-    """The numbers of operations, and for scopes one that is equal for equal sequences of them."""
+    """The numbers of operations; for scopes, numbers that are equal for equal sequences of these."""
     known: dict[bytes, int] = {}
     above = int(numbers.max(initial=0)) + 1
     return np.array(
@@ -396,8 +399,8 @@ def _of_items(items: list[int | Scope], numbers: Array) -> Array:
 def _periodic(sequence: Array) -> Iterator[tuple[int, int, int]]:
     """Stretches (start, period, stop) of at least two equal rounds.
 
-    Windows of a width that doubles get equal names where they are equal (Karp, Miller and Rosenberg, 1972). Where the
-    next equal window is p further on, for one place after the other, the sequence has period p there. Takes n log**2 n.
+    Equal windows get equal names, for widths that double (Karp, Miller and Rosenberg, 1972). Where, place after place,
+    the next equal window is p further on, the sequence has period p. Takes n log**2 n.
     """
     names, width = np.unique(sequence, return_inverse=True)[1], 1
     while len(names):
@@ -429,7 +432,7 @@ def _free(taken: Array, start: int, stop: int) -> Iterator[tuple[int, int]]:
 
 
 def _extended(names: Array, taken: Array, low: int, high: int, period: int) -> tuple[int, int]:
-    """As much more on both sides as has the right names: the first round may read from elsewhere."""
+    """The stretch, extended on both sides as far as names repeat: the first round may read from elsewhere."""
     while low and not taken[low - 1] and low + period - 1 < len(names) and names[low - 1] == names[low - 1 + period]:
         low -= 1
     while high < len(names) and not taken[high] and high - period >= 0 and names[high] == names[high - period]:
@@ -454,9 +457,7 @@ def _rounds(graph: Graph, at: Array, low: int, high: int, period: int) -> Iterat
             continue
         end = int(np.searchsorted(at, broken + far, "right")) - 1
         count, rest = divmod(end - i, period)
-        if rest and not _begins(
-            graph, start, far
-        ):  # nothing says that they begin here: better that they end at the end
+        if rest and not _begins(graph, start, far):  # they may as well begin later, and end at the end
             later = int(at[i + rest])
             if _break(graph, later, later, broken, far)[0] == broken:
                 i += rest
@@ -468,16 +469,13 @@ def _rounds(graph: Graph, at: Array, low: int, high: int, period: int) -> Iterat
 
 
 def _break(graph: Graph, start: int, k: int, stop: int, far: int) -> tuple[int, int]:
-    """The first operation from k on that the one `far` later does not repeat in rounds from `start` on, and the next
-    start with which it might; (stop, stop) if there is none before `stop`."""
+    """The first operation from k on that the one `far` later does not repeat, in rounds from `start` on, and the next
+    start for which it might; (stop, stop) if all before `stop` are repeated."""
     width = 64
     while k < stop:
         end = min(k + width, stop)
-        a = graph.reads[graph.first[k] : graph.first[end]]
-        b = graph.reads[graph.first[k + far] : graph.first[end + far]]
-        slots = np.flatnonzero((a != b) & ~((a >= start) & (b - a == far)))
+        slots, a, b = _differing(graph, start, k, end, far)
         if len(slots):
-            a, b = a[slots], b[slots]
             alike = graph.alike(a, b)
             fine = (a < start) & np.where(b < start, alike, b - far < start)
             if not fine.all():
@@ -492,10 +490,18 @@ def _break(graph: Graph, start: int, k: int, stop: int, far: int) -> tuple[int, 
 
 
 def _begins(graph: Graph, start: int, far: int) -> bool:
-    """Whether something in the first round is read from what is no part of such a round."""
-    a = graph.reads[graph.first[start] : graph.first[start + far]]
-    b = graph.reads[graph.first[start + far] : graph.first[start + 2 * far]]
-    return bool(((a != b) & ~((a >= start) & (b - a == far)) & ~graph.alike(a, b)).any())
+    """Whether the first round has an input of another kind than the second: from before the rounds."""
+    _, a, b = _differing(graph, start, start, start + far, far)
+    return not graph.alike(a, b).all()
+
+
+def _differing(graph: Graph, start: int, k: int, end: int, far: int) -> tuple[Array, Array, Array]:
+    """The inputs of operations k to `end`, in rounds from `start` on, that the operations `far` later neither share nor
+    repeat: their places from the first input on, they, and the inputs instead of them."""
+    a = graph.reads[graph.first[k] : graph.first[end]]
+    b = graph.reads[graph.first[k + far] : graph.first[end + far]]
+    slots = np.flatnonzero((a != b) & ~((a >= start) & (b - a == far)))
+    return slots, a[slots], b[slots]
 
 
 # ------------------------------------------------------------------------------------------------------- stretches
@@ -509,7 +515,7 @@ def _cut(graph: Graph, root: Scope, budget: int) -> None:
         size = _size(scope)
         if scope.closed or size <= budget:
             continue
-        for inner in scope.inner():  # a few rounds are not worth a frame among so many boxes
+        for inner in scope.inner():  # few rounds are not worth a frame among so many boxes
             inner.closed = inner.closed or _size(inner) * inner.count * 4 * budget < size
         parts: list[list[int | Scope]] = [[]]  # in turns plain items, and a frame
         for item in scope.items:
@@ -533,8 +539,8 @@ def _cut(graph: Graph, root: Scope, budget: int) -> None:
 
 
 def _room(lengths: list[int], budget: int, size: int) -> list[int]:
-    """The number of boxes for each stretch of so many, where there are `size` in all. Where that is not far too many,
-    the longest stretches alone are shortened."""
+    """The number of boxes for each stretch of these lengths, with `size` boxes in all. Unless that is far too many,
+    only the longest stretches are shortened."""
     plain = sum(lengths)
     if plain > 2 * budget:
         share = max(budget // 2, budget - size + plain)
@@ -548,7 +554,7 @@ def _room(lengths: list[int], budget: int, size: int) -> list[int]:
 
 
 def _shortened(graph: Graph, items: list[int | Scope], number: int) -> list[int | Scope]:
-    """At most so many boxes: one stretch in the middle where that is enough, else nothing but stretches."""
+    """At most so many boxes: with one stretch in the middle if that is enough, else with stretches only."""
     if 2 * number < len(items):
         return _stretches(graph, items, number)
     much = len(items) - number + 1
@@ -558,7 +564,7 @@ def _shortened(graph: Graph, items: list[int | Scope], number: int) -> list[int 
 
 
 def _stretches(graph: Graph, items: list[int | Scope], number: int) -> list[int | Scope]:
-    """At most this many stretches of items, cut where few values are alive; fewer if there would be many edges."""
+    """At most this many stretches of items, cut where few values are alive; fewer if that makes many edges."""
     if len(items) <= number:
         return items
     at = np.array([item.start if isinstance(item, Scope) else item for item in items])
@@ -590,7 +596,7 @@ def _stretches(graph: Graph, items: list[int | Scope], number: int) -> list[int 
 
 
 def _boxed(graph: Graph, root: Scope) -> tuple[Folding, Array]:
-    """The boxes of these scopes, still without leaves, and which operations are in rounds."""
+    """The boxes of these scopes, without leaves, and a mask of the operations in rounds."""
     source, target = graph.edges
     representative = np.arange(graph.size)
     box_at = np.zeros(graph.size, np.int64)
@@ -622,17 +628,20 @@ def _boxed(graph: Graph, root: Scope) -> tuple[Folding, Array]:
 
 
 def _leaf_groups(graph: Graph, folding: Folding, in_rounds: Array, level: int) -> Array:
-    """A number for each leaf, equal for those that are drawn as one: at level 0 those that take the same place in
-    several rounds, at level 1 four or more with the same readers, at 2 those with the same first reader, at 3 all; of
-    one role, each time. Those that belong to a closed group have its box's number, below all others."""
+    """A number for each leaf, equal for leaves drawn as one: at level 0 those in the same place of several rounds, at
+    level 1 four or more with the same readers, at 2 those with the same first reader, at 3 all; always of one role.
+    Leaves of a closed group have its box's number, below all others."""
     slots = np.flatnonzero(graph.reads < 0)
     leaves, readers = -1 - graph.reads[slots], graph.owner[slots]
+    grouped = any(graph.leaf_paths)
+    if level == 1 or grouped:
+        pairs = np.unique(np.stack([leaves, folding.box_of[readers]]), axis=1)
     count, boxes = len(graph.leaf_kind), len(folding.boxes)
     alone = boxes + count + np.arange(count)  # above all other keys
     first = np.full(count, -1)
     read, index = np.unique(leaves, return_index=True)
     first[read] = slots[index]
-    known = first >= 0  # others are read by nothing that is drawn
+    known = first >= 0  # nothing drawn reads the others
     reader = graph.owner[first[known]]
     box = alone.copy()
     box[known] = folding.box_of[reader]
@@ -644,15 +653,13 @@ def _leaf_groups(graph: Graph, folding: Folding, in_rounds: Array, level: int) -
         keys = [np.where(repeated, box, alone), np.where(repeated, slot, 0), graph.leaf_kind]
     elif level == 1:
         sets = np.zeros(count, np.uint64)
-        pairs = np.unique(np.stack([leaves, folding.box_of[readers]]), axis=1)
         np.add.at(sets, pairs[0], np.random.default_rng(0).integers(0, 2**64, boxes, np.uint64)[pairs[1]])
         same = _numbered([sets.view(np.int64), graph.leaf_role])
         keys = [np.where(np.bincount(same)[same] < 4, alone, same)]
     else:
         keys = [box if level == 2 else np.zeros(count, np.int64), graph.leaf_role]
     groups = boxes + _numbered(keys)
-    if any(graph.leaf_paths):
-        pairs = np.unique(np.stack([leaves, folding.box_of[readers]]), axis=1)
+    if grouped:
         single = np.bincount(pairs[0], minlength=count) == 1
         for leaf, b in pairs.T[single[pairs[0]]].tolist():
             scope = folding.boxes[b].scope
@@ -688,16 +695,11 @@ def _with_leaves(graph: Graph, folding: Folding, groups: Array, by_round: bool) 
 
 
 def _frame_of_leaves(graph: Graph, folding: Folding, leaves: Array, frames: list[int], by_round: bool) -> int:
-    """The innermost frame around all that read them, of which each round has its own ones, and the user's groups they
-    belong to."""
+    """The innermost frame around all their readers, within the user's groups that they belong to; one of several rounds
+    only if each round has its own leaf."""
     if not frames:
         return 0
-    chains = []
-    for frame in frames:
-        chain = [frame]
-        while chain[-1]:
-            chain.append(folding.parents[chain[-1]])
-        chains.append(chain[::-1])
+    chains = [folding.around(frame)[::-1] for frame in frames]
     common = [step[0] for step in zip(*chains, strict=False) if len(set(step)) == 1]
     path = graph.leaf_paths[leaves[0]] if graph.leaf_paths else ()
     for frame in reversed(common):

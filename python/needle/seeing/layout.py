@@ -1,6 +1,6 @@
 """Where boxes and lines go: a layered layout after Sugiyama, Tagawa and Toda (1981).
 
-Boxes stand in rows, and every edge leads to a lower row; where it passes a row on its way, it has a place there like a
+Boxes stand in rows, and every edge leads to a lower row; in each row that it passes on its way, it takes a place like a
 box. Five steps: rows, order within the rows, x coordinates, y coordinates, lines.
 """
 
@@ -10,6 +10,7 @@ from bisect import bisect_right, insort
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
 from itertools import pairwise
 from math import ceil
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from typing import NamedTuple
 BESIDE = 22.0
 """Between two boxes of a row."""
 LANE = 13.0
-"""What a line takes in a row that it passes."""
+"""The width of a line in a row that it passes."""
 BETWEEN = 30.0
 """Between two rows, at least."""
 WIDEST = 1500.0
@@ -28,16 +29,16 @@ LABEL = 16.0
 """The height of an edge's label."""
 _SWEEPS = 16
 _SMALL = 800
-"""Vertices up to which the slower improvements are made."""
+"""The most vertices for which the slower improvements run."""
 
 Point = tuple[float, float]
 _Near = tuple[int, float, float]
-"""A neighbour of a vertex, where the line ends there, and where it ends here, each from the middle."""
+"""A neighbour of a vertex, and the ends of the line there and here, each measured from the middle."""
 
 
 class Element(NamedTuple):
-    """What stands in a row. `role` is "" for a box; "in" and "out" for a port on the upper and the lower border of a
-    frame; "title" for its name, which stands at the left of the first row."""
+    """A member of a row. `role` is "" for a box, "in" and "out" for a port on the upper and the lower border of a
+    frame, and "title" for the frame's name, at the left of the first row."""
 
     width: float
     height: float
@@ -45,8 +46,8 @@ class Element(NamedTuple):
 
 
 class Edge(NamedTuple):
-    """An edge between elements: a later one's index is higher. `leaves` and `enters` are the ports' places, from the
-    middle of their element (None: wherever it suits), `label` the width of its label. One that `returns` leads up."""
+    """An edge between elements, from a lower index to a higher one, unless it `returns`. `leaves` and `enters` are the
+    places of its ends, from the middle of the element (None: wherever it suits); `label` is the width of its label."""
 
     source: int
     target: int
@@ -60,7 +61,7 @@ class Edge(NamedTuple):
 
 @dataclass
 class Plan:
-    """Elements by the middle of their upper side, edges by points; a label by its edge and its middle."""
+    """Elements by the middle of their upper side, edges by points, labels by edge and by their middle."""
 
     x: list[float]
     y: list[float]
@@ -72,7 +73,7 @@ class Plan:
 
 @dataclass
 class _Rows:
-    """The rows of vertices: the elements, and from then on the points at which edges pass a row on their way."""
+    """The rows of vertices: first the elements, then the points at which edges pass a row."""
 
     rows: list[list[int]]
     row_of: list[int]
@@ -82,14 +83,14 @@ class _Rows:
     above: list[list[_Near]] = field(default_factory=list)
     below: list[list[_Near]] = field(default_factory=list)
     stops: list[list[int]] = field(default_factory=list)
-    """For each edge the vertices that it leads through."""
+    """For each edge, the vertices on its way."""
     beside: set[tuple[int, int]] = field(default_factory=set)
-    """The segments from leaves to what is computed from other inputs, too. They come from beside: the others' lines are
-    those to be upright."""
+    """The segments from leaves to what has other inputs, too: they come from the side, so that the others can be
+    upright."""
 
 
 def arrange(elements: Sequence[Element], edges: Sequence[Edge]) -> Plan:
-    """Places for elements, and lines for edges between them, without an element under a line or another element."""
+    """Places for elements and lines for edges, such that no element lies under a line or another element."""
     graph = _with_passing_points(elements, edges, _broken(elements, _rank(elements, edges)))
     _order(graph, elements)
     x = _tightened(graph, _across(graph))
@@ -100,7 +101,8 @@ def arrange(elements: Sequence[Element], edges: Sequence[Edge]) -> Plan:
 
 
 def _rank(elements: Sequence[Element], edges: Sequence[Edge]) -> list[int]:
-    """The row of each element: as high as its inputs allow; with one input or none, as low as its readers allow."""
+    """The row of each element: as high as its inputs allow, or, with at most one computed input, as low as its readers
+    allow."""
     inputs: list[list[tuple[int, int]]] = [[] for _ in elements]
     readers: list[list[tuple[int, int]]] = [[] for _ in elements]
     for edge in edges:
@@ -124,29 +126,31 @@ def _rank(elements: Sequence[Element], edges: Sequence[Edge]) -> list[int]:
 
 
 def _broken(elements: Sequence[Element], rank: list[int]) -> list[int]:
-    """The same with rows that would be too wide broken into several, as lines of text are."""
-    rows: dict[int, list[int]] = {r: [] for r in range(max(rank, default=-1) + 1)}
-    for v, r in enumerate(rank):
-        rows[r].append(v)
+    """The same, with too wide rows broken into several like lines of text."""
     now, broken = 0, [0] * len(rank)
-    for r in sorted(rows):
-        total = sum(elements[v].width + BESIDE for v in rows[r])
-        ports = any(elements[v].role in ("in", "out") for v in rows[r])
+    for row in _by_row(rank):
+        total = sum(elements[v].width + BESIDE for v in row)
+        ports = any(elements[v].role in ("in", "out") for v in row)
         parts = 1 if ports else max(1, ceil(total / WIDEST))
         filled = 0.0
-        for v in rows[r]:
+        for v in row:
             broken[v] = now + min(parts - 1, int(filled / (total / parts)))
             filled += elements[v].width + BESIDE
         now += parts
     return broken
 
 
-def _with_passing_points(elements: Sequence[Element], edges: Sequence[Edge], rank: list[int]) -> _Rows:
-    """The rows with a vertex wherever an edge passes one, first of all at the place in the row that its source has."""
+def _by_row(rank: list[int]) -> list[list[int]]:
     rows: list[list[int]] = [[] for _ in range(max(rank, default=-1) + 1)]
-    graph = _Rows(rows, list(rank), [e.width for e in elements], [False] * len(elements))
     for v, r in enumerate(rank):
         rows[r].append(v)
+    return rows
+
+
+def _with_passing_points(elements: Sequence[Element], edges: Sequence[Edge], rank: list[int]) -> _Rows:
+    """The rows with a vertex wherever an edge passes one, at first in the same place as its source in its own row."""
+    rows = _by_row(rank)
+    graph = _Rows(rows, list(rank), [e.width for e in elements], [False] * len(elements))
     across = {v: (i + 0.5) / len(row) for row in rows for i, v in enumerate(row)}
     ways: dict[tuple[int, float | None, int, int], list[int]] = {}
     segments: dict[tuple[int, int, float, float], None] = {}
@@ -189,8 +193,8 @@ def _with_passing_points(elements: Sequence[Element], edges: Sequence[Edge], ran
 
 
 def _order(graph: _Rows, elements: Sequence[Element]) -> None:
-    """Order the rows by barycentres, downwards and upwards in turns, from several beginnings, and keep the order that
-    has the fewest crossings; of equal ones, that with neighbours nearest to each other."""
+    """Sort the rows by barycentres, downwards and upwards in turn, from several initial orders, and keep the order with
+    the fewest crossings; among equals, the one with the shortest lines."""
     titles = {v for v, element in enumerate(elements) if element.role == "title"}
     place: list[float] = [0.0] * len(graph.widths)
     rows = graph.rows
@@ -221,7 +225,7 @@ def _order(graph: _Rows, elements: Sequence[Element]) -> None:
         number(row)
 
     def swap_neighbours(row: list[int]) -> bool:
-        """Swap each pair that has fewer crossings the other way round."""
+        """Swap each pair of neighbours that then has fewer crossings."""
         better = False
         for i in range(len(row) - 1):
             v, w = row[i], row[i + 1]
@@ -288,7 +292,7 @@ def _span(x: list[float], widths: list[float]) -> tuple[float, float]:
 
 
 def _crossings_of_passing_lines(graph: _Rows) -> set[tuple[int, int]]:
-    """The segments that cross one between two passing points: those give way, so that long lines stay straight."""
+    """The segments that cross one between two passing points; they give way, so that long lines stay straight."""
     place = {v: i for row in graph.rows for i, v in enumerate(row)}
     marked = set()
     for upper, lower in pairwise(graph.rows):
@@ -314,8 +318,8 @@ def _aligned(
     crossing: set[tuple[int, int]],
     sign: float,
 ) -> tuple[list[int], list[float]]:
-    """For each vertex the first one of the column that it is in, and how far right of it it stands, so that the ports
-    stand above each other."""
+    """For each vertex the first one of its column, and its distance to the right of that, which puts ports above each
+    other."""
     place = {v: i for row in rows for i, v in enumerate(row)}
     root, shift = list(range(len(graph.widths))), [0.0] * len(graph.widths)
     for row in rows[1:]:
@@ -334,31 +338,23 @@ def _aligned(
 
 
 def _compacted(graph: _Rows, rows: list[list[int]], root: list[int], shift: list[float]) -> list[float]:
-    """Columns as far left as their neighbours allow, and then as near to the right ones as that leaves room."""
+    """Columns as far left as their neighbours allow, then moved right towards the next ones as far as there is room."""
     after: dict[int, dict[int, float]] = defaultdict(dict)
-    before: dict[int, int] = defaultdict(int)
+    columns = TopologicalSorter(dict.fromkeys(root, ()))
     for row in rows:
         for a, b in pairwise(row):
             apart = _apart(graph, a, b) + shift[a] - shift[b]
             p, q = root[a], root[b]
-            if q not in after[p]:
-                before[q] += 1
-                after[p][q] = apart
-            after[p][q] = max(after[p][q], apart)
+            columns.add(q, p)
+            after[p][q] = max(after[p].get(q, apart), apart)
     x = dict.fromkeys(root, 0.0)
     for row in rows:  # the first column of each row may start anywhere: at its own left edge
         for v in row[:1]:
             x[root[v]] = max(x[root[v]], graph.widths[v] / 2 - shift[v])
-    ready = [p for p in x if not before[p]]
-    order = []
-    while ready:
-        p = ready.pop()
-        order.append(p)
+    order = list(columns.static_order())
+    for p in order:
         for q, apart in after[p].items():
             x[q] = max(x[q], x[p] + apart)
-            before[q] -= 1
-            if not before[q]:
-                ready.append(q)
     for p in reversed(order):
         if after[p]:
             x[p] = max(x[p], min(x[q] - apart for q, apart in after[p].items()))
@@ -366,8 +362,8 @@ def _compacted(graph: _Rows, rows: list[list[int]], root: list[int], shift: list
 
 
 def _tightened(graph: _Rows, x: list[float]) -> list[float]:
-    """The same with shorter lines: groups of vertices under upright lines move to where the lines that leave the group
-    pull them, as far as there is room, or push others along where both gain."""
+    """The same with shorter lines: groups of vertices on upright lines move where the lines that leave the group pull
+    them, as far as there is room, and push others along if both gain."""
     lines = [
         (u, v, port - own, 8.0 if graph.inner[u] and graph.inner[v] else 0.5 if (u, v) in graph.beside else 1.0)
         for v, near in enumerate(graph.above)
@@ -385,7 +381,7 @@ def _tightened(graph: _Rows, x: list[float]) -> list[float]:
             beside[b].append((a, apart, False))
 
     def group_around(v: int, rigid: bool) -> set[int]:
-        """What hangs on v by upright lines; if not rigid, by those between passing points alone."""
+        """The vertices connected to v by upright lines; if not rigid, only by those between passing points."""
         found, stack = {v}, [v]
         while stack:
             u = stack.pop()
@@ -396,7 +392,7 @@ def _tightened(graph: _Rows, x: list[float]) -> list[float]:
         return found
 
     def pull(group: set[int], right: bool) -> tuple[float, float]:
-        """By how much a step to this side shortens the lines, and how far that holds."""
+        """How much a step to this side shortens the lines, and how far that holds."""
         gain, far = 0.0, 1e9
         sign = 1.0 if right else -1.0
         for v in group:
@@ -409,7 +405,7 @@ def _tightened(graph: _Rows, x: list[float]) -> list[float]:
         return gain, far
 
     def room(group: set[int], right: bool) -> tuple[float, int]:
-        """How far it is to what stands in the way, and what that is."""
+        """The distance to the nearest obstacle, and its vertex."""
         free, what = 1e9, -1
         for v in group:
             for w, apart, is_right in beside[v]:
@@ -493,8 +489,8 @@ def _drawn(graph: _Rows, elements: Sequence[Element], edges: Sequence[Edge], x: 
 def _down(
     graph: _Rows, edges: Sequence[Edge], heights: list[float], x: list[float]
 ) -> tuple[list[float], dict[int, tuple[float, float]], float]:
-    """The upper side of each row, for each edge that returns where it turns below its source and above its target, and
-    the whole height. Rows are further apart where lines are far from upright."""
+    """The upper side of each row; for each edge that returns, its turns below its source and above its target; and the
+    whole height. Rows are further apart where lines slope more."""
     turning: dict[int, list[tuple[int, bool]]] = defaultdict(list)
     for i, edge in enumerate(edges):
         if edge.returns:
@@ -519,7 +515,7 @@ def _down(
 
 @dataclass
 class _End:
-    """One end of edges at an element: how far to the right they lead, seen from its middle."""
+    """A common end of edges at an element, and how far `ahead` they lead to the right of its middle."""
 
     ahead: float
     edges: list[int] = field(default_factory=list)
@@ -531,8 +527,8 @@ _FAR = 1e9
 def _ends(
     graph: _Rows, elements: Sequence[Element], edges: Sequence[Edge], x: list[float]
 ) -> tuple[list[float], list[float]]:
-    """Where each edge leaves and enters, from the middle of its element: upright lines in the middle, others beside
-    it, on the side that they lead to; lines that share their way share their end."""
+    """Where each edge leaves and enters, from the middle of its element: upright lines in the middle, others on the
+    side to which they lead; lines that share their way share their end."""
     leaves, enters = [0.0] * len(edges), [0.0] * len(edges)
     outgoing: dict[int, dict[int, _End]] = defaultdict(dict)
     incoming: dict[int, dict[tuple[int, float], _End]] = defaultdict(dict)

@@ -59,18 +59,18 @@ def written(op: Op, inputs: Sequence[str]) -> str:
     if op.notation:
         asked = [name for _, name, _, _ in Formatter().parse(op.notation) if name and not name.isdecimal()]
         own |= {name: getattr(op, name) for name in asked if name not in own and name != "inputs"}
-        return op.notation.format(*inputs, inputs=", ".join(inputs), **{k: _short(v) for k, v in own.items()})
-    options = [f"{k}={_short(v)}" for k, v in own.items() if not k.startswith("_") and v is not None and v is not False]
+        return op.notation.format(*inputs, inputs=", ".join(inputs), **{k: short(v) for k, v in own.items()})
+    options = [f"{k}={short(v)}" for k, v in own.items() if not k.startswith("_") and v is not None and v is not False]
     return f"{type(op).__name__.lower()}({', '.join([*inputs, *options])})"
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
     """An attribute of an op in few characters: slices as they are written in an index, arrays by shape, functions by
     name."""
     if callable(value) and hasattr(value, "__name__"):
         return str(value.__name__)
     if isinstance(value, tuple) and any(part is None or part is ... or isinstance(part, slice) for part in value):
-        return ", ".join(map(_short, value))  # an index
+        return ", ".join(map(short, value))  # an index
     if isinstance(value, slice):
         ends = ["" if end is None else str(end) for end in (value.start, value.stop, value.step)]
         return ":".join(ends[: 2 if value.step is None else 3])

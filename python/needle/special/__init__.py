@@ -1,4 +1,4 @@
-"""SciPy's special functions on Tensors: `scipy.special.gammaln(t)`. SciPy is not imported here, only recognised."""
+"""SciPy's special functions on Tensors: `scipy.special.gammaln(t)`. Nothing here imports SciPy unless it is loaded."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 
 def find(ufunc: Any) -> Callable[..., Any] | None:
-    """The function on Tensors, arrays and numbers that a ufunc of scipy.special stands for; None for other ufuncs."""
+    """The function on Tensors, arrays and numbers for a ufunc of scipy.special; None for other ufuncs."""
     module, name = sys.modules.get("scipy.special"), getattr(ufunc, "__name__", "")
     if module is None or not hasattr(module, name):
         return None
     of = getattr(module, name)
     if ufunc not in (of, getattr(of, "__wrapped__", None)):
         return None
-    return import_module(".rules", __name__).function(name)  # which imports SciPy: it is there by now
+    return import_module(".rules", __name__).function(name)  # imports SciPy, which is loaded by now

@@ -11,12 +11,12 @@ import scipy.special
 from .op import Entropic, Slope, Special, SpecialTuple, on_tensors
 
 SLOPES: dict[str, Slope] = {}
-"""Name -> the slope by its one argument, or a tuple of those by each; filled by rules.py."""
+"""Name -> the slope by the only argument, or a tuple of slopes by each argument. rules.py fills it."""
 ENTROPIC = {"entr", "kl_div", "rel_entr", "xlog1py", "xlogy"}
 
 
 def scipys(name: str) -> Any:
-    """SciPy's own function: the ufunc also where it is wrapped, because of the environment's SCIPY_ARRAY_API=1."""
+    """SciPy's own function. With SCIPY_ARRAY_API=1 in the environment, SciPy wraps its ufuncs; this unwraps them."""
     of = getattr(scipy.special, name)
     inner = getattr(of, "__wrapped__", of)
     return inner if isinstance(inner, np.ufunc) else of

@@ -1,4 +1,4 @@
-"""SciPy's functions of elements as operations: what they compute is SciPy's, their slopes are in rules.py."""
+"""SciPy's element-wise functions as ops: SciPy computes the values, rules.py has the slopes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from ..ops.base import NUMBERS, Elementwise, aligned, broadcast_hint
 from ..ops.power import zero_safe_multiply
 
 Slope: TypeAlias = Any
-"""The derivative by one argument: a function of the arguments and the output, which returns a Tensor (of a function
-with several results: a tuple of them); ZERO where it is zero wherever there is one; None where it is not known."""
+"""The derivative by one argument.
+
+It is a function of the arguments and the output that returns a Tensor (for several results, a tuple of Tensors); ZERO
+if the derivative is 0 wherever it exists; None if it is not known.
+"""
 
 
 class _Special:
-    """What an operation needs to know of a function; Python numbers among its arguments are part of it, not inputs."""
+    """A function with its slopes. Python numbers among its arguments are part of the op, not inputs."""
 
     __slots__ = ("function", "numbers", "slopes")
 
@@ -28,7 +31,7 @@ class _Special:
         self.numbers = numbers
 
     def arguments(self, inputs: Any) -> list[Any]:
-        """All arguments, with these in the places that are not numbers."""
+        """All arguments: these inputs, with the numbers at their positions."""
         rest = iter(inputs)
         count = len(self.numbers) + len(inputs)
         return [self.numbers[i] if i in self.numbers else next(rest) for i in range(count)]
@@ -37,12 +40,15 @@ class _Special:
         return self.function(*self.arguments(arrays))
 
     def slopes_at(self, node: Any) -> list[Any]:
-        """The slope by each input: a Tensor (a tuple of them), ZERO, or None where nobody asked."""
+        """The slope by each input: a Tensor (or a tuple of them), ZERO, or None where no adjoint is wanted.
+
+        Raises NotImplementedError where an adjoint is wanted and the slope is not known.
+        """
         places = [i for i in range(len(node.inputs) + len(self.numbers)) if i not in self.numbers]
         slopes = [self.slopes[i] if i < len(self.slopes) else None for i in places]
         pairs = list(zip(slopes, node.inputs, strict=True))
         given = self.arguments([_inexact(a) if callable(slope) else a for slope, a in pairs])
-        asked = [len(pairs) == 1 or wanted(a) for _, a in pairs]  # of an only input, the rule is asked for nothing else
+        asked = [len(pairs) == 1 or wanted(a) for _, a in pairs]  # a single input is always wanted
         for i, slope, is_asked in zip(places, slopes, asked, strict=True):
             if slope is None and is_asked:
                 raise NotImplementedError(_unknown(self.function.__name__, i))
@@ -67,7 +73,7 @@ class _Special:
 
 
 def _inexact(a: Any) -> Any:
-    """Slopes square and divide: integers would overflow."""
+    """Integers converted to float64: the squares in a slope would overflow."""
     return a.astype(np.float64) if a.dtype.kind in "biu" else a
 
 
@@ -92,7 +98,10 @@ class Special(_Special, Elementwise):
 
 
 class Entropic(Special):
-    """One like x log x, whose slope at 0 is infinite, but less so than any power: an adjoint of 0 stays 0 there."""
+    """A function like x log x, whose slope at 0 is infinite, but grows slower than any power.
+
+    An adjoint of 0 stays 0 there.
+    """
 
     __slots__ = ()
     times = staticmethod(zero_safe_multiply)
@@ -117,8 +126,10 @@ class SpecialTuple(_Special, TensorTupleOp):
 
 
 def on_tensors(kind: Any, of: Any, slopes: tuple[Slope, ...]) -> Callable[..., Any]:
-    """The function of Tensors, arrays and numbers that computes `of` and has these slopes. Of Python numbers alone it
-    makes Python numbers, which are weak beside arrays."""
+    """`of` as a function of Tensors, arrays and numbers, with these slopes.
+
+    For Python numbers alone it returns Python numbers, which stay weak in dtype.
+    """
 
     def apply(*arguments: Any) -> Any:
         numbers = {i: a for i, a in enumerate(arguments) if type(a) in NUMBERS}

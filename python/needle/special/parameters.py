@@ -1,4 +1,4 @@
-"""Derivatives of distribution functions by their shape parameters, for which there is no closed form."""
+"""Derivatives of distribution functions by their shape parameters, which have no closed form."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 
 _WEIGHTS = (4 / 5, -1 / 5, 4 / 105, -1 / 280)
-"""Of the central difference of eighth order, for the distances of 1 to 4 steps."""
+"""The weights of the eighth-order central difference, for distances of 1 to 4 steps."""
 
 
 def slope_by(i: int, lower: Callable[..., Any], upper: Callable[..., Any] | None = None) -> Callable[..., Any]:
-    """The derivative by positive parameter i of `lower`, which has one sign everywhere, and whose complement to 1 is
-    `upper`, on arrays.
+    """The derivative of `lower` by its positive parameter i, on arrays, by differences.
 
-    The smaller of the two has the digits, and its logarithm is nearly linear in the parameter even far out in a tail.
-    So that is what the difference is taken of. The step is where the error of the eighth order meets that of rounding,
-    on the parameter's own scale: p itself near 0, and sqrt(p), the width of a distribution, far from it. Against exact
-    values, 11 or 12 digits are right; of second derivatives 9, and fewer for parameters below 1e-3.
+    `lower` must have one sign everywhere; `upper` is its complement to 1. The difference is that of the logarithm of
+    the smaller of the two: the smaller one has the digits, and its logarithm is nearly linear in the parameter, even
+    far out in a tail. The step balances the truncation error with rounding. It is on the parameter's own scale: p near
+    0, and sqrt(p), the width of a distribution, for large p. Compared with exact values, 11 or 12 digits are right; for
+    second derivatives 9, and fewer for parameters below 1e-3.
     """
 
     def slope(*arguments: Any) -> Any:

@@ -1,8 +1,8 @@
-"""The derivatives of SciPy's special functions: one line each, by its name, in terms of other special functions.
+"""The derivatives of SciPy's special functions, by name, in terms of other special functions.
 
-A rule is a slope for each argument: a function of the arguments and of the output, which is the last parameter; `ZERO`
-for an argument that the function is constant in wherever it has a derivative; `None` for one by which it is not known.
-A slope of a function with several results has as many members.
+A rule has a slope for each argument. A slope is a function of the arguments and, as the last parameter, the output. It
+is `ZERO` if the derivative by that argument is 0 wherever it exists, and `None` if the derivative is not known. For a
+function with several results, a slope returns a tuple with one member for each.
 """
 
 from __future__ import annotations

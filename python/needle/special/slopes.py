@@ -1,4 +1,4 @@
-"""What the slopes of special functions are made of, where that takes more than a line."""
+"""The slopes of special functions that take more than a line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DEGREE = pi / 180
 
 
 def binom_slopes(n: Any, k: Any, y: Any) -> tuple[Any, Any]:
-    """By n and k, also where a pole of gamma makes it 0."""
+    """The slopes by n and k, also where a pole of gamma makes the binomial 0."""
     zero = y == 0
     by_rgamma = sp.gamma(where(zero, n + 1, 1.0))
     n_rest, k_rest = where(zero, n - k + 1, 1.0), where(zero, k + 1, 1.0)
@@ -35,7 +35,10 @@ def binom_slopes(n: Any, k: Any, y: Any) -> tuple[Any, Any]:
 
 
 def rgamma_slope(x: Any) -> Any:
-    """Of 1 / gamma, also at its zeros: left of 1/2 by the reflection 1 / gamma(x) = gamma(1 - x) sin(pi x) / pi."""
+    """The slope of 1 / gamma, also at its zeros.
+
+    Left of 1/2, it uses the reflection 1 / gamma(x) = gamma(1 - x) sin(pi x) / pi.
+    """
     left = x.real < 0.5
     z = where(left, 1 - x, 1.0)
     reflected = sp.gamma(z) * (cos(pi * x) - sp.digamma(z) * sin(pi * x) / pi)
@@ -96,7 +99,7 @@ def gamma_score(a: Any, x: Any) -> Any:
 
 
 def trigamma(x: Any) -> Any:
-    """Of a Tensor of real or, what SciPy has not, complex numbers."""
+    """The second derivative of log(gamma), for real numbers and, unlike SciPy's, complex ones."""
     return hurwitz(2, x) if isinstance(x, Tensor) and x.dtype.kind == "c" else sp.polygamma(1, x)
 
 
@@ -139,7 +142,7 @@ def beta_score_b(a: Any, b: Any, x: Any) -> Any:
 
 
 def _second(i: int, first: Any, score: Any) -> Any:
-    """The derivative of betainc by two parameters; third ones are known by x only."""
+    """The derivative of `first`, the slope of betainc by a parameter, by parameter i; its own is known by x only."""
 
     def by_x(a: Any, b: Any, x: Any, y: Any) -> Any:
         return beta_density(a, b, x) * score(a, b, x)
@@ -172,7 +175,7 @@ betainc_b = on_tensors(
 
 
 def stdtr_df(df: Any, t: Any) -> Any:
-    """By the regularized incomplete beta function at df / (df + t*t), which is twice the tail beyond |t|."""
+    """The slope of stdtr by df, from betainc at df / (df + t*t), which is twice the tail beyond |t|."""
     s = df + t * t
     by_shape = sign(t) * betainc_a(df / 2, 0.5, df / s) / 4
     return -by_shape - t * exp(sp.xlogy(df / 2 - 1, df / s) - sp.betaln(df / 2, 0.5)) / (2 * s * root(s))
@@ -183,7 +186,7 @@ def f_ratio(a: Any, b: Any, x: Any) -> Any:
 
 
 def f_density(a: Any, b: Any, x: Any) -> Any:
-    """At f_ratio, by what makes that up, over (a x + b)**2."""
+    """The factor that the chain rule through f_ratio(a, b, x) shares: the beta density there, over (a x + b)**2."""
     return beta_density(a / 2, b / 2, f_ratio(a, b, x)) / (a * x + b) ** 2
 
 
@@ -208,7 +211,7 @@ def ellipe_slope(m: Any) -> Any:
 
 
 def within_a_quarter(phi: Any) -> tuple[Any, Any]:
-    """sin(phi)**3 / 6 and cos(phi)**2 of the angle less the nearest multiple of pi, and twice that multiple."""
+    """(sin(r)**3 / 6, cos(r)**2), 2 n for phi = n pi + r with |r| <= pi / 2."""
     turns = discrete(np.rint, phi / pi)
     s, c = sin(phi - turns * pi), cos(phi)
     return (s * s * s / 6, c * c), 2 * turns
@@ -225,14 +228,14 @@ def ellipeinc_m(phi: Any, m: Any) -> Any:
 
 
 def elliprd_x(x: Any, y: Any, z: Any, out: Any) -> Any:
-    """By the symmetry of elliprj, whose partial fractions need z != x; where they are equal, what they tend to."""
+    """The slope of elliprd by x, by partial fractions; their limit where x = z."""
     equal = x == z
     apart = (out - sp.elliprd(y, z, x)) / where(equal, 1.0, 2 * (z - x))
     return where(equal, -3 / 4 * _integral_of_cubes(where(equal, y, 1.0), where(equal, z, 1.0)), apart)
 
 
 def _integral_of_cubes(y: Any, z: Any) -> Any:
-    """Of (t + y)**-1/2 (t + z)**-3 over positive t, by integrating by parts twice."""
+    """The integral of (t + y)**-1/2 (t + z)**-3 over positive t, by integrating by parts twice."""
     equal = y == z
     d = where(equal, 1.0, y - z)
     squares = (root(y) / z - sp.elliprc(y, z)) / d
@@ -240,13 +243,13 @@ def _integral_of_cubes(y: Any, z: Any) -> Any:
 
 
 def agm_slope(a: Any, b: Any, out: Any) -> Any:
-    """From agm(a, b) = pi / 4 (a + b) / ellipk(m), where m = ((a - b) / (a + b))**2."""
+    """The slope of agm by a, from agm(a, b) = pi / 4 (a + b) / ellipk(m), where m = ((a - b) / (a + b))**2."""
     m = ((a - b) / (a + b)) ** 2
     return out / (a + b) * (1 - 4 * b * (a - b) / (a + b) ** 2 * ellipk_slope(m) / sp.ellipk(m))
 
 
 def exprel_slope(x: Any) -> Any:
-    """(e**x (x - 1) + 1) / x**2."""
+    """(e**x (x - 1) + 1) / x**2, as a hypergeometric function."""
     return sp.hyp1f1(2.0, 3.0, x) / 2
 
 
@@ -255,7 +258,7 @@ def struve_term(v: Any, x: Any) -> Any:
 
 
 def erfcx_slope(x: Any, y: Any) -> Any:
-    """2 x erfcx(x) - 2 / sqrt(pi), whose two terms cancel for large x (for negative x, they add up)."""
+    """2 x erfcx(x) - 2 / sqrt(pi). Its terms cancel for large positive x, where an asymptotic series replaces them."""
     far = x.real > 30
     u = where(far, 0.5 / where(far, x, 1.0) ** 2, 0.0)
     tail = -TWO_BY_ROOT_PI * u * (1 - 3 * u * (1 - 5 * u * (1 - 7 * u * (1 - 9 * u))))
@@ -263,14 +266,14 @@ def erfcx_slope(x: Any, y: Any) -> Any:
 
 
 def log_ndtr_slope(x: Any) -> Any:
-    """The density over its tail, neither of which may underflow alone."""
+    """The density over ndtr, without underflow: for negative x by erfcx."""
     left = x.real < 0
     near, far = where(left, 0.0, x), where(left, x, 0.0)
     return where(left, sqrt(2 / pi) / sp.erfcx(-far / sqrt(2)), exp(-near * near / 2) / (ROOT_2PI * sp.ndtr(near)))
 
 
 def dawsn_slope(x: Any, y: Any) -> Any:
-    """1 - 2 x dawsn(x), whose two terms cancel for large x."""
+    """1 - 2 x dawsn(x). Its terms cancel for large |x|, where an asymptotic series replaces them."""
     far = absolute(x.real) > 30
     u = where(far, 0.5 / where(far, x, 1.0) ** 2, 0.0)
     tail = -u * (1 + 3 * u * (1 + 5 * u * (1 + 7 * u * (1 + 9 * u))))
@@ -282,7 +285,7 @@ def clipped(delta: Any, r: Any) -> Any:
 
 
 def hypotenuse(a: Any, b: Any) -> Any:
-    """Of legs of which one may be 0; 1 where both are."""
+    """sqrt(a**2 + b**2), but 1 where both are 0."""
     square = a * a + b * b
     return root(where(square == 0, 1.0, square))
 
@@ -293,13 +296,13 @@ def quotient(x: Any, y: Any) -> Any:
 
 
 def half_difference(name: str, v: Any, x: Any) -> Any:
-    """What Bessel's functions of the first two kinds have for a derivative."""
+    """The slope by x of the Bessel functions of the first and second kind."""
     of = sp.function(name)
     return (of(v - 1, x) - of(v + 1, x)) / 2
 
 
 def half_sum(name: str, v: Any, x: Any) -> Any:
-    """What modified Bessel functions have for a derivative."""
+    """The slope by x of modified Bessel functions, up to its sign."""
     of = sp.function(name)
     return (of(v - 1, x) + of(v + 1, x)) / 2
 
@@ -310,7 +313,7 @@ def spherical(name: str, n: Any, x: Any, sign_of_next: int) -> Any:
 
 
 def before(n: Any) -> Any:
-    """n - 1, but 0 for 0: for terms that n is a factor of."""
+    """n - 1, but 0 for n = 0: for terms with n as a factor."""
     return n - 1 * (n > 0)
 
 
@@ -319,18 +322,18 @@ def whole(k: Any) -> Any:
 
 
 def expn_before(n: Any, x: Any) -> Any:
-    """expn(n - 1, x), which SciPy has for positive n only."""
+    """expn(n - 1, x), also for n = 0, where the order is negative and SciPy has no value."""
     return where(n > 0, sp.expn(before(n), x), exp(-x) * (1 + 1 / x) / x)
 
 
 def ellipj_m(m: Any, sn: Any, cn: Any, dn: Any, phi: Any) -> tuple[Any, ...]:
-    """phi is where ellipkinc is u; the others follow it."""
+    """The slopes of ellipj's results by m. phi solves ellipkinc(phi, m) = u; sn, cn and dn are functions of it."""
     turn = -dn * ellipkinc_m(phi, m)
     return cn * turn, -sn * turn, -sn * (sn + 2 * m * cn * turn) / (2 * dn), turn
 
 
 def real(x: Any, name: str) -> Any:
-    """The argument, if the function has a derivative there."""
+    """The argument of a function scaled by a modulus. Raises NotImplementedError for complex ones."""
     if x.dtype.kind == "c":
         raise NotImplementedError(
             f"{name}: its derivative is known for real arguments only, got dtype {x.dtype}: it is scaled by a modulus; "

@@ -1,7 +1,8 @@
 """Probability distributions on Tensors, one module each: `from needle.scipy.stats import norm`.
 
-Each has `pdf` and `logpdf` (discrete ones `pmf` and `logpmf`), and where SciPy has the special functions for them also
-`cdf`, `logcdf`, `sf`, `logsf` and `ppf`. All are differentiable by all real arguments, shape parameters included.
+Each has `pdf` and `logpdf` (discrete ones `pmf` and `logpmf`). Where SciPy has the special functions for it, a module
+also has `cdf`, `logcdf`, `sf`, `logsf` and `ppf`. All are differentiable by all real arguments, shape parameters
+included.
 """
 
 from . import beta as beta

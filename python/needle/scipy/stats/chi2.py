@@ -11,7 +11,7 @@ from .common import log_probability
 
 
 def logpdf(x: Any, df: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
-    """The logarithm of the density, -inf outside of the support."""
+    """The logarithm of the density; -inf outside the support."""
     return gamma.logpdf(x, df / 2, loc, 2 * scale)
 
 

@@ -1,4 +1,4 @@
-"""What distributions share: standardizing, and what is outside of their support."""
+"""Helpers of the distributions: standardizing, and values outside the support."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...special.rules import function
 
 
 def standardized(x: Any, loc: Any, scale: Any) -> Tensor:
-    """(x - loc) / scale, without an operation where that is x."""
+    """(x - loc) / scale, without an op for a loc of 0 and a scale of 1."""
     z = tensor(x)
     if not (type(loc) in (int, float) and loc == 0):
         z = z - loc
@@ -24,19 +24,19 @@ def standardized(x: Any, loc: Any, scale: Any) -> Tensor:
 
 
 def log_scale(scale: Any) -> Any:
-    """The logarithm of the scale; of a Python number, as a Python number, which widens no dtype."""
+    """log(scale). For a Python number it is a Python number, which does not widen the result's dtype."""
     if type(scale) in (int, float):
         return ln(scale) if scale > 0 else nan
     return log(tensor(scale))
 
 
 def beside(z: Tensor, parameter: Any) -> Any:
-    """A parameter in z's dtype if it is a Python number: SciPy's functions of two arguments would widen float32."""
+    """The parameter, in z's dtype if it is a Python number: else SciPy's functions would widen float32."""
     return weak(parameter, z) if type(parameter) in NUMBERS else parameter
 
 
 def inside(support: Tensor, z: Tensor, stand_in: float) -> Tensor:
-    """z on the support, and elsewhere a number of it, where nothing is infinite and no derivative comes from."""
+    """z on the support; elsewhere `stand_in`, where the density is finite. No derivative comes from there."""
     return where(support, z, stand_in)
 
 
@@ -46,7 +46,7 @@ def log_density(support: Tensor, value: Tensor) -> Tensor:
 
 
 def log_probability(p: Tensor, complement: Tensor) -> Tensor:
-    """log(p), from its complement to 1 where that is the smaller; -inf at 0, from where no derivative comes."""
+    """log(p), by the complement to 1 where that is smaller. It is -inf at p = 0, with a structural zero as gradient."""
     near_one, is_zero = p > 0.5, p == 0
     small = log(where(near_one | is_zero, 1, p))
     return where(near_one, function("log1p")(-where(near_one, complement, 0)), where(is_zero, -np.inf, small))

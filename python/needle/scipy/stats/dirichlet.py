@@ -1,4 +1,4 @@
-"""The Dirichlet distribution of concentrations `alpha`: of vectors of positive numbers whose sum is 1."""
+"""The Dirichlet distribution of concentrations `alpha`, on vectors of positive numbers whose sum is 1."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ...special.rules import function
 def logpdf(x: Any, alpha: Any) -> Tensor:
     """The logarithm of the density of each vector along the first axis of x.
 
-    The last of its numbers may be left out. That the others sum to 1 is not checked: derivatives leave the plane where
-    they do.
+    The last number of the vectors may be left out. Nothing checks that the numbers sum to 1, because derivatives leave
+    the plane where they do. Raises ValueError for shapes that do not fit.
     """
     x, alpha = tensor(x), tensor(alpha)
     if alpha.ndim != 1 or x.ndim == 0 or x.shape[0] not in (alpha.size, alpha.size - 1):
         raise ValueError(
-            f"dirichlet: alpha must be a vector, and x have as many rows, or one less; got shapes {alpha.shape} and "
-            f"{x.shape}"
+            f"dirichlet: alpha must be a vector, and x must have as many rows, or one less; got shapes {alpha.shape} "
+            f"and {x.shape}"
         )
     if x.shape[0] < alpha.size:
         x = concatenate([x, 1 - summation(x, 0, keepdims=True)])

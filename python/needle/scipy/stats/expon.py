@@ -12,7 +12,7 @@ from .common import log_density, log_probability, log_scale, standardized
 
 
 def logpdf(x: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
-    """The logarithm of the density, -inf outside of the support."""
+    """The logarithm of the density; -inf outside the support."""
     z = standardized(x, loc, scale)
     return log_density(~(z < 0), -z - log_scale(scale))
 

@@ -12,7 +12,7 @@ from .common import beside, inside, log_density, log_probability, log_scale, sta
 
 
 def logpdf(x: Any, a: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
-    """The logarithm of the density, -inf outside of the support."""
+    """The logarithm of the density; -inf outside the support."""
     z = standardized(x, loc, scale)
     support = ~(z < 0)
     z = inside(support, z, 1.0)

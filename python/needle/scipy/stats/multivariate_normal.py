@@ -1,4 +1,4 @@
-"""The normal distribution of vectors, along the last axis, of a mean and a covariance matrix."""
+"""The normal distribution of vectors along the last axis, with a mean and a covariance matrix."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ from ..linalg import solve_triangular
 
 
 def _dimension(mean: Any, cov: Any) -> int:
-    """The length of the vectors: that of the mean if there is one, else the size of the covariance matrix."""
+    """The length of the vectors: that of the mean, or else of the covariance matrix."""
     of = cov if mean is None else mean
     return tensor(of).shape[-1] if np.ndim(of) else 1
 
 
 def _factor(cov: Any, dim: int) -> Tensor:
-    """The Cholesky factor of a covariance that is a matrix, a vector of variances, or one variance."""
+    """The Cholesky factor of a covariance: a matrix, a vector of variances, or one variance.
+
+    Raises ValueError for other shapes.
+    """
     cov = tensor(cov)
     if cov.ndim < 2 and cov.size in (1, dim):
         cov = cov.reshape((-1, 1)) * constant(np.eye(dim, dtype=cov.dtype))
@@ -43,7 +46,8 @@ def _half_log_det(factor: Tensor) -> Tensor:
 def logpdf(x: Any, mean: Any = None, cov: Any = 1, allow_singular: bool = False) -> Tensor:
     """The logarithm of the density of each vector along the last axis of x; numbers are vectors of length 1.
 
-    As in SciPy, the result has no axes of length 1. The gradient by `cov` is symmetric: both triangles change together.
+    As in SciPy, the result has no axes of length 1. The gradient by `cov` is symmetric: both triangles are taken to
+    change together. Raises ValueError for `allow_singular`.
     """
     if allow_singular:
         raise ValueError(
@@ -67,6 +71,6 @@ def pdf(x: Any, mean: Any = None, cov: Any = 1, allow_singular: bool = False) ->
 
 
 def entropy(mean: Any = None, cov: Any = 1) -> Tensor:
-    """Of the distribution, in nats."""
+    """The entropy in nats."""
     dim = _dimension(mean, cov)
     return dim * (ln(2 * pi) + 1) / 2 + _half_log_det(_factor(cov, dim))

@@ -30,7 +30,7 @@ def cdf(x: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
 
 
 def logcdf(x: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
-    """The logarithm of `cdf`, right far out in the tail."""
+    """The logarithm of `cdf`, accurate far out in the tail."""
     return function("log_ndtr")(standardized(x, loc, scale))
 
 
@@ -40,7 +40,7 @@ def sf(x: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
 
 
 def logsf(x: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
-    """The logarithm of `sf`, right far out in the tail."""
+    """The logarithm of `sf`, accurate far out in the tail."""
     return function("log_ndtr")(-standardized(x, loc, scale))
 
 
@@ -55,5 +55,5 @@ def isf(q: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
 
 
 def entropy(loc: Any = 0, scale: Any = 1) -> Tensor:
-    """Of the distribution, in nats."""
+    """The entropy in nats."""
     return _HALF_LOG_2PI + 0.5 + log_scale(scale) + standardized(loc, 0, 1) * 0

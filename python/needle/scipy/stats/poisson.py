@@ -14,7 +14,7 @@ from .common import inside, log_density, log_probability, standardized
 
 
 def logpmf(k: Any, mu: Any, loc: Any = 0) -> Tensor:
-    """The logarithm of the probability, -inf outside of the support."""
+    """The logarithm of the probability; -inf outside the support."""
     k = standardized(k, loc, 1)
     support = (k >= 0) & (k == discrete(np.floor, k))
     k = inside(support, k, 0)

@@ -14,7 +14,7 @@ from .common import beside, log_probability, log_scale, standardized
 
 
 def logpdf(x: Any, df: Any, loc: Any = 0, scale: Any = 1) -> Tensor:
-    """The logarithm of the density, -inf outside of the support."""
+    """The logarithm of the density."""
     z = standardized(x, loc, scale)
     df = beside(z, df)
     norm = function("gammaln")((df + 1) / 2) - function("gammaln")(df / 2) - (log_scale(df) + ln(pi)) / 2
