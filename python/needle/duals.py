@@ -7,6 +7,7 @@ of products: tangents are pushed forward over the graph of that run, and adjoint
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import isfinite
 from types import FunctionType
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from numpy import ndarray
 
 from . import autograd, forward, watching
-from .autograd import Node, Op, Tensor, TensorTuple, WrappedTuple, constant
+from .autograd import Node, Op, Tensor, TensorTuple, WrappedTuple, constant, sweep
 from .autograd.history import arrays_as_recorded, node_as_recorded
 from .backend import as_array
 from .ops.base import Linear
@@ -221,10 +222,13 @@ def _plus(a: Any, b: Any) -> Any:
     return np.add(a, b, out=a) if type(a) is ndarray and a.shape == b.shape and a.dtype is b.dtype and a.ndim else a + b
 
 
-def _sized(tangent: Any, *of: Any) -> Any:
-    """The tangent of a sum, broadcast as its terms are."""
-    shape = np.broadcast_shapes(*[np.shape(a) if type(a) is not Dual else a.shape for a in of])
-    return tangent if tangent.shape == shape else np.broadcast_to(tangent, shape)
+def _sized(tangent: Any, a: Any, b: Any) -> Any:
+    """The tangent of a sum or a product, broadcast as its operands are."""
+    own, first, second = tangent.shape, getattr(a, "shape", ()), getattr(b, "shape", ())
+    if (first == own and second in (own, ())) or (second == own and first in (own, ())):
+        return tangent
+    shape = np.broadcast_shapes(first, second)
+    return tangent if shape == own else np.broadcast_to(tangent, shape)
 
 
 def _number(a: Any) -> Any:
@@ -236,8 +240,8 @@ def _number(a: Any) -> Any:
 
 
 def _product(a: Any, b: Any) -> Dual:
-    for number, other in ((_number(a), b), (_number(b), a)):
-        if number is not None and np.shape(a if other is b else b) in ((), other.shape) and np.isfinite(number):
+    for number, operand, other in ((_number(a), a, b), (_number(b), b, a)):
+        if number is not None and isfinite(number) and np.shape(operand) in ((), other.shape):
             return other.times(number)
     x, y, s, t = plain_of(a), plain_of(b), plain_tangent_of(a), plain_tangent_of(b)
     by_a: Any = None if s is None else _new(np.multiply, s, y())
@@ -311,20 +315,20 @@ class HessianProduct:
     def _sort(self) -> None:
         self._output = autograd.original_of(self._output)
         self._variables = list(map(autograd.original_of, self._variables))
-        order = autograd.find_topo_sort([self._output], differentiable=True)
-        self._order = [node for node in order if node.op is not None]
+        self._order = autograd.find_topo_sort([self._output], differentiable=True)
         self._read: set[Any] = set()
         """Those whose tangents a rule reads, or another tangent is computed from."""
         for node in reversed(self._order):
-            if "output" in node.op.saves:
+            saves = node.op.saves if node.op else ()
+            if "output" in saves:
                 self._read.add(node)
-            if "inputs" in node.op.saves or node in self._read:
+            if "inputs" in saves or node in self._read:
                 self._read.update(node.inputs)
 
     @property
     def applies(self) -> bool:
         """Whether no op insists on the very inputs that it had."""
-        return not any(node.op.same_inputs for node in self._order)
+        return not any(node.op is not None and node.op.same_inputs for node in self._order)
 
     def __call__(self, tangents: Sequence[Tensor]) -> list[Tensor | None]:
         """For each variable, the tangent of the gradient by it; None where that is zero."""
@@ -335,10 +339,11 @@ class HessianProduct:
             pairs = zip(self._variables, tangents, strict=True)
             self._pushed: dict[Any, Any] = {a: t._array for a, t in pairs if a.dtype.kind != "b"}
             for node in self._order:
-                if node in self._read:
+                if node in self._read and node.inputs:
                     self._push(node)
             seed = autograd.ones_like(self._output._array)
-            found = dict(autograd.sweep({self._output: seed}, self._variables, record=None, see=self._seen))
+            given = {self._output: seed}
+            found = dict(sweep(given, self._variables, record=None, see=self._seen, order=self._order))
         finally:
             autograd.reset_recording(was_recording)
             self._pushed = {}

@@ -114,6 +114,7 @@ def sweep(
     record: bool | None = False,
     inner: bool = False,
     see: Callable[[Any, bool], Any] = as_recorded,
+    order: Sequence[Any] | None = None,
     careful: bool | None = None,
 ) -> list[tuple[Any, Any]]:
     """The adjoint of each of these variables that a path leads to (None: of all leaves, and of tensors that retain it).
@@ -122,7 +123,7 @@ def sweep(
     they are given as `tensors`: then rules work on Tensors, on what `see` shows them of a node, and with `record` all
     of it can be differentiated again (None: transforms around it follow the computation, and the graph does not).
     `inner`: this is a part of another sweep, goes no further than the variables, and leaves their adjoints of the kind
-    that they are.
+    that they are. `order`: the sorted nodes, if they are known.
 
     A structural zero is the number 0 as long as all that it meets is finite; else the product is NaN. So the first pass
     forgets masks, and only if it ends in a NaN, a second one is `careful`, and keeps them. What is recorded always
@@ -135,7 +136,8 @@ def sweep(
         return _on_tensors(adjoints, variables, record, see)
     seeds = dict(adjoints)
     kept = None if variables is None else set(variables)
-    order = find_topo_sort(list(adjoints), differentiable=True, stop=kept if inner and kept else ())
+    if order is None:
+        order = find_topo_sort(list(adjoints), differentiable=True, stop=kept if inner and kept else ())
     asked = set(order) if kept is None else on_paths_to(kept, order)
     found: list[tuple[Any, Any]] = []
     summed: set[Any] = set()  # values whose adjoint is a sum that nothing else holds: it is added to in place
