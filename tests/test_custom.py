@@ -362,3 +362,85 @@ def test_checkpoints_keep_less():
     assert plain > 400
     assert checkpointed < 100
     assert autograd.is_grad_enabled()
+
+
+# ------------------------------------------------------------------------ rules of users behind what was not chosen
+
+
+def second_alone(x: Any) -> Any:
+    """The slope of the first element is infinite, and it is not chosen."""
+    return needle.where(np.array([False, True]), needle.sqrt(x), 0.0).sum()
+
+
+def clip_by_where(g: Any) -> Any:
+    return needle.where(g < 1, g, 1.0)
+
+
+def clip_by_numpy(g: Any) -> Any:
+    return Tensor(np.fmax(np.fmin(g.numpy(), 1), -1))
+
+
+def insist(g: Any) -> Any:
+    assert np.isfinite(g.numpy()).all()
+    return g
+
+
+@pytest.mark.parametrize("rule", [clip_by_where, clip_by_numpy, insist])
+def test_a_rule_that_is_not_linear_is_handed_zeros_and_no_nan(rule):
+    own = needle.custom_gradient(lambda x: (x * 1.0, rule))
+    x = Tensor(np.array([0.0, 4.0]), requires_grad=True)
+    second_alone(own(x)).backward()
+    assert_allclose(x.grad, [0, 0.25])
+
+
+def test_a_captured_rule_that_is_not_linear_is_handed_zeros_at_every_replay():
+    own = needle.custom_gradient(lambda x: (x * 1.0, clip_by_where))
+    gradient = needle.compile(needle.grad(lambda x: second_alone(own(x))))
+    for first in (1.0, 1.0, 0.0, 1.0):
+        assert_allclose(gradient(np.array([first, 4.0])), [0, 0.25])
+
+
+class Enormous(needle.TensorOp):
+    saves = ()
+
+    def compute(self, a: Any) -> Any:
+        return a.copy()
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return Tensor(out_grad.numpy() * 1e308 * 10)
+
+
+def test_a_rule_that_overflows_warns_behind_a_structural_zero_as_well():
+    x = Tensor(np.array([-1.0, 4.0]), requires_grad=True)
+    with np.errstate(all="raise"), pytest.raises(FloatingPointError, match="overflow"):
+        needle.relu(Enormous()(x)).sum().backward()
+    assert np.geterr()["over"] == "warn"
+
+
+def test_a_failing_rule_behind_a_structural_zero_says_what_it_says_elsewhere():
+    own = needle.custom_gradient(lambda x: (x * 1.0, lambda g: g @ np.zeros((7, 7))))
+    x = Tensor(np.array([-1.0, 4.0]), requires_grad=True)
+    with pytest.raises(ValueError, match="MatMul"):
+        needle.relu(own(x)).sum().backward()
+    assert np.geterr()["over"] == "warn"
+
+
+class Thrice:
+    """Mixed into an op, its rule replaces the op's."""
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        assert isinstance(out_grad, Tensor)
+        y = needle.tanh(node.inputs[0])
+        return out_grad * (1 - y * y) * 3
+
+
+class TanhThrice(Thrice, ops.Tanh):
+    saves = ("inputs", "output")
+
+
+def test_a_rule_that_is_mixed_in_gets_tensors():
+    x = Tensor(X, requires_grad=True)
+    TanhThrice()(x).sum().backward()
+    assert_allclose(x.grad, 3 * (1 - np.tanh(X) ** 2))
+    f = lambda x: (TanhThrice()(x) * x).sum()  # noqa: E731
+    assert_allclose(needle.hvp(f, (X,), (T,)), needle.jvp(needle.grad(f), (X,), (T,))[1], rtol=1e-12)

@@ -704,6 +704,16 @@ def test_the_gradient_of_a_lost_output_says_what_to_do():
     assert x.grad.tolist() == [6, 12]
 
 
+def test_a_gradient_that_was_assigned_to_is_differentiated():
+    x = Tensor(np.array([0.5, -1.0, 2.0]), requires_grad=True)
+    y = (x**3).sum()
+    y.backward()
+    g = x.grad
+    g[0] = 0.0
+    (g**2).sum().backward()
+    assert_allclose(x.grad, [0, -36, 288])  # of 9 x**4
+
+
 def test_detached_gradients_are_values():
     x = Tensor(3.0)
     y = x * x

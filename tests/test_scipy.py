@@ -372,3 +372,15 @@ def test_odeint_errors():
         integrate.odeint(lambda y, t: y, A, TIMES)
     with pytest.raises(TypeError, match="full_output is not supported"):
         integrate.odeint(lambda y, t: y, V, TIMES, full_output=True)
+
+
+def test_structural_zeros_pass_routines_that_refuse_nan():
+    factor = np.linalg.cholesky(np.array([[4.0, 1, 0], [1, 3, 1], [0, 1, 5]]))
+    for solve in (
+        lambda b: linalg.solve_triangular(np.eye(3) * 2, b, lower=True),
+        lambda b: linalg.cho_solve((np.eye(3) * 2, True), b * 2),
+        lambda b: factor @ linalg.solve_triangular(factor, b, lower=True) / 2,
+    ):
+        b = np.array([0.0, 1.0, 2.0])
+        gradient = needle.grad(lambda b, solve=solve: needle.where(b > 0, needle.sqrt(solve(b)), 0.0).sum())
+        assert_allclose(gradient(b), [0, 0.5 / np.sqrt(2), 0.25], atol=1e-15)

@@ -615,6 +615,33 @@ def test_hvp_where_an_op_takes_a_tensor_twice(f):
     assert_allclose(needle.hvp(lambda x: f(x * 1.5), (x,), (v,)), needle.hvp(f, (1.5 * x,), (2.25 * v,)), rtol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: (x.detach() * x * x).sum(),
+        lambda x: (x * x.detach() * x).sum(),
+        lambda x: ((x.data * x) ** 2).sum(),
+        lambda x: ((x * needle.stop_gradient(x)) ** 2).sum(),
+    ],
+)
+def test_factors_that_share_an_array_need_not_share_a_tangent(f):
+    x, t = np.array([0.5, -1.0, 2.0]), np.array([1.0, -2.0, 0.3])
+    expected = needle.jvp(needle.grad(f), (x,), (t,))[1]
+    assert_allclose(needle.hvp(f, (x,), (t,)), expected, rtol=1e-14)
+    assert_allclose(np.asarray(needle.hessian(f)(x)) @ t, expected, rtol=1e-14)
+
+
+def test_the_same_tensor_given_twice_has_two_tangents():
+    x = Tensor(np.array([0.5, -1.0, 2.0]), requires_grad=False)
+    s, t = np.array([1.0, -2.0, 0.3]), np.array([10.0, 20.0, 30.0])
+    assert_allclose(needle.jvp(lambda a, b: a * b, (x, x), (s, t))[1], x.numpy() * (s + t))
+    assert_allclose(needle.jvp(lambda a: a * x, (x,), (s,))[1], x.numpy() * s)
+    by_a, by_b = needle.hvp(lambda a, b: ((a * b) ** 2).sum(), (x, x), (s, t))
+    a = b = x.numpy()
+    assert_allclose(by_a, 2 * b * b * s + 4 * a * b * t)
+    assert_allclose(by_b, 2 * a * a * t + 4 * a * b * s)
+
+
 @pytest.mark.parametrize("needs", [False, True])
 def test_a_product_with_the_hessian_runs_the_function_once(needs):
     runs = []

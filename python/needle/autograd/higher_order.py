@@ -218,11 +218,11 @@ class GradientOf(TensorOp):
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return out_grad, *[ZERO for _ in node.inputs[1:]]
 
-    def replay(self) -> tuple[Any, ...]:
-        """The inputs of this gradient's node; those of gradients from the same sweep are found on the way."""
+    def replay(self, node: Any) -> None:
+        """Give this gradient's node its inputs; those of gradients from the same sweep are found on the way."""
         pasts = self._gradient.pasts
-        nodes: list[Any] = pasts[-1].views()
-        nodes = [v for v in nodes if type(v.op) is GradientOf and not v.inputs and v.op._gradient.pasts == pasts]
+        views = [v for v in pasts[-1].views() if type(v.op) is GradientOf and v.op._gradient.pasts == pasts]
+        nodes = [v for v in dict.fromkeys([node, *views]) if not v.inputs]
         variables = [original_of(v.op.variable) for v in nodes]
         totals: dict[Any, Any] = {}
         leaves: dict[Any, None] = {}
@@ -238,14 +238,12 @@ class GradientOf(TensorOp):
             for variable, adjoint in sweep({output: seed}, variables, tensors=True, record=True):
                 add_adjoint(totals, variable, adjoint)
             leaves.update((v, None) for v in find_topo_sort([output, seed]) if v.op is None and v.needs)
-        inputs = {}
         with enable_grad():
             for view, variable in zip(nodes, variables, strict=True):
                 adjoint = whole_adjoint(totals[variable], variable)
                 if adjoint.dtype.kind == "c":
                     adjoint = adjoint.conj()
-                inputs[id(view.op)] = view.inputs = (adjoint, *leaves)
-        return inputs[id(self)]
+                view.inputs = (adjoint, *leaves)
 
 
 # ------------------------------------------------------------------------------------- what a Tensor has of gradients

@@ -59,9 +59,11 @@ class Op:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        own = vars(cls)
+        added = [base for base in cls.__mro__ if base is cls or not issubclass(base, Op)]  # and what is mixed in
+        own = {name for base in added for name in vars(base)}
         if "gradient" in own and "on_arrays" not in own:
-            cls.on_arrays = cls.__module__.startswith(_NEEDLES)
+            author = next(base for base in cls.__mro__ if "gradient" in vars(base))
+            cls.on_arrays = author.__module__.startswith(_NEEDLES)
         inherits = any("gradient" in vars(base) for base in cls.__mro__[1:] if base is not Op)
         if inherits and ("gradient" in own or "compute" in own):
             for rule in ("tangent", "batched"):  # its parent's say what that computes

@@ -88,7 +88,7 @@ def find_topo_sort(
 def _replayed(node: Any) -> Any:
     """The inputs of a gradient that is differentiated, which are found out now; none of any other node."""
     if node.needs and is_gradient(node):
-        node.inputs = node.op.replay()
+        node.op.replay(node)
     return node.inputs
 
 
@@ -126,31 +126,31 @@ def sweep(
     that they are. `order`: the sorted nodes, if they are known.
 
     A structural zero is the number 0 as long as all that it meets is finite; else the product is NaN. So the first pass
-    forgets masks, and only if it ends in a NaN, a second one is `careful`, and keeps them. What is recorded always
-    keeps them, for the derivative of a finite slope may be infinite.
+    forgets masks, and only if it ends in a NaN, or a rule fails, a second one is `careful`, and keeps them. What is
+    recorded always keeps them, for the derivative of a finite slope may be infinite.
     """
     watchers = watching.here() if watching.active else ()
-    if careful is None:
-        careful = tensors and not (record is False and watching.captures())
     if not tensors and any(watcher.inside for watcher in watchers):
         return _on_tensors(adjoints, variables, record, see)
     seeds = dict(adjoints)
     kept = None if variables is None else set(variables)
     if order is None:
         order = find_topo_sort(list(adjoints), differentiable=True, stop=kept if inner and kept else ())
+    if careful is None:
+        careful = tensors and not (record is False and watching.captures() and not any(map(_is_of_user, order)))
     asked = set(order) if kept is None else on_paths_to(kept, order)
     found: list[tuple[Any, Any]] = []
     summed: set[Any] = set()  # values whose adjoint is a sum that nothing else holds: it is added to in place
     plain = see is as_recorded
     stage = Node((), None)
-    quiet: Any = None  # from the first structural zero on: NumPy would warn of what it meets
+    loud: Any = None  # how NumPy warned before the first structural zero; from there on it must not
+    failed = False
     told = tensors and watchers and plain
     if told:
         watching.tell("sweep_begins", adjoints, record is True)
     was_recording = set_recording(record)
     if not plain and not careful:  # products of values with tangents may be of 0 and infinity
-        quiet = np.errstate(all="ignore")
-        quiet.__enter__()
+        loud = np.seterr(all="ignore")
     try:
         for node in reversed(order):
             # All partial adjoints of this node have been added: its adjoint is complete.
@@ -174,7 +174,13 @@ def sweep(
             if g is ZERO:  # whatever it is multiplied with
                 returned, shown = (ZERO,) * len(node.inputs), None
             elif tensors or not op.on_arrays:
-                returned, shown = _rule_on_tensors(node, g, see, asked, tensors), None
+                if loud is None or op.on_arrays:
+                    returned, shown = _rule_on_tensors(node, g, see, asked, tensors), None
+                else:  # a user's rule need not be linear: no NaN of ours may reach it
+                    if failed := _has_nan(g):
+                        break
+                    with np.errstate(**loud):
+                        returned, shown = _rule_on_tensors(node, g, see, asked, tensors), None
             else:
                 if handed_out or not plain:
                     shown = see(node, True)
@@ -192,9 +198,8 @@ def sweep(
                 if type(g) is not ndarray or g.shape != (need := a._array).shape or g.dtype is not need.dtype:
                     if not careful and type(g) in _ZEROS:
                         g = unmasked(g)
-                        if quiet is None:
-                            quiet = np.errstate(all="ignore")
-                            quiet.__enter__()
+                        if loud is None:
+                            loud = np.seterr(all="ignore")
                     if shown is not None:
                         g = fit(g, a._array, op, shown)
                     if g is None:
@@ -211,21 +216,29 @@ def sweep(
                 else:
                     summed.add(a)
                     adjoints[a] = as_array(there + g)
-        if told:
-            watching.tell("sweep_ends")
+    except Exception:
+        if loud is None:
+            raise
+        failed = True
     finally:
         reset_recording(was_recording)
-        if quiet is not None:
-            quiet.__exit__()
-    if quiet is None:
+        if loud is not None:
+            np.seterr(**loud)
+    if told:
+        watching.tell("sweep_ends")
+    if loud is None:
         return found
-    if any(_has_nan(g) for _, g in found):
+    if failed or any(_has_nan(g) for _, g in found):
         if not tensors:
             return _on_tensors(seeds, variables, record, see, careful=True)
         return sweep(seeds, variables, tensors=True, record=record, inner=inner, see=see, careful=True)
     if tensors:
         watching.tell("left_in", [g for _, g in found if type(g) is Tensor])
     return found
+
+
+def _is_of_user(node: Any) -> bool:
+    return node.op is not None and not node.op.on_arrays
 
 
 _ZEROS = {Masked, Held}

@@ -177,7 +177,7 @@ class Bilinear(TensorOp):
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         (a, b), (s, t) = node.inputs, tangents
         by_a = None if s is None else self.on(s, b)
-        by_b = by_a if a is b and self.commutes else None if t is None else self.on(a, t)
+        by_b = by_a if a is b and s is t and self.commutes else None if t is None else self.on(a, t)
         return by_b if by_a is None else by_a if by_b is None else _sum_in_place(by_a, by_b)
 
 

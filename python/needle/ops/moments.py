@@ -8,7 +8,7 @@ import numpy as np
 
 from ..autograd import Axes, Tensor
 from .base import batch_axes, normalize_axes
-from .reduction import Reduction, Summation, count_along, expand
+from .reduction import Reduction, Summation, count_along, with_kept_axes
 from .selection import zeroed
 
 
@@ -59,7 +59,7 @@ class Var(_Moment):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a = node.inputs[0]
-        return expand(out_grad * 2, a.shape, self.axes) * self._slope(a)
+        return with_kept_axes(out_grad * 2, a.shape, self.axes) * self._slope(a)
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         return 2 * self._along_tangent(self._slope(node.inputs[0]), tangents[0])
@@ -79,7 +79,7 @@ class Std(_Moment):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, y = node.inputs[0], node.output
-        return expand(_zero_safe_divide(out_grad, y), a.shape, self.axes) * self._slope(a)
+        return with_kept_axes(_zero_safe_divide(out_grad, y), a.shape, self.axes) * self._slope(a)
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         a, y = node.inputs[0], node.output

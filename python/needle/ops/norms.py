@@ -9,7 +9,7 @@ import numpy as np
 from ..autograd import Axes, Tensor
 from .base import kept_shape, normalize_axes
 from .matrices import conjugate
-from .reduction import Reduction, expand
+from .reduction import Reduction, with_kept_axes
 from .selection import zeroed
 
 
@@ -37,7 +37,7 @@ class Norm(Reduction):
         a, y = node.inputs[0], node.output
         zero = y == 0
         slope = zeroed(out_grad / np.where(zero, 1, y), ~zero)
-        return expand(slope, a.shape, self.axes) * conjugate(a)
+        return with_kept_axes(slope, a.shape, self.axes) * conjugate(a)
 
 
 def norm(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:

@@ -15,13 +15,13 @@ from .selection import chosen, zeroed
 from .shape import BroadcastTo
 
 
-def expand(reduced: Any, shape: tuple[int, ...], axes: Axes) -> Any:
-    """The result of a reduction over `axes`, broadcast back to the input's shape."""
+def with_kept_axes(reduced: Any, shape: tuple[int, ...], axes: Axes) -> Any:
+    """The result of a reduction over `axes`, with these as axes of length 1: it broadcasts against the input."""
     if reduced.ndim:
-        kept = kept_shape(shape, normalize_axes("expand", axes, len(shape)))
+        kept = kept_shape(shape, normalize_axes("with_kept_axes", axes, len(shape)))
         if reduced.shape != kept:
             reduced = reduced.reshape(kept)
-    return reduced if reduced.shape == shape else BroadcastTo(shape).on(reduced)
+    return reduced
 
 
 class Reduction(TensorOp):
@@ -51,7 +51,9 @@ class Summation(Reduction, Linear):
         return _add(a, axes, None, None, self.keepdims)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return expand(out_grad, node.inputs[0].shape, self.axes)
+        shape = node.inputs[0].shape
+        out_grad = with_kept_axes(out_grad, shape, self.axes)
+        return out_grad if out_grad.shape == shape else BroadcastTo(shape).on(out_grad)
 
 
 def summation(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:
@@ -84,7 +86,7 @@ class Prod(Reduction):
         return a.prod(axes, keepdims=self.keepdims)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return expand(out_grad, node.inputs[0].shape, self.axes) * self._others(node)
+        return with_kept_axes(out_grad, node.inputs[0].shape, self.axes) * self._others(node)
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         return Summation(self.axes, self.keepdims).on(tangents[0] * self._others(node))
@@ -93,7 +95,7 @@ class Prod(Reduction):
         """For each element, the product of the others."""
         a, y = node.inputs[0], node.output
         if can_divide_by_factors(y):
-            return expand(y, a.shape, self.axes) / a
+            return with_kept_axes(y, a.shape, self.axes) / a
         others: Any = 1
         for axis in normalize_axes(self, self.axes, a.ndim):
             others = product_before(a, axis - a.ndim) * product_before(a, axis - a.ndim, reverse=True) * others
@@ -119,7 +121,7 @@ class _Extremum(Reduction):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         places, ties = self._chosen(node)
-        return chosen(expand(out_grad / ties, node.inputs[0].shape, self.axes), places)
+        return chosen(with_kept_axes(out_grad / ties, node.inputs[0].shape, self.axes), places)
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         places, ties = self._chosen(node)
@@ -130,7 +132,7 @@ class _Extremum(Reduction):
     def _chosen(self, node: Any) -> tuple[Any, Any]:
         """The mask of the elements equal to the extremum, and their number per output element: they share evenly."""
         a = node.inputs[0]
-        places = is_same(a, expand(node.output, a.shape, self.axes))
+        places = is_same(a, with_kept_axes(node.output, a.shape, self.axes))
         dtype = np.float32 if a.dtype == np.float16 else gradient_dtype(a.dtype)
         return places, Summation(self.axes, self.keepdims).on(places.astype(dtype))
 

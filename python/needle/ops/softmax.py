@@ -12,7 +12,7 @@ from ..autograd import ZERO, Axes, Tensor, TensorOp
 from ..backend import check_labels, cpu
 from .base import batch_axes, given_axes, normalize_axes
 from .discrete import Discrete
-from .reduction import Summation, expand
+from .reduction import Summation, with_kept_axes
 
 _NO_SHIFT = np.zeros((), np.int8)
 _SAFE = {4: 60.0, 8: 500.0}
@@ -99,7 +99,7 @@ class LogSumExp(TensorOp):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a = node.inputs[0]
-        return expand(out_grad, a.shape, self.axes) * Softmax(self.axes).on(a)
+        return with_kept_axes(out_grad, a.shape, self.axes) * Softmax(self.axes).on(a)
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         moved = tangents[0] * Softmax(self.axes).on(node.inputs[0])

@@ -60,6 +60,10 @@ class SolveTriangular(TensorOp):
         moved = (read.mT if self.transposed else read) @ node.output
         return self.on(a, -moved if by_b is None else by_b - moved)
 
+    def reaches(self, plain: tuple[Any, ...], masks: list[Any]) -> Any:
+        """All of each matrix: probing with ones would fail, as a matrix of ones is singular."""
+        return (-2, -1), [None, None]
+
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return self(*aligned(values, depths))
 
