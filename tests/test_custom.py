@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import tracemalloc
+import warnings
 from typing import Any
 
 import needle
@@ -415,6 +416,27 @@ def test_a_rule_that_overflows_warns_behind_a_structural_zero_as_well():
     with np.errstate(all="raise"), pytest.raises(FloatingPointError, match="overflow"):
         needle.relu(Enormous()(x)).sum().backward()
     assert np.geterr()["over"] == "warn"
+
+
+class SquareRoot(needle.TensorOp):
+    saves = ("output",)
+    elementwise = True
+
+    def compute(self, a: Any) -> Any:
+        return np.sqrt(a)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad / (2 * node)
+
+
+@pytest.mark.parametrize("root", [SquareRoot(), needle.checkpoint(needle.sqrt)])
+def test_nothing_warns_of_what_was_not_chosen(root):
+    x = Tensor(np.array([0.0, 4.0]), requires_grad=True)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        needle.where(np.array([False, True]), root(x), 0.0).sum().backward()
+    assert not warned
+    assert_allclose(x.grad, [0, 0.25])
 
 
 def test_a_failing_rule_behind_a_structural_zero_says_what_it_says_elsewhere():

@@ -176,10 +176,10 @@ def sweep(
             elif tensors or not op.on_arrays:
                 if loud is None or op.on_arrays:
                     returned, shown = _rule_on_tensors(node, g, see, asked, tensors), None
-                else:  # a user's rule need not be linear: no NaN of ours may reach it
+                else:  # a rule of a user, which need not be linear: no NaN of a structural zero may reach it
                     if failed := _has_nan(g):
                         break
-                    with np.errstate(**loud):
+                    with _strict(loud):
                         returned, shown = _rule_on_tensors(node, g, see, asked, tensors), None
             else:
                 if handed_out or not plain:
@@ -239,6 +239,12 @@ def sweep(
 
 def _is_of_user(node: Any) -> bool:
     return node.op is not None and not node.op.on_arrays
+
+
+def _strict(loud: dict[str, Any]) -> Any:
+    """A state in which NumPy raises what it would warn of in this one. So the careful pass is the one that warns."""
+    raises: dict[str, Any] = {kind: "raise" for kind, how in loud.items() if how != "ignore"}
+    return np.errstate(**raises)
 
 
 _ZEROS = {Masked, Held}
