@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import inspect
 import io
 import re
@@ -52,15 +51,6 @@ def page():
         defined = run(*blocks(PAGE))
     defined.printed = printed.getvalue().splitlines()
     return defined
-
-
-@pytest.fixture
-def uncollected():
-    """The cyclic garbage collector is off: what goes, goes by its reference count."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
 
 
 # ------------------------------------------------------------------------------------------------------ the page itself

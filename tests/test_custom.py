@@ -464,5 +464,8 @@ def test_a_rule_that_is_mixed_in_gets_tensors():
     x = Tensor(X, requires_grad=True)
     TanhThrice()(x).sum().backward()
     assert_allclose(x.grad, 3 * (1 - np.tanh(X) ** 2))
-    f = lambda x: (TanhThrice()(x) * x).sum()  # noqa: E731
+
+    def f(x: Any) -> Any:
+        return (TanhThrice()(x) * x).sum()
+
     assert_allclose(needle.hvp(f, (X,), (T,)), needle.jvp(needle.grad(f), (X,), (T,))[1], rtol=1e-12)

@@ -22,16 +22,6 @@ from needle import Tensor, TensorOp, TensorTupleOp, autograd, ops
 from needle.autograd import find_topo_sort
 from numpy.testing import assert_allclose, assert_array_equal
 
-
-@pytest.fixture
-def uncollected():
-    """The cyclic garbage collector is off: what goes, goes by its reference count."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
-
-
 # ------------------------------------------------------------------------------------- seeds of misunderstandings
 
 

@@ -143,7 +143,7 @@ def sweep(
     summed: set[Any] = set()  # values whose adjoint is a sum that nothing else holds: it is added to in place
     plain = see is as_recorded
     stage = Node((), None)
-    loud: Any = None  # how NumPy warned before the first structural zero; from there on it must not
+    loud: Any = None  # NumPy's error state, saved at the first structural zero; from there on nothing warns
     failed = False
     told = tensors and watchers and plain
     if told:
@@ -218,7 +218,7 @@ def sweep(
                     adjoints[a] = as_array(there + g)
     except Exception:
         if loud is None:
-            raise
+            raise  # else the careful pass tells whether the rule fails, or only failed at a forgotten mask
         failed = True
     finally:
         reset_recording(was_recording)
