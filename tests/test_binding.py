@@ -18,7 +18,7 @@ from needle.ops import binding
 BOUND = {**binding.OPERATORS, **binding.METHODS, **methods.METHODS}
 
 
-ENGINES = {"grad", "data", "retain_grad", "backward"}
+ENGINES = {"grad", "data", "retain_grad", "backward", "shape", "dtype", "ndim", "size", "nbytes"}
 """What the engine binds itself."""
 
 

@@ -25,20 +25,17 @@ class Batched(Wrapped):
         return batch[0] if len(batch) else np.empty(batch.shape[1:])
 
     def gathered(self, members: tuple[Any, ...]) -> Batched:
-        size = self.value.shape[0]
-        whole = [a.value if type(a) is Batched and a.level == self.level else stack([a] * size) for a in members]
-        return Batched(self.level, make_tuple(*whole))
+        values, mine = self.opened(members)
+        pairs = zip(values, mine, strict=True)
+        return Batched(self.level, make_tuple(*[stack([a] * len(self.value)) if b is None else a for a, b in pairs]))
 
     def process(self, op: Op, inputs: tuple[Any, ...]) -> Any:
-        mine = [type(a) is Batched and a.level == self.level for a in inputs]
-        values = tuple([a.value if is_mine else a for a, is_mine in zip(inputs, mine, strict=True)])
-        tuples = any(isinstance(a, TensorTuple) for a in values)
-        depths = tuple(
-            [(0 if tuples else a.ndim) if is_mine else None for a, is_mine in zip(inputs, mine, strict=True)]
-        )
-        out = NotImplemented if tuples else op.batched(values, depths)
+        values, mine = self.opened(inputs)
+        out = NotImplemented
+        if not any(isinstance(a, TensorTuple) for a in values):
+            out = op.batched(values, tuple([None if a is None else a.ndim for a in mine]))
         if out is NotImplemented:
-            out = _one_by_one(op, values, depths, self.value.shape[0])
+            out = _one_by_one(op, values, mine, self.value.shape[0])
         if isinstance(out, (TensorTuple, tuple)):
             return WrappedTuple([Batched(self.level, member) for member in out])
         return Batched(self.level, out)
@@ -59,27 +56,17 @@ class Batched(Wrapped):
     numpy = item = tolist = __bool__ = __index__ = _refuse
 
 
-def _one_by_one(op: Op, values: tuple[Any, ...], depths: tuple[int | None, ...], size: int) -> Any:
-    pairs = list(zip(values, depths, strict=True))
-    outs = [op(*[a if depth is None else _member(a, i) for a, depth in pairs]) for i in range(size)]
-    if not outs:  # an empty batch: find the shape by a member of zeros
-        one = [a if depth is None else _zeros_like_member(a) for a, depth in pairs]
-        shapes = op(*one)
-        empty = [
-            constant(np.zeros((0, *y.shape), y.dtype))
-            for y in (shapes if isinstance(shapes, TensorTuple) else [shapes])
-        ]
-        return tuple(empty) if isinstance(shapes, TensorTuple) else empty[0]
-    if isinstance(outs[0], TensorTuple):
-        return tuple(stack([out[i] for out in outs]) for i in range(len(outs[0])))
-    return stack(outs)
+def _one_by_one(op: Op, values: tuple[Any, ...], batched: tuple[Any, ...], size: int) -> Any:
+    """The outputs for one member after the other; for an empty batch, those for zeros, of which none is kept."""
+    pairs = list(zip(values, batched, strict=True))
+    outs = [op(*[a if b is None else _member(a, i, size) for a, b in pairs]) for i in range(max(size, 1))]
+    many = isinstance(outs[0], TensorTuple)
+    stacks = [stack([out[k] for out in outs]) for k in range(len(outs[0]))] if many else [stack(outs)]
+    kept = tuple(stacks if size else [a[:0] for a in stacks])
+    return kept if many else kept[0]
 
 
-def _member(a: Any, i: int) -> Any:
-    return make_tuple(*[GetItem(i)(member) for member in a]) if isinstance(a, TensorTuple) else GetItem(i)(a)
-
-
-def _zeros_like_member(a: Any) -> Any:
+def _member(a: Any, i: int, size: int) -> Any:
     if isinstance(a, TensorTuple):
-        return make_tuple(*map(_zeros_like_member, a))
-    return constant(np.zeros(a.shape[1:], a.dtype))
+        return make_tuple(*[_member(member, i, size) for member in a])
+    return GetItem(i)(a) if size else constant(np.zeros(a.shape[1:], a.dtype))

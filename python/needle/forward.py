@@ -1,11 +1,16 @@
-"""Forward mode: tangents are pushed forward while the program runs, and no graph is kept."""
+"""Forward mode: tangents are pushed forward while the program runs, or over the graph that it recorded."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from . import autograd, watching
-from .autograd import Node, Op, Tensor, TensorTuple, Wrapped, WrappedTuple, applied, gradient_dtype, is_recorded_inside
+from .autograd import DETACHED, Node, Op, Tensor, TensorTuple, Wrapped, WrappedTuple, applied, constant, gradient_dtype
+from .ops.arithmetic import EWISE_ADD
+from .ops.base import Bilinear
 from .ops.tuples import MAKE_TENSOR_TUPLE
 from .tape import Taped, constant_like, is_on_tape, next_level, pull_back
 
@@ -22,23 +27,15 @@ class Dual(Wrapped):
         self.tangent = tangent
 
     def is_recorded(self) -> bool:
-        return is_recorded_inside(self.value) or is_recorded_inside(self.tangent)
-
-    def _lowered(self) -> Any:
-        """The array with its tangent; see duals.py."""
-        return self.lower(self)
-
-    lower: Any = staticmethod(lambda dual: dual)
-    """Converts a Dual to a dual array; set by duals.py."""
+        return autograd.is_recorded_inside(self.value) or autograd.is_recorded_inside(self.tangent)
 
     def twin(self) -> Dual:
         return Dual(self.level, self.value, self.tangent)
 
     def _parts(self, inputs: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """The values and the tangents (None: structural zero) of the inputs."""
-        mine = [type(a) is Dual and a.level == self.level for a in inputs]
-        values = tuple([a.value if is_mine else a for a, is_mine in zip(inputs, mine, strict=True)])
-        return values, tuple([a.tangent if is_mine else None for a, is_mine in zip(inputs, mine, strict=True)])
+        values, duals = self.opened(inputs)
+        return values, tuple([None if a is None else a.tangent for a in duals])
 
     def gathered(self, members: tuple[Any, ...]) -> Dual:
         values, tangents = self._parts(members)
@@ -61,9 +58,7 @@ def push(op: Op, tangents: tuple[Any, ...], node: Any) -> Any:
 
     For an output that is a tuple, it is a tuple of the members' tangents.
     """
-    if watching.active:
-        return autograd.watched_rule("pushed", op, node, tangents, lambda: _push(op, tangents, node))
-    return _push(op, tangents, node)
+    return watching.rule("pushed", _push, op, tangents, node)
 
 
 def _push(op: Op, tangents: tuple[Any, ...], node: Any) -> Any:
@@ -100,15 +95,85 @@ def _transposed_gradient(op: Op, tangents: tuple[Any, ...], node: Any) -> Any:
     out_grad: Any = tuple(variables) if is_tuple else variables[0]
     asked = {a for a, t in zip(node.inputs, tangents, strict=True) if t is not None}
     adjoints = autograd.apply_rule(op, out_grad, node, asked)
-    total: Any = None
+    seeds: list[Any] = []
     for a, adjoint, t in zip(node.inputs, adjoints, tangents, strict=True):
         if t is not None and adjoint is not None and adjoint is not autograd.ZERO:
             adjoint = autograd.whole_adjoint(adjoint, a)
-            for g, s in zip(adjoint, t, strict=True) if isinstance(t, tuple) else [(adjoint, t)]:
-                if g is not None and s is not None:
-                    product = (g * s).sum()
-                    total = product if total is None else total + product
-    if not is_on_tape(total, level):
+            pairs = zip(adjoint, t, strict=True) if isinstance(t, tuple) else [(adjoint, t)]
+            seeds += [(g, s) for g, s in pairs if s is not None and is_on_tape(g, level)]
+    if not seeds:
         return None
-    found = pull_back([(total, constant_like(total, 1.0))], variables)
+    found = pull_back(seeds, variables)
     return tuple(found) if is_tuple else found[0]
+
+
+class HessianProduct:
+    """The Hessian of a recorded number by the variables that it was computed from, as a linear map: call it with a
+    tangent v for each variable, as often as wanted.
+
+    H v is the gradient of the derivative along v. So v is pushed forward over the graph, which records that
+    derivative, and one sweep goes back over both.
+    """
+
+    def __init__(self, output: Any, variables: Sequence[Tensor]):
+        self._output, self._variables = output, variables
+        self._sort()
+
+    def _sort(self) -> None:
+        self._output = autograd.original_of(self._output)
+        self._variables = list(map(autograd.original_of, self._variables))
+        self._order = autograd.find_topo_sort([self._output], differentiable=True)
+        self._read: set[Any] = set()
+        """Those whose tangents are read: by a rule, or to compute another tangent that is read."""
+        for node in reversed(self._order):
+            if node.op and (node.op.saves or node in self._read):
+                self._read.update(node.inputs)
+
+    @property
+    def applies(self) -> bool:
+        """Whether no op insists on the very inputs that it had."""
+        return not any(node.op is not None and node.op.same_inputs for node in self._order)
+
+    def __call__(self, tangents: Sequence[Tensor]) -> list[Tensor | None]:
+        """For each variable, the tangent of the gradient by it; None where that is zero."""
+        if autograd.names:  # some of these may have been assigned to since
+            self._sort()
+        with np.errstate(all="ignore"):  # nobody reads the derivative itself
+            derivative = self._derivative(tangents)
+            found: dict[Any, Any] = {}
+            if derivative is not None and derivative.needs > DETACHED:
+                found.update(autograd.sweep({derivative: autograd.ones_like(derivative._array)}, self._variables))
+        return [constant(autograd.own(found.pop(v))) if v in found else None for v in self._variables]
+
+    def _derivative(self, tangents: Sequence[Tensor]) -> Any:
+        """The output's tangent, recorded; None if it is zero."""
+        pairs = zip(self._variables, tangents, strict=True)
+        pushed: dict[Any, Any] = {a: constant(t._array) for a, t in pairs if a.dtype.kind != "b"}
+        was_recording = autograd.set_recording(True)
+        try:
+            for node in self._order:
+                given = tuple([pushed.get(a) for a in node.inputs])
+                if any(t is not None for t in given):
+                    pushed[node] = self._pushed(autograd.node_as_recorded(node), given, node in self._read)
+        finally:
+            autograd.reset_recording(was_recording)
+        return pushed.get(self._output)
+
+    def _pushed(self, node: Any, tangents: tuple[Any, ...], is_read: bool) -> Any:
+        op = node.op
+        unread = not is_read and type(node) is Tensor and tuple not in map(type, tangents) and not watching.active
+        if unread and not op.saves:  # a constant Jacobian: adjoints go back from the tangent as they do from the output
+            pairs = zip(node.inputs, tangents, strict=True)
+            return _unread(op, node, *[constant(a._array) if t is None else t for a, t in pairs])
+        if unread and isinstance(op, Bilinear):
+            (a, b), (s, t) = node.inputs, tangents
+            terms = [_unread(op, node, *pair) for pair in ((s, b), (a, t)) if not any(x is None for x in pair)]
+            return terms[0] if len(terms) == 1 else _unread(EWISE_ADD, node, *terms)
+        return fitting(push(op, tangents, node), node)
+
+
+def _unread(op: Op, like: Any, *inputs: Any) -> Any:
+    """The record of op(*inputs), without computing it: nobody reads the number, so that of `like` stands in for it."""
+    output = autograd.twin_of(like, like._array, inputs)
+    output.op, output.saved = op, tuple([a._array for a in inputs]) if "inputs" in op.saves else None
+    return output

@@ -36,7 +36,7 @@ class Place:
             [private(a._array) if reads and not isinstance(a, (Wrapped, WrappedTuple)) else None for a in values]
         )
 
-    def seen(self, on_arrays: bool) -> Any:
+    def seen(self) -> Any:
         """What a gradient rule sees here: the values as the op saw them."""
         assert self.op is not None
         values = tuple([autograd.as_seen(a, array) for a, array in zip(self.values, self.arrays, strict=True)])
@@ -75,9 +75,8 @@ class Taped(Wrapped):
 
     def _parts(self, inputs: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Place, ...]]:
         """The values of the inputs, and their places."""
-        mine = [type(a) is Taped and a.level == self.level for a in inputs]
-        values = tuple([a.value if is_mine else a for a, is_mine in zip(inputs, mine, strict=True)])
-        return values, tuple([a.place if is_mine else NOWHERE for a, is_mine in zip(inputs, mine, strict=True)])
+        values, taped = self.opened(inputs)
+        return values, tuple([NOWHERE if a is None else a.place for a in taped])
 
     def gathered(self, members: tuple[Any, ...]) -> Taped:
         values, places = self._parts(members)

@@ -10,9 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from functools import reduce
 from math import prod
-from operator import add
 from types import MethodType
 from typing import Any
 
@@ -21,8 +19,7 @@ import numpy as np
 from . import autograd, watching
 from .autograd import DETACHED, VARIABLE, Tensor, Wrapped, as_value, constant, gradient_dtype
 from .batching import Batched
-from .duals import HessianProduct
-from .forward import Dual, dual
+from .forward import Dual, HessianProduct, dual
 from .nested import flatten, leaves_like, map_leaves
 from .tape import Taped, constant_like, is_on_tape, next_level, pull_back
 
@@ -499,11 +496,8 @@ class Linearized:
         was_recording = autograd.set_recording(True if watched else None)
         try:
             seeds = [Taped(level, constant_like(_facts(y), 0.0)) for y in run.outputs]
-            products = [(g * t).sum() for g, t in zip(run.pull(seeds), given, strict=True) if g is not None]
-            total: Any = reduce(add, products) if products else None
-            found = [None] * len(seeds)
-            if is_on_tape(total, level):
-                found = pull_back([(total, constant_like(total, 1.0))], seeds)
+            pairs = [(g, t) for g, t in zip(run.pull(seeds), given, strict=True) if is_on_tape(g, level)]
+            found = pull_back(pairs, seeds)
         finally:
             autograd.reset_recording(was_recording)
         pushed = [_or_zeros(t, y) for y, t in zip(run.outputs, found, strict=True)]
@@ -643,7 +637,7 @@ def hessian(f: Callable[..., Any], argnums: Argnums = 0, *, argnum: Argnums | No
 
 class SecondOrder:
     """A function that returns one number, around a point: its `value` and `gradient` there, and its Hessian as a linear
-    map, called with a tangent for each primal. The function runs only once."""
+    map, called with a tangent for each primal. The function runs only once, unless a product has a NaN."""
 
     def __init__(self, f: Callable[..., Any], primals: Sequence[Any]):
         self._f, self._primals = f, primals
@@ -680,9 +674,12 @@ class SecondOrder:
         """The Hessian times the tangents, in the structure of `gradient`."""
         arguments = self._arguments
         given = _matching("hvp", "tangents", [_as_it_is(t) for t in tangents], arguments.chosen)
-        if self._product is None or not self._product.applies or is_watched(given):
-            return jvp(grad(self._f, self._argnums), self._primals, tangents)[1]
-        return self._like([_apart(g, given) for g in self._product(given)])
+        if self._product is not None and self._product.applies and not is_watched(given):
+            found = self._product(given)
+            if watching.captures() or not any(map(autograd.has_nan, found)):
+                return self._like([_apart(g, given) for g in found])
+        # Forward over reverse keeps more structural zeros: it has the adjoints and their tangents under one mask.
+        return jvp(grad(self._f, self._argnums), self._primals, tangents)[1]
 
 
 def _as_it_is(tangent: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar, Token
+from time import perf_counter
 from typing import Any
 
 active = 0
@@ -46,6 +47,19 @@ def unseen(function: Callable[..., Any], *args: Any) -> Any:
         return function(*args)
     finally:
         _here.reset(token)
+
+
+def rule(ends: str, rule: Callable[..., Any], op: Any, given: Any, node: Any, *more: Any) -> Any:
+    """rule(op, given, node, *more); its beginning is told, and its end as `ends`."""
+    if not active:
+        return rule(op, given, node, *more)
+    tell("rule_begins", op, node, given)
+    returned, started = None, perf_counter()
+    try:
+        returned = rule(op, given, node, *more)
+    finally:
+        tell(ends, op, node, returned, perf_counter() - started)
+    return returned
 
 
 class Watcher:

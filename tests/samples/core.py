@@ -7,7 +7,7 @@ from typing import Any
 import needle
 import numpy as np
 from needle import ops
-from needle.ops.arithmetic import EWiseSub
+from needle.ops.arithmetic import EWiseSub, RSubScalar
 
 from .kit import (
     BROADCAST,
@@ -46,6 +46,7 @@ ARITHMETIC: dict[str, list[Sample]] = {
     "MulScalar": scalar_samples(ops.mul_scalar, lambda a, s: a * s)
     + [sample(lambda a: 2 * a, lambda a: 2 * a, numbers((3,), "f"), name="left")],
     "DivScalar": scalar_samples(ops.divide_scalar, lambda a, s: a / s),
+    "RSubScalar": scalar_samples(lambda a, s: RSubScalar(s)(a), lambda a, s: s - a),
     "RDivScalar": scalar_samples(lambda a, s: ops.divide(s, a), lambda a, s: s / a),
     "Negate": [*unary(ops.negate, np.negative, "efglDF"), specials(ops.negate, np.negative, EVERYTHING)],
     "FloorDivide": binary(ops.floor_divide, np.floor_divide, "ff ll lf")

@@ -12,6 +12,7 @@ Here, too, adjoints get the shape and dtype of their values: `fit` is the one pl
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from types import FunctionType
 from typing import Any
 
@@ -65,12 +66,6 @@ class Masked(Wrapped):
                 return op(*plain) if mask is None else masked_again(op(*plain), mask)
             return _of_sums(op, plain, masks)
 
-    def gathered(self, members: tuple[Any, ...]) -> Any:
-        raise TypeError("an adjoint is no member of a tuple of tensors")
-
-    def twin(self) -> Masked:
-        return Masked(self.value, self.mask)
-
 
 def masked_again(value: Any, mask: Any) -> Any:
     """The value where the mask holds, and 0 elsewhere: what a rule made of a structural zero is one again."""
@@ -85,7 +80,8 @@ def unmasked(adjoint: Any) -> Any:
 def _of_elements(op: Any, plain: tuple[Any, ...], masks: list[Any]) -> Any:
     """The mask of what an element-wise op makes of adjoints with these masks (None: everything counts)."""
     if len(masks) == 3 and plain[0].dtype.kind == "b":  # a choice between two: the same one between their masks
-        return op(plain[0], *[_true(a) if m is None else m for m, a in zip(masks[1:], plain[1:], strict=True)])
+        pairs = zip(masks[1:], plain[1:], strict=True)
+        return op(plain[0], *[constant(np.ones(a.shape, bool)) if m is None else m for m, a in pairs])
     if len(masks) == 2 and not op.saves and None in masks:  # a sum, of which one term counts everywhere
         return None
     shape = np.broadcast_shapes(*[a.shape for a in plain])
@@ -131,21 +127,17 @@ def _holds(mask: Any) -> bool:
     return type(mask) is Tensor and not watching.captures() and bool(mask._array.all())
 
 
-def _true(a: Any) -> Any:
-    return constant(np.ones(a.shape, bool))
-
-
 # ------------------------------------------------------------------------------------------- contributions to a part
 
 
+@dataclass(slots=True, eq=False)
 class Elements:
     """A contribution to some elements: a[index] receives `adjoint`. `add_at` is the class of the op that adds adjoints
     to zeros at their indices (AddAt)."""
 
-    __slots__ = ("add_at", "adjoint", "index")
-
-    def __init__(self, add_at: Any, index: Any, adjoint: Any):
-        self.add_at, self.index, self.adjoint = add_at, index, adjoint
+    add_at: Any
+    index: Any
+    adjoint: Any
 
     @staticmethod
     def total(parts: list[Elements], value: Any) -> Any:
@@ -160,13 +152,12 @@ class Elements:
         return parts[0].add_at(value.shape, np.dtype(np.float32), [part.index for part in parts])(*ones) > 0
 
 
+@dataclass(slots=True, eq=False)
 class Member:
     """A contribution to one member of a tuple of tensors."""
 
-    __slots__ = ("adjoint", "index")
-
-    def __init__(self, index: int, adjoint: Any):
-        self.index, self.adjoint = index, adjoint
+    index: int
+    adjoint: Any
 
     @staticmethod
     def total(parts: list[Member], value: Any) -> tuple[Any, ...]:
@@ -176,28 +167,20 @@ class Member:
         return tuple(members)
 
 
+@dataclass(slots=True, eq=False)
 class Held:
-    """An adjoint that nobody but the sweep holds: rules of the class of op that made it may write into it; for all
-    others, it is the adjoint inside: an array, or a `Masked` of Tensors that nobody follows."""
+    """An array that nobody but the sweep holds: rules of the class of op that made it may write into it; for all
+    others, it is that array."""
 
-    __slots__ = ("adjoint", "maker")
-
-    def __init__(self, adjoint: Any, maker: type[Any]):
-        self.adjoint, self.maker = adjoint, maker
+    adjoint: Any
+    maker: type[Any]
 
     def takes(self, parts: list[Any]) -> bool:
-        """Add contributions to elements, in place, if all are of the kind that it holds itself."""
-        masked = type(self.adjoint) is Masked
-        kind = Tensor if masked else ndarray
-        if not all(type(part) is Elements and type(unmasked(part.adjoint)) is kind for part in parts):
+        """Add contributions to elements in place, if all are arrays."""
+        if not all(type(part) is Elements and type(part.adjoint) is ndarray for part in parts):
             return False
         for part in parts:
-            if not masked:
-                part.add_at.add(self.adjoint, part.index, part.adjoint)
-                continue
-            part.add_at.add(self.adjoint.value._array, part.index, unmasked(part.adjoint)._array)
-            reached = part.adjoint.mask._array if type(part.adjoint) is Masked else True
-            np.logical_or.at(self.adjoint.mask._array, part.index, reached)
+            part.add_at.add(self.adjoint, part.index, part.adjoint)
         return True
 
 
@@ -253,7 +236,7 @@ def plus(a: Any, b: Any) -> Any:
         return b if a is ZERO else a
     if type(a) is tuple:
         return tuple([plus(x, y) for x, y in zip(a, b, strict=True)])
-    if type(a) is Held and type(a.adjoint) is ndarray is type(b):
+    if type(a) is Held and type(b) is ndarray:
         np.add(a.adjoint, b, out=a.adjoint)
         return a
     total = released(a) + released(b)
@@ -292,18 +275,12 @@ def whole_adjoint(adjoint: Any, value: Any) -> Any:
 
 def as_arrays(adjoint: Any) -> Any:
     """An adjoint without the Tensors around its arrays."""
-    return _each_value(lambda a: a._lowered() if isinstance(a, Tensor) else a, adjoint)
+    return _each_value(lambda a: a._array if isinstance(a, Tensor) else a, adjoint)
 
 
 def as_tensors(adjoint: Any) -> Any:
     """An adjoint with Tensors around its arrays."""
-    return _each_value(_as_tensor, adjoint)
-
-
-def _as_tensor(a: Any) -> Any:
-    if isinstance(a, (ndarray, np.generic)):
-        return constant(as_array(a))
-    return a.as_tensor() if hasattr(a, "as_tensor") else a
+    return _each_value(lambda a: constant(as_array(a)) if isinstance(a, (ndarray, np.generic)) else a, adjoint)
 
 
 def _each_value(function: Any, adjoint: Any) -> Any:
@@ -313,9 +290,8 @@ def _each_value(function: Any, adjoint: Any) -> Any:
         return tuple([_each_value(function, g) for g in adjoint])
     if kind is Masked:
         return Masked(function(adjoint.value), adjoint.mask)
-    if kind is Elements:
-        return Elements(adjoint.add_at, adjoint.index, _each_value(function, adjoint.adjoint))
-    return Member(adjoint.index, _each_value(function, adjoint.adjoint)) if kind is Member else function(adjoint)
+    is_part = kind in (Elements, Member)
+    return replace(adjoint, adjoint=_each_value(function, adjoint.adjoint)) if is_part else function(adjoint)
 
 
 # --------------------------------------------------------------------------------- an adjoint in the shape of its value
@@ -341,12 +317,10 @@ def fit(adjoint: Any, value: Any, op: Any, node: Any) -> Any:
             return adjoint
     if isinstance(adjoint, ndarray) and op.on_arrays:
         adjoint = constant(adjoint) if isinstance(value, Tensor) else adjoint
-    elif not isinstance(adjoint, Tensor) and not (op.on_arrays and hasattr(adjoint, "as_tensor")):
-        if type(adjoint) in _KINDS or (type(adjoint) is tuple and op.on_arrays):
-            return adjoint
+    elif not isinstance(adjoint, Tensor):
         if isinstance(adjoint, TensorTuple):
             return tuple(adjoint)
-        if isinstance(value, TensorTuple):
+        if type(adjoint) in _KINDS or isinstance(value, TensorTuple) or (type(adjoint) is tuple and op.on_arrays):
             return adjoint
         raise wrong_rule(op, node.inputs, f"a {type(adjoint).__name__} where a Tensor is needed", TypeError)
     if value.dtype.kind == "b":
@@ -406,14 +380,13 @@ def unbroadcast(adjoint: Any, shape: tuple[int, ...]) -> Any:
     return total.reshape(shape) if repeated else total
 
 
+@dataclass(slots=True, eq=False)
 class Node:
     """What a gradient rule is shown of a node where it is not the Tensor itself: its inputs and its output, as arrays,
     or as tensors inside a transform."""
 
-    __slots__ = ("inputs", "output")
-
-    def __init__(self, inputs: tuple[Any, ...], output: Any):
-        self.inputs, self.output = inputs, output
+    inputs: tuple[Any, ...]
+    output: Any
 
 
 def _forced(adjoint: Any) -> Any:

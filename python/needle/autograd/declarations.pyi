@@ -1,7 +1,8 @@
 """What `Tensor` gets from the floors above it, declared for type checkers and editors; nothing here is ever run.
 
-The engine binds `backward`, `grad` and `data` (higher_order.py), the ops bind Python's operators and the methods
-(ops/binding.py), and needle.numpy binds NumPy's (numpy/methods.py). A test holds this list against those tables.
+The engine binds `shape` and its like (tensor.py), `backward` and `grad` (higher_order.py) and `data` (history.py), the
+ops bind Python's operators and the methods (ops/binding.py), and needle.numpy binds NumPy's (numpy/methods.py). A test
+holds this list against those tables.
 """
 
 from __future__ import annotations
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
 
 class DeclaredTensor(Value):
     # bound by the engine
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> Any: ...
+    @property
+    def ndim(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
     @property
     def grad(self) -> Tensor | None: ...
     @grad.setter

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from functools import cache
 from sys import getrefcount
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import watching
 from ..memory import as_recorded
-from ..pool import owns_memory
+from ..pool import ALONE, owns_memory
 from .adjoints import ZERO, add_adjoint, whole_adjoint
 from .history import IDENTITY
 from .modes import DETACHED, RECORDED, enable_grad, get_asked, is_recording, set_asked, set_recording
@@ -30,9 +30,8 @@ def compute_gradient_of_variables(output_tensor: Tensor, out_grad: Any = None, a
             f"backward(): this Tensor of shape {output_tensor.shape} needs no gradient, because {why} (or it was "
             "computed under no_grad()); make the inputs with requires_grad=True, or set t.requires_grad = True"
         )
-    seed = ones_like(output_tensor._array) if out_grad is None else seed_of(output_tensor, out_grad)._array
-    past = Past(output_tensor, out_grad, seed)
-    pasts = (past,)
+    seed = seed_of(output_tensor, out_grad)._array
+    pasts = (Past(output_tensor, out_grad, seed),)
     was_recording, was_asked = is_recording(), get_asked()
     try:
         found = sweep({output_tensor: seed})
@@ -71,85 +70,58 @@ def seed_of(output: Tensor, out_grad: Any) -> Tensor:
     return seed if seed.dtype == dtype else seed.astype(dtype)
 
 
-_ones: dict[Any, Any] = {}
-"""dtype -> the 0-d 1 of it, from which nearly every sweep starts; read-only."""
-
-
 def ones_like(array: Any) -> Any:
     """The adjoint of an output by itself."""
     dtype = gradient_dtype(array.dtype)
-    if array.ndim:
-        return np.ones(array.shape, dtype)
-    one = _ones.get(dtype)
-    if one is None:
-        one = _ones[dtype] = np.ones((), dtype)
-        one.flags.writeable = False
+    return np.ones(array.shape, dtype) if array.ndim else _one(dtype)
+
+
+@cache
+def _one(dtype: Any) -> Any:
+    """The 0-d 1, from which nearly every sweep starts; read-only."""
+    one = np.ones((), dtype)
+    one.flags.writeable = False
     return one
 
 
 def own(adjoint: Any) -> Any:
     """The adjoint, copied if anything else holds it: a gradient may be written to without harm elsewhere."""
-    return adjoint if owns_memory(adjoint) and getrefcount(adjoint) <= _ALONE else copied(adjoint)
+    return adjoint if owns_memory(adjoint) and getrefcount(adjoint) <= ALONE else copied(adjoint)
 
 
-def _references_when_alone(count: Callable[[Any], int]) -> int:
-    array = np.empty(0)
-    return count(array)
-
-
-# The caller's variable, the parameter, and getrefcount's own: 3, or what an interpreter has that counts fewer.
-_ALONE = min(3, _references_when_alone(lambda array: getrefcount(array)))  # noqa: PLW0108 - it stands for own
-
-
-class _Retain:
-    """Stands in `_grad` of an inner tensor whose gradient is to be kept."""
-
-
-_RETAIN = _Retain()
+_RETAIN = object()
+"""Stands in `_grad` of an inner tensor whose gradient is to be kept."""
 
 
 class Past:
     """One call of `backward()`: what it takes to run it again with recording on. It keeps no output alive."""
 
-    __slots__ = ("_origin", "_out_grad", "_output", "_seed", "_views")
+    __slots__ = ("_origin", "_out_grad", "_output", "_seed", "views")
 
     def __init__(self, output: Tensor, out_grad: Any, seed: Any):
         self._output = weakref.ref(output)
         # A gradient that was differentiated (`x.grad.backward()`) can be read again from the tensor it belongs to.
         self._origin = output.op.origin() if isinstance(output.op, GradientOf) else None
-        self._out_grad, self._seed = None, None
-        if out_grad is not None:
-            self._seed = seed
-            if isinstance(out_grad, Tensor) and out_grad.needs:
-                self._out_grad = weakref.ref(out_grad)
-        self._views: list[weakref.ref[Tensor]] = []
-
-    def add_view(self, view: weakref.ref[Tensor]) -> None:
-        """A Tensor was made of a gradient from this call."""
-        if len(self._views) >= 64 and len(self._views) & (len(self._views) - 1) == 0:  # now and then, drop dead ones
-            self._views = [ref for ref in self._views if ref() is not None]
-        self._views.append(view)
-
-    def views(self) -> list[Tensor]:
-        return [view for ref in self._views if (view := ref()) is not None]
+        self._seed = None if out_grad is None else seed
+        self._out_grad = weakref.ref(out_grad) if isinstance(out_grad, Tensor) and out_grad.needs else None
+        self.views: weakref.WeakSet[Tensor] = weakref.WeakSet()
+        """The Tensors that were made of gradients from this call."""
 
     def is_alive(self) -> bool:
         return self._output() is not None or (self._origin is not None and self._origin[0]() is not None)
 
     def source(self) -> tuple[Tensor, Tensor | None] | None:
-        """The output and its adjoint; None if they no longer exist."""
+        """The output, and the adjoint that was given for it; None if the output no longer exists."""
         output = original_of(self._output())
         if output is None and self._origin is not None:
             variable, gradient = self._origin[0](), self._origin[1]
             output = None if variable is None else gradient.tensor(variable)
         if output is None or self._seed is None:
             return None if output is None else (output, None)
-        out_grad = None if self._out_grad is None else self._out_grad()
-        if out_grad is None:
-            return output, constant(as_recorded(self._seed))
-        # Its value then, which may be in another dtype, with its history, for it can be differentiated by, too.
         seed = constant(as_recorded(self._seed))
-        seed.op, seed.inputs, seed.needs = IDENTITY, (out_grad,), RECORDED
+        out_grad = None if self._out_grad is None else self._out_grad()
+        if out_grad is not None:  # its value then, with its history, for it can be differentiated by, too
+            seed.op, seed.inputs, seed.needs = IDENTITY, (out_grad,), RECORDED
         return output, seed
 
 
@@ -177,7 +149,7 @@ class Gradient:
         self._view = weakref.ref(view)
         if self.pasts:
             view.needs = RECORDED
-            self.pasts[-1].add_view(self._view)
+            self.pasts[-1].views.add(view)
         return view
 
 
@@ -221,7 +193,7 @@ class GradientOf(TensorOp):
     def replay(self, node: Any) -> None:
         """Give this gradient's node its inputs; those of gradients from the same sweep are found on the way."""
         pasts = self._gradient.pasts
-        views = [v for v in pasts[-1].views() if type(v.op) is GradientOf and v.op._gradient.pasts == pasts]
+        views = [v for v in pasts[-1].views if type(v.op) is GradientOf and v.op._gradient.pasts == pasts]
         nodes = [v for v in dict.fromkeys([node, *views]) if not v.inputs]
         variables = [original_of(v.op.variable) for v in nodes]
         totals: dict[Any, Any] = {}

@@ -97,8 +97,6 @@ def as_seen(value: Any, array: Any) -> Any:
 def arrays_as_recorded(node: Any) -> tuple[tuple[Any, ...], Any]:
     """The arrays of a node's inputs and of its output, as its operation saw them; the inputs themselves, for their
     shapes, if the rule does not read them."""
-    if not handed_out:
-        return node.saved or node.inputs, node._array
     return (node.saved and tuple(map(as_recorded, node.saved))) or node.inputs, as_recorded(node._array)
 
 

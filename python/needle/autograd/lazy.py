@@ -12,12 +12,8 @@ from ..backend import as_array
 from ..memory import as_recorded, private
 from .errors import explain
 
-
-class _Pending:
-    """Stands in `saved` for the array of an input that has not been computed."""
-
-
-_PENDING = _Pending()
+_PENDING = object()
+"""Stands in `saved` for the array of an input that has not been computed."""
 deferred: dict[int, weakref.ref[Any]] = {}
 """The values that have not been computed yet, by their ids."""
 _new = object.__new__

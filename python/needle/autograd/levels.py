@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from operator import is_
+from operator import attrgetter, is_
 from time import perf_counter
 from typing import Any
 
@@ -38,14 +38,16 @@ class Wrapped(Tensor):
     def __init__(self, level: int, value: Any):
         self.level = level
         self.value = value
-        self.op = None
-        self.inputs = ()
-        self.saved = self._grad = None
-        self.needs = RECORDED
+        _as_leaf(self)
 
     def process(self, op: Any, inputs: tuple[Any, ...]) -> Any:
         """The op's output, where this is the input of the highest level."""
         raise NotImplementedError
+
+    def opened(self, inputs: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """What is inside the inputs of this level, the others as they are; and the wrappers, None for the others."""
+        mine = [a if type(a) is type(self) and a.level == self.level else None for a in inputs]
+        return tuple([a if w is None else w.value for a, w in zip(inputs, mine, strict=True)]), tuple(mine)
 
     def gathered(self, members: tuple[Any, ...]) -> Any:
         """A tuple of these, some of which are of this level, as one wrapped input for `process`."""
@@ -67,14 +69,8 @@ class Wrapped(Tensor):
         """Whether the engine's own graph records what is computed from what is inside."""
         return is_recorded_inside(self.value)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.value.shape
-
-    @property
-    def dtype(self) -> Any:
-        return self.value.dtype
-
+    shape = property(attrgetter("value.shape"))
+    dtype = property(attrgetter("value.dtype"))
     ndim = property(lambda self: len(self.shape))
     size = property(lambda self: prod(self.shape))
     nbytes = property(lambda self: self.size * self.dtype.itemsize)
@@ -87,11 +83,6 @@ class Wrapped(Tensor):
 
     def __repr__(self) -> str:
         return f"needle.{type(self).__name__}({self.value!r})"
-
-    def __len__(self) -> int:
-        if not self.shape:
-            raise TypeError("len(): a 0-d Tensor has no length; t.size is 1")
-        return self.shape[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         self._leaves_the_record("np.asarray(t)", "t.numpy()")
@@ -135,6 +126,10 @@ for _name, _property in {
     setattr(Wrapped, _name, _property)
 
 
+def _as_leaf(wrapped: Any) -> None:
+    wrapped.op, wrapped.inputs, wrapped.saved, wrapped._grad, wrapped.needs = None, (), None, None, RECORDED
+
+
 def is_recorded_inside(tensor: Tensor) -> bool:
     """Whether the engine's own graph records what is computed from it, under whatever it is wrapped in."""
     return tensor.is_recorded() if isinstance(tensor, Wrapped) else tensor.needs > DETACHED
@@ -148,10 +143,7 @@ class WrappedTuple(TensorTuple):
 
     def __init__(self, members: Sequence[Tensor]):
         self.members = tuple(members)
-        self.op = None
-        self.inputs = ()
-        self.saved = self._grad = None
-        self.needs = RECORDED
+        _as_leaf(self)
 
     def __len__(self) -> int:
         return len(self.members)
@@ -163,12 +155,9 @@ class WrappedTuple(TensorTuple):
 def apply_to_others(op: Any, inputs: tuple[Any, ...]) -> Any:
     """The op where not all inputs are tensors with an array: some are arrays or numbers, or wrapped, or assigned to."""
     values = tuple([latest(a) if isinstance(a, Value) else as_value(a, op) for a in inputs])
-    top = None
-    for a in values:
-        for member in map(latest, a.members) if isinstance(a, WrappedTuple) else (a,):
-            if isinstance(member, Wrapped) and (top is None or member.level > top.level):
-                top = member
-    if top is not None:
+    members = [m for a in values for m in (map(latest, a.members) if isinstance(a, WrappedTuple) else (a,))]
+    if wrapped := [m for m in members if isinstance(m, Wrapped)]:
+        top = max(wrapped, key=attrgetter("level"))
         gathered = [top.gathered(tuple(map(latest, a.members))) if isinstance(a, WrappedTuple) else a for a in values]
         return top.process(op, tuple(gathered))
     if all(map(is_, inputs, values)):

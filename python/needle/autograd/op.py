@@ -134,12 +134,9 @@ class Op:
     _compute_and_record = __call__
 
     def on(self, *values: Any) -> Any:
-        """Inside a rule: the op of arrays as an array, of Tensors and other kinds of values as `op(*values)`."""
+        """Inside a rule: the op of arrays as an array, of Tensors and structural zeros as `op(*values)`."""
         for value in values:
             if type(value) is not ndarray and not isinstance(value, np.generic):
-                for kind in values:
-                    if hasattr(kind, "apply"):
-                        return kind.apply(self, values)
                 return self(*[constant(as_array(v)) if isinstance(v, (ndarray, np.generic)) else v for v in values])
         try:
             return self.compute(*values)

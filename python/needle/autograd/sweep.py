@@ -9,7 +9,7 @@ before the sweep reaches the value.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from time import perf_counter
+from sys import getrefcount
 from types import FunctionType
 from typing import Any
 
@@ -19,6 +19,7 @@ from numpy import ndarray
 from .. import watching
 from ..backend import as_array
 from ..memory import handed_out
+from ..pool import ALONE, owns_memory
 from .adjoints import (
     ZERO,
     Held,
@@ -101,11 +102,6 @@ def on_paths_to(variables: set[Any], order: Sequence[Any]) -> set[Any]:
     return asked
 
 
-def as_recorded(node: Any, on_arrays: bool) -> Any:
-    """What a rule is shown of a node: arrays, or the Tensor itself, as its operation saw them."""
-    return Node(*arrays_as_recorded(node)) if on_arrays else node_as_recorded(node)
-
-
 def sweep(
     adjoints: dict[Any, Any],
     variables: Iterable[Any] | None = None,
@@ -113,8 +109,7 @@ def sweep(
     tensors: bool = False,
     record: bool | None = False,
     inner: bool = False,
-    see: Callable[[Any, bool], Any] = as_recorded,
-    order: Sequence[Any] | None = None,
+    see: Callable[[Any], Any] = node_as_recorded,
     careful: bool | None = None,
 ) -> list[tuple[Any, Any]]:
     """The adjoint of each of these variables that a path leads to (None: of all leaves, and of tensors that retain it).
@@ -123,7 +118,7 @@ def sweep(
     they are given as `tensors`: then rules work on Tensors, on what `see` shows them of a node, and with `record` all
     of it can be differentiated again (None: transforms around it follow the computation, and the graph does not).
     `inner`: this is a part of another sweep, goes no further than the variables, and leaves their adjoints of the kind
-    that they are. `order`: the sorted nodes, if they are known.
+    that they are.
 
     A structural zero is the number 0 as long as all that it meets is finite; else the product is NaN. So the first pass
     forgets masks, and only if it ends in a NaN, or a rule fails, a second one is `careful`, and keeps them. What is
@@ -134,23 +129,19 @@ def sweep(
         return _on_tensors(adjoints, variables, record, see)
     seeds = dict(adjoints)
     kept = None if variables is None else set(variables)
-    if order is None:
-        order = find_topo_sort(list(adjoints), differentiable=True, stop=kept if inner and kept else ())
+    order = find_topo_sort(list(adjoints), differentiable=True, stop=kept if inner and kept else ())
     if careful is None:
-        careful = tensors and not (record is False and watching.captures() and not any(map(_is_of_user, order)))
+        plain = record is False and watching.captures() and all(node.op is None or node.op.on_arrays for node in order)
+        careful = tensors and not plain
     asked = set(order) if kept is None else on_paths_to(kept, order)
     found: list[tuple[Any, Any]] = []
-    summed: set[Any] = set()  # values whose adjoint is a sum that nothing else holds: it is added to in place
-    plain = see is as_recorded
     stage = Node((), None)
     loud: Any = None  # NumPy's error state, saved at the first structural zero; from there on nothing warns
     failed = False
-    told = tensors and watchers and plain
+    told = tensors and watchers and see is node_as_recorded
     if told:
         watching.tell("sweep_begins", adjoints, record is True)
     was_recording = set_recording(record)
-    if not plain and not careful:  # products of values with tangents may be of 0 and infinity
-        loud = np.seterr(all="ignore")
     try:
         for node in reversed(order):
             # All partial adjoints of this node have been added: its adjoint is complete.
@@ -177,15 +168,15 @@ def sweep(
                 if loud is None or op.on_arrays:
                     returned, shown = _rule_on_tensors(node, g, see, asked, tensors), None
                 else:  # a rule of a user, which need not be linear: no NaN of a structural zero may reach it
-                    if failed := _has_nan(g):
+                    if failed := has_nan(g):
                         break
                     with _strict(loud):
                         returned, shown = _rule_on_tensors(node, g, see, asked, tensors), None
             else:
-                if handed_out or not plain:
-                    shown = see(node, True)
+                shown = stage
+                if handed_out:
+                    shown.inputs, shown.output = arrays_as_recorded(node)
                 else:
-                    shown = stage
                     shown.inputs, shown.output = node.saved or node.inputs, node._array
                 returned = _watched(op, g, shown, node, asked) if watchers else op.gradient(g, shown)
                 if type(returned) is not tuple:
@@ -211,10 +202,9 @@ def sweep(
                 there = adjoints[a]
                 if type(g) is not ndarray or type(there) is not ndarray:
                     add_adjoint(adjoints, a, g)
-                elif a in summed:
+                elif getrefcount(there) <= ALONE and owns_memory(there):
                     np.add(there, g, there)
                 else:
-                    summed.add(a)
                     adjoints[a] = as_array(there + g)
     except Exception:
         if loud is None:
@@ -228,17 +218,13 @@ def sweep(
         watching.tell("sweep_ends")
     if loud is None:
         return found
-    if failed or any(_has_nan(g) for _, g in found):
+    if failed or any(has_nan(g) for _, g in found):
         if not tensors:
             return _on_tensors(seeds, variables, record, see, careful=True)
         return sweep(seeds, variables, tensors=True, record=record, inner=inner, see=see, careful=True)
     if tensors:
         watching.tell("left_in", [g for _, g in found if type(g) is Tensor])
     return found
-
-
-def _is_of_user(node: Any) -> bool:
-    return node.op is not None and not node.op.on_arrays
 
 
 def _strict(loud: dict[str, Any]) -> Any:
@@ -259,10 +245,11 @@ def _whole(g: Any, node: Any, tensors: bool) -> Any:
     return whole if tensors else as_arrays(whole)
 
 
-def _has_nan(g: Any) -> bool:
+def has_nan(g: Any) -> bool:
+    """Whether an array, a Tensor or one of a tuple of them has a NaN."""
     if type(g) is tuple:
-        return any(map(_has_nan, g))
-    array = g._array if type(g) is Tensor else getattr(g, "tangent", g)
+        return any(map(has_nan, g))
+    array = g._array if type(g) is Tensor else g
     if type(array) is not ndarray or array.dtype.kind not in "fc" or not array.size:
         return False
     return bool(np.isnan(np.minimum.reduce(array, None)))  # one pass, which makes no array
@@ -279,7 +266,7 @@ def _on_tensors(
 
 def _rule_on_tensors(node: Any, g: Any, see: Any, asked: set[Any], tensors: bool) -> tuple[Any, ...]:
     """The adjoints that a rule gives on Tensors, each in the shape and dtype of its input."""
-    op, seen = node.op, see(node, False)
+    op, seen = node.op, see(node)
     if seen is not node:
         asked = {shown for a, shown in zip(node.inputs, seen.inputs, strict=True) if a in asked}
     if tensors:
@@ -290,9 +277,7 @@ def _rule_on_tensors(node: Any, g: Any, see: Any, asked: set[Any], tensors: bool
 def apply_rule(op: Op, adjoint: Any, node: Any, asked: set[Any]) -> tuple[Any, ...]:
     """`op.pull_back` of an adjoint of any kind, and those who watch are told. A rule that a user wrote is handed plain
     Tensors; if the op is element-wise, what it returns is masked again."""
-    if watching.active:
-        return watched_rule("rule_ends", op, node, adjoint, lambda: _apply_rule(op, adjoint, node, asked))
-    return _apply_rule(op, adjoint, node, asked)
+    return watching.rule("rule_ends", _apply_rule, op, adjoint, node, asked)
 
 
 def _apply_rule(op: Op, adjoint: Any, node: Any, asked: set[Any]) -> tuple[Any, ...]:
@@ -310,20 +295,9 @@ def _apply_rule(op: Op, adjoint: Any, node: Any, asked: set[Any]) -> tuple[Any, 
 def _watched(op: Op, g: Any, shown: Node, node: Any, asked: set[Any]) -> Any:
     """What a rule on arrays returns, and those who watch are told."""
 
-    def rule() -> tuple[Any, ...]:
+    def rule(op: Op, g: Any, node: Any) -> tuple[Any, ...]:
         returned = op.gradient(g, shown)
         pairs = zip(node.inputs, returned if type(returned) is tuple else (returned,), strict=True)
         return tuple([(g() if type(g) is FunctionType else g) if a in asked else None for a, g in pairs])
 
-    return watched_rule("rule_ends", op, node, g, rule)
-
-
-def watched_rule(ends: str, op: Op, node: Any, given: Any, rule: Callable[[], Any]) -> Any:
-    """What an op's rule returns, and those who watch are told."""
-    watching.tell("rule_begins", op, node, given)
-    returned, started = None, perf_counter()
-    try:
-        returned = rule()
-    finally:
-        watching.tell(ends, op, node, returned, perf_counter() - started)
-    return returned
+    return watching.rule("rule_ends", rule, op, g, node)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import attrgetter
 from sys import modules
 from typing import TYPE_CHECKING, Any
 
@@ -78,25 +79,11 @@ class Tensor(DeclaredTensor):
 
     # The value -----------------------------------------------------------------------------------------------
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._array.shape
-
-    @property
-    def dtype(self) -> Any:
-        return self._array.dtype
-
-    @property
-    def ndim(self) -> int:
-        return self._array.ndim
-
-    @property
-    def size(self) -> int:
-        return self._array.size
-
-    @property
-    def nbytes(self) -> int:
-        return self._array.nbytes
+    shape = property(attrgetter("_array.shape"))
+    dtype = property(attrgetter("_array.dtype"))
+    ndim = property(attrgetter("_array.ndim"))
+    size = property(attrgetter("_array.size"))
+    nbytes = property(attrgetter("_array.nbytes"))
 
     @property
     def device(self) -> Device:
@@ -196,9 +183,9 @@ class Tensor(DeclaredTensor):
         return format(array.item() if spec and array.size == 1 else array, spec)
 
     def __len__(self) -> int:
-        if self._array.ndim == 0:
+        if not self.shape:
             raise TypeError("len(): a 0-d Tensor has no length; t.size is 1")
-        return len(self._array)
+        return self.shape[0]
 
     def __bool__(self) -> bool:
         if self._array.size != 1:

@@ -41,10 +41,6 @@ class Value:
         """The live, writable array; see `realize_cached_data`."""
         return hand_out(self._array)
 
-    def _lowered(self) -> Any:
-        """The array itself, which stays the value's own."""
-        return self._array
-
     def is_leaf(self) -> bool:
         """Whether no recorded operation made it."""
         return self.op is None

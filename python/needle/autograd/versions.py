@@ -33,13 +33,7 @@ class Assigned:
         note_view(tensor, self, None)
         return tensor
 
-    @property
-    def data(self) -> Any:
-        return self.detach()
-
-    @data.setter
-    def data(self, value: Any) -> None:
-        latest(self).data = value
+    data = property(lambda self: self.detach(), lambda self, value: setattr(latest(self), "data", value))
 
     @property
     def grad(self) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..ops.arithmetic import AddScalar, AddScaled, DivScalar, MulScalar, RDivScalar
+from ..ops.arithmetic import AddScalar, AddScaled, DivScalar, MulScalar, RDivScalar, RSubScalar
 from ..ops.base import ScalarOp, normalize_axes
 from ..ops.discrete import Discrete
 from ..ops.dtypes import Cast
@@ -137,10 +137,11 @@ def _scalar_call(node: Node) -> tuple[Any, tuple[Any, ...]] | None:
             return None
         exact = _EXACT.get(op.scalar)
         return (np.power, (0, number)) if exact is None else (exact, (0,))
-    return getattr(np, op.ufunc), ((number, 0) if type(op) in (RDivScalar, RPowerScalar) else (0, number))
+    return getattr(np, op.ufunc), ((number, 0) if type(op) in _REFLECTED else (0, number))
 
 
-_SCALAR_OPS = (AddScalar, MulScalar, DivScalar, RDivScalar, PowerScalar, RPowerScalar)
+_REFLECTED = (RSubScalar, RDivScalar, RPowerScalar)
+_SCALAR_OPS = (AddScalar, MulScalar, DivScalar, PowerScalar, *_REFLECTED)
 
 
 def ufunc_call(node: Node) -> tuple[Any, tuple[Any, ...]] | None:

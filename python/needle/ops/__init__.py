@@ -14,6 +14,7 @@ from .arithmetic import Mod as Mod
 from .arithmetic import MulScalar as MulScalar
 from .arithmetic import Negate as Negate
 from .arithmetic import RDivScalar as RDivScalar
+from .arithmetic import RSubScalar as RSubScalar
 from .arithmetic import add as add
 from .arithmetic import add_scalar as add_scalar
 from .arithmetic import divide as divide

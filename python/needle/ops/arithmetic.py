@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from .. import watching
-from ..autograd import ZERO, Tensor, as_value, is_recorded
+from ..autograd import ZERO, Tensor, as_value, get_asked, is_recorded
 from ..pool import SMALLEST, result_of
-from .base import NUMBERS, Bilinear, Elementwise, Linear, ScalarOp, aligned, operands, spread
+from .base import NUMBERS, Bilinear, Elementwise, Linear, ScalarOp, aligned, operands, scaled, spread
 from .discrete import Discrete
 from .dtypes import astype
 from .power import ZERO_SAFE_MUL
@@ -100,7 +100,7 @@ def positive(a: Any) -> Tensor:
 
 
 class EWiseSub(Elementwise):
-    """a - b in one pass, for code that records nothing: an optimizer's step, a gradient rule."""
+    """a - b in one pass, for an optimizer's step and for gradient rules."""
 
     notation = "{0} - {1}"
     ufunc, saves = "subtract", ()
@@ -109,14 +109,30 @@ class EWiseSub(Elementwise):
         return out_grad, lambda: -out_grad
 
 
+class RSubScalar(ScalarOp):
+    """scalar - a in one pass, as EWiseSub."""
+
+    notation = "{scalar} - {0}"
+    __slots__ = ()
+    ufunc, saves = "subtract", ()
+
+    def compute(self, a: Any, out: Any = None) -> Any:
+        return np.subtract(self.scalar, a, out=self.memory(out))
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return -out_grad
+
+
 def subtract(a: Any, b: Any) -> Tensor:
-    """a - b, recorded as a + (-b), which is the same number in IEEE arithmetic."""
+    """a - b. It is recorded as a + (-b), which is the same number in IEEE arithmetic; in a gradient rule, as one op."""
     if type(b) in NUMBERS and type(b) is not bool and type(a) not in NUMBERS:
         a = as_value(a)
         if type(b) is int and a.dtype.kind == "u" and 0 <= b <= np.iinfo(a.dtype).max:
             b = b - 2 ** (8 * a.dtype.itemsize) if b else 0  # -b as the unsigned number that wraps to it
         return AddScalar.of(-b)(a)
-    if not is_recorded(a, b):
+    if get_asked() is not None or not is_recorded(a, b):
+        if type(a) in NUMBERS:
+            return RSubScalar.of(a)(b)
         return EWISE_SUB(*operands(a, b))
     a, b = a if type(a) in NUMBERS else as_value(a), as_value(b)
     if b.dtype.kind in "biu":  # negating a small integer in its own dtype may wrap around
@@ -133,6 +149,8 @@ class EWiseMul(Bilinear, Elementwise):
         a, b = node.inputs
         if a is b:
             return (out_grad * b,) * 2
+        if out_grad.nbytes >= SMALLEST:
+            return lambda: scaled(out_grad, b), lambda: scaled(out_grad, a)
         return lambda: out_grad * b, lambda: out_grad * a
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
@@ -169,7 +187,7 @@ class MulScalar(Linear, ScalarOp):
         return np.multiply(a, self.scalar, out=self.memory(out))
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad * self.scalar
+        return scaled(out_grad, self.scalar)
 
 
 def multiply(a: Any, b: Any) -> Tensor:

@@ -50,7 +50,7 @@ from ..autograd import (
     unmasked,
 )
 from ..memory import handed_out, owner_of
-from ..pool import owns_memory
+from ..pool import ALONE, owns_memory
 from ..views import views, views_lock
 from .base import NUMBERS, is_operand, own_copy
 from .dtypes import Imag, imag, real
@@ -108,34 +108,14 @@ class SetItem(TensorOp):
 
     def _adjoint_of_a(self, out_grad: Any) -> Any:
         """out_grad with structural zeros at the assigned elements."""
-        held = self._held(out_grad)
-        if held is None:
-            if not self._replaces:
-                return self._cleared(out_grad)
-            mask = out_grad.mask if type(out_grad) is Masked else constant(np.ones(out_grad.shape, bool))
-            return Masked(self._cleared(unmasked(out_grad)), self._cleared(mask))
-        if type(held.adjoint) is not Masked:
+        if type(out_grad) in (Held, np.ndarray):  # one array for all assignments to a tensor, so that n are linear in n
+            held = out_grad if type(out_grad) is Held else Held(self._copy(out_grad), SetItem)
             self._part(held.adjoint)[self.index] = 0
             return held
-        self._part(held.adjoint.value._array)[self.index] = 0
-        if self._replaces:
-            self._part(held.adjoint.mask._array)[self.index] = False
-        return held
-
-    def _held(self, out_grad: Any) -> Held | None:
-        """out_grad as the buffer that all assignments to a tensor share; None if the adjoints are recorded or watched.
-
-        Each backward step clears its own elements in the buffer, so n steps take time linear in n.
-        """
-        if type(out_grad) is Held:
-            return out_grad
-        if type(out_grad) is np.ndarray:
-            return Held(self._copy(out_grad), SetItem)
-        value = unmasked(out_grad)
-        if type(value) is not Tensor or is_recording() is not False or watching.active:
-            return None
-        mask = out_grad.mask._array if type(out_grad) is Masked else np.ones(value.shape, bool)
-        return Held(Masked(constant(self._copy(value._array)), constant(self._copy(mask))), SetItem)
+        if not self._replaces:
+            return self._cleared(out_grad)
+        mask = out_grad.mask if type(out_grad) is Masked else constant(np.ones(out_grad.shape, bool))
+        return Masked(self._cleared(unmasked(out_grad)), self._cleared(mask))
 
     @property
     def _replaces(self) -> bool:
@@ -153,7 +133,7 @@ class SetItem(TensorOp):
             part = -op.on(part) if isinstance(op, Imag) else op.on(part)  # the plain transpose of i is i, not -i
         part = part[self.index]
         if type(out_grad) is Held:
-            part = Masked(part.value.copy(), part.mask.copy()) if type(part) is Masked else part.copy()
+            part = part.copy()
         last = self.last(shape)
         part = part if last is None else chosen(part, last)
         missing = ndim - part.ndim  # NumPy drops leading axes of length 1 from an assigned value
@@ -419,18 +399,6 @@ def _by_strides(strides: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(range(len(strides)), key=lambda axis: -abs(strides[axis])))
 
 
-def _count_alone(slot: list[Any]) -> int:
-    array = slot[0]
-    return getrefcount(array)
-
-
-_ALONE = min(3, _count_alone([np.empty(0)]))
-"""The reference count of a tensor's array that no one else holds.
-
-It counts the tensor's slot, a local variable, and, depending on the version of Python, getrefcount's argument.
-"""
-
-
 def _assign(root: Any, op: SetItem, value: Any) -> None:
     before = latest(root)
     if isinstance(before, Wrapped) or isinstance(value, Wrapped) or is_recorded(before, value):
@@ -466,7 +434,7 @@ def _write(before: Any, op: SetItem, value: Any) -> None:
             before.data = op(before, value)  # as an op, so that the capture contains it
             return
         watching.tell("read", array, "an assignment to elements of an array that was handed out")
-    in_place = shared or (not _is_read(before) and getrefcount(array) <= _ALONE and _is_ours(array))
+    in_place = shared or (not _is_read(before) and getrefcount(array) <= ALONE and _is_ours(array))
     out = array if in_place else array.copy(order="K")
     _put(op, out, value._array, array)
     if not in_place:
@@ -507,7 +475,7 @@ def _next_version(root: Any, before: Any, op: SetItem, value: Any) -> Any:
         return after
     array = before._array
     hidden = not isinstance(root, Assigned) or root.op.hidden
-    in_place = hidden and not _is_read(before) and getrefcount(array) <= _ALONE and _is_ours(array)
+    in_place = hidden and not _is_read(before) and getrefcount(array) <= ALONE and _is_ours(array)
     out = array if in_place else array.copy(order="K")
     _put(op, out, value._array, array)
     if not isinstance(root, Assigned):
@@ -573,7 +541,7 @@ def in_place(function: Any, name: str) -> Any:
             )
         if type(self) is Tensor and result.needs >= self.needs and getrefcount(self) <= _SINGLE + 1:  # and `before`
             array = self._array
-            if getrefcount(array) <= _ALONE and _is_ours(array):
+            if getrefcount(array) <= ALONE and _is_ours(array):
                 return result if result.dtype == before.dtype else result.astype(before.dtype)
         setitem(self, Ellipsis, result)
         return self

@@ -226,6 +226,17 @@ def repeated(a: Any, shape: tuple[int, ...]) -> Any:
     return out
 
 
+def scaled(out_grad: Any, factor: Any) -> Any:
+    """out_grad * factor, without a pass over memory for what is one number everywhere, as the adjoint behind a sum."""
+    if type(out_grad) is not ndarray or out_grad.nbytes < SMALLEST or any(out_grad.strides):
+        return out_grad * factor
+    number = out_grad.flat[0]
+    if type(factor) in NUMBERS:
+        return repeated(np.asarray(number * factor), out_grad.shape)
+    is_alike = type(factor) is ndarray and factor.shape == out_grad.shape and factor.dtype is out_grad.dtype
+    return factor if is_alike and number == 1 else out_grad * factor
+
+
 def broadcast_hint(*arrays: Any) -> str:
     """What is wrong with operands whose shapes do not broadcast; "" if they do."""
     shapes = [a.shape for a in arrays]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import ZERO, Tensor, as_value
-from .base import NUMBERS, Bilinear, Elementwise, ScalarOp, as_floats, operands
+from .base import NUMBERS, Bilinear, Elementwise, ScalarOp, as_floats, operands, scaled
 
 
 class EWisePow(Elementwise):
@@ -68,7 +68,7 @@ class PowerScalar(ScalarOp):
         if n == 1:
             return out_grad
         if n == 2:
-            return out_grad * (2 * a)
+            return scaled(out_grad, 2) * a
         if type(n) is not complex and n > 1:
             return out_grad * (n * PowerScalar.of(n - 1).on(a))
         return ZERO_SAFE_MUL.on(out_grad, n * PowerScalar(n - 1, quiet=True).on(a))
