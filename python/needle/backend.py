@@ -64,7 +64,7 @@ class Device:
 
 def check_labels(what: str, n: int, labels: Any) -> None:
     """Labels of n classes count from 0 to n - 1."""
-    if labels.size and (labels.min() < 0 or labels.max() >= n):
+    if labels.size and (np.minimum.reduce(labels, None) < 0 or np.maximum.reduce(labels, None) >= n):
         raise ValueError(
             f"{what}: labels must lie in 0..{n - 1} for n={n}, got values from {labels.min()} to {labels.max()}"
         )
@@ -97,8 +97,6 @@ def as_array(value: object) -> Any:
 
 def is_finite(a: Any) -> bool:
     """Whether all elements are; the sum of their squares tells in a fraction of the time, mostly."""
-    flat = a.reshape(-1)
-    if flat.dtype.kind not in "fc":
+    if a.dtype.kind not in "fc":
         return True
-    with np.errstate(over="ignore", invalid="ignore"):
-        return isfinite(abs(flat.dot(flat))) or bool(np.isfinite(flat).all())
+    return isfinite(abs(np.vdot(a, a))) or bool(np.isfinite(a).all())  # vdot warns of nothing, unlike dot

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from . import autograd, watching
 from .autograd import DETACHED, Node, Op, Tensor, TensorTuple, Wrapped, WrappedTuple, applied, constant, gradient_dtype
 from .ops.arithmetic import EWISE_ADD
@@ -138,11 +136,10 @@ class HessianProduct:
         """For each variable, the tangent of the gradient by it; None where that is zero."""
         if autograd.names:  # some of these may have been assigned to since
             self._sort()
-        with np.errstate(all="ignore"):  # nobody reads the derivative itself
-            derivative = self._derivative(tangents)
-            found: dict[Any, Any] = {}
-            if derivative is not None and derivative.needs > DETACHED:
-                found.update(autograd.sweep({derivative: autograd.ones_like(derivative._array)}, self._variables))
+        derivative = self._derivative(tangents)
+        found: dict[Any, Any] = {}
+        if derivative is not None and derivative.needs > DETACHED:
+            found.update(autograd.sweep({derivative: autograd.ones_like(derivative._array)}, self._variables))
         return [constant(autograd.own(found.pop(v))) if v in found else None for v in self._variables]
 
     def _derivative(self, tangents: Sequence[Tensor]) -> Any:

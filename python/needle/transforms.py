@@ -675,7 +675,8 @@ class SecondOrder:
         arguments = self._arguments
         given = _matching("hvp", "tangents", [_as_it_is(t) for t in tangents], arguments.chosen)
         if self._product is not None and self._product.applies and not is_watched(given):
-            found = self._product(given)
+            with np.errstate(all="ignore"):  # about the derivative along the tangents, which nobody reads
+                found = self._product(given)
             if watching.captures() or not any(map(autograd.has_nan, found)):
                 return self._like([_apart(g, given) for g in found])
         # Forward over reverse keeps more structural zeros: it has the adjoints and their tangents under one mask.

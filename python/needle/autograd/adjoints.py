@@ -313,8 +313,8 @@ def fit(adjoint: Any, value: Any, op: Any, node: Any) -> Any:
     undone. None for a value that has no gradient."""
     if isinstance(adjoint, np.generic):  # what NumPy makes of 0-d arrays
         adjoint = np.asarray(adjoint)
-        if adjoint.shape == value.shape and adjoint.dtype is value.dtype:
-            return adjoint
+    if type(adjoint) is type(value) is ndarray and adjoint.shape == value.shape and adjoint.dtype is value.dtype:
+        return adjoint
     if isinstance(adjoint, ndarray) and op.on_arrays:
         adjoint = constant(adjoint) if isinstance(value, Tensor) else adjoint
     elif not isinstance(adjoint, Tensor):

@@ -96,7 +96,7 @@ _RETAIN = object()
 class Past:
     """One call of `backward()`: what it takes to run it again with recording on. It keeps no output alive."""
 
-    __slots__ = ("_origin", "_out_grad", "_output", "_seed", "views")
+    __slots__ = ("_origin", "_out_grad", "_output", "_seed", "_views")
 
     def __init__(self, output: Tensor, out_grad: Any, seed: Any):
         self._output = weakref.ref(output)
@@ -104,8 +104,14 @@ class Past:
         self._origin = output.op.origin() if isinstance(output.op, GradientOf) else None
         self._seed = None if out_grad is None else seed
         self._out_grad = weakref.ref(out_grad) if isinstance(out_grad, Tensor) and out_grad.needs else None
-        self.views: weakref.WeakSet[Tensor] = weakref.WeakSet()
-        """The Tensors that were made of gradients from this call."""
+        self._views: dict[int, weakref.ref[Tensor]] = {}
+
+    def add_view(self, variable: Tensor, view: weakref.ref[Tensor]) -> None:
+        """A Tensor was made of the gradient by this variable."""
+        self._views[id(variable)] = view
+
+    def views(self) -> list[Tensor]:
+        return [view for ref in self._views.values() if (view := ref()) is not None]
 
     def is_alive(self) -> bool:
         return self._output() is not None or (self._origin is not None and self._origin[0]() is not None)
@@ -149,7 +155,7 @@ class Gradient:
         self._view = weakref.ref(view)
         if self.pasts:
             view.needs = RECORDED
-            self.pasts[-1].views.add(view)
+            self.pasts[-1].add_view(variable, self._view)
         return view
 
 
@@ -193,7 +199,7 @@ class GradientOf(TensorOp):
     def replay(self, node: Any) -> None:
         """Give this gradient's node its inputs; those of gradients from the same sweep are found on the way."""
         pasts = self._gradient.pasts
-        views = [v for v in pasts[-1].views if type(v.op) is GradientOf and v.op._gradient.pasts == pasts]
+        views = [v for v in pasts[-1].views() if type(v.op) is GradientOf and v.op._gradient.pasts == pasts]
         nodes = [v for v in dict.fromkeys([node, *views]) if not v.inputs]
         variables = [original_of(v.op.variable) for v in nodes]
         totals: dict[Any, Any] = {}

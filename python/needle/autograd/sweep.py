@@ -9,6 +9,7 @@ before the sweep reaches the value.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from sys import getrefcount
 from types import FunctionType
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 from numpy import ndarray
 
 from .. import watching
-from ..backend import as_array
+from ..backend import as_array, is_finite
 from ..memory import handed_out
 from ..pool import ALONE, owns_memory
 from .adjoints import (
@@ -48,41 +49,38 @@ def find_topo_sort(
     *,
     differentiable: bool = False,
     stop: Iterable[Any] = (),
+    seen: set[Any] | None = None,
 ) -> list[Any]:
     """Post-order depth-first sort: every node stands after all of its inputs, which are visited from left to right.
 
     `inputs_of` says which inputs of a node to pass through, all by default; `differentiable`: those that adjoints pass
-    through, which are not constants. It goes no further than the nodes in `stop`.
+    through, which are not constants. It goes no further than the nodes in `stop`. `seen` is filled with the nodes.
     """
     if names and inputs_of is None:
         settle(node_list)
     every, ends = not differentiable, set(stop)
     order: list[Any] = []
-    seen: set[Any] = set()
-    stack: list[Any] = list(reversed(node_list))  # of nodes to visit, and of runs whose other inputs come first
+    seen = set() if seen is None else seen
+    stack: list[Any] = list(reversed(node_list))  # nodes to visit; below a None stands one that waits for its inputs
     while stack:
         node = stack.pop()
-        if type(node) is list:
-            order.extend(reversed(node))
+        if node is None:
+            order.append(stack.pop())
             continue
-        run = []  # down along first inputs
         while node not in seen:
             seen.add(node)
-            run.append(node)
+            stack += (node, None)
             inputs = inputs_of(node) if inputs_of else node.inputs or _replayed(node)
             if not inputs or (ends and node in ends):
                 break
             node = inputs[0]
             if len(inputs) == 2:  # as below, for speed
                 if every or inputs[1].needs:
-                    stack += (run, inputs[1])
-                    run = []
-            elif others := [a for a in inputs[:0:-1] if every or a.needs]:
-                stack += (run, *others)
-                run = []
+                    stack.append(inputs[1])
+            elif len(inputs) > 2:
+                stack += [a for a in inputs[:0:-1] if every or a.needs]
             if not (every or node.needs):
                 break
-        order.extend(reversed(run))
     return order
 
 
@@ -129,14 +127,16 @@ def sweep(
         return _on_tensors(adjoints, variables, record, see)
     seeds = dict(adjoints)
     kept = None if variables is None else set(variables)
-    order = find_topo_sort(list(adjoints), differentiable=True, stop=kept if inner and kept else ())
+    reached: set[Any] = set()
+    order = find_topo_sort(list(adjoints), differentiable=True, stop=kept if inner and kept else (), seen=reached)
     if careful is None:
         plain = record is False and watching.captures() and all(node.op is None or node.op.on_arrays for node in order)
         careful = tensors and not plain
-    asked = set(order) if kept is None else on_paths_to(kept, order)
+    asked = reached if kept is None else on_paths_to(kept, order)
     found: list[tuple[Any, Any]] = []
     stage = Node((), None)
-    loud: Any = None  # NumPy's error state, saved at the first structural zero; from there on nothing warns
+    loud: Any = None  # NumPy's error state before the first structural zero; from there on nothing warns
+    quiet = np.errstate(all="ignore")
     failed = False
     told = tensors and watchers and see is node_as_recorded
     if told:
@@ -165,13 +165,11 @@ def sweep(
             if g is ZERO:  # whatever it is multiplied with
                 returned, shown = (ZERO,) * len(node.inputs), None
             elif tensors or not op.on_arrays:
-                if loud is None or op.on_arrays:
+                strict = loud is not None and not op.on_arrays  # a rule of a user, which need not be linear:
+                if failed := strict and has_nan(g):  # no NaN of a structural zero may reach it
+                    break
+                with _strict(loud) if strict else nullcontext():
                     returned, shown = _rule_on_tensors(node, g, see, asked, tensors), None
-                else:  # a rule of a user, which need not be linear: no NaN of a structural zero may reach it
-                    if failed := has_nan(g):
-                        break
-                    with _strict(loud):
-                        returned, shown = _rule_on_tensors(node, g, see, asked, tensors), None
             else:
                 shown = stage
                 if handed_out:
@@ -190,7 +188,8 @@ def sweep(
                     if not careful and type(g) in _ZEROS:
                         g = unmasked(g)
                         if loud is None:
-                            loud = np.seterr(all="ignore")
+                            loud = np.geterr()
+                            quiet.__enter__()
                     if shown is not None:
                         g = fit(g, a._array, op, shown)
                     if g is None:
@@ -206,6 +205,7 @@ def sweep(
                     np.add(there, g, there)
                 else:
                     adjoints[a] = as_array(there + g)
+        failed = failed or (loud is not None and any(has_nan(g) for _, g in found))
     except Exception:
         if loud is None:
             raise  # else the careful pass tells whether the rule fails, or only failed at a forgotten mask
@@ -213,16 +213,14 @@ def sweep(
     finally:
         reset_recording(was_recording)
         if loud is not None:
-            np.seterr(**loud)
+            quiet.__exit__(None, None, None)
     if told:
         watching.tell("sweep_ends")
-    if loud is None:
-        return found
-    if failed or any(has_nan(g) for _, g in found):
+    if failed:
         if not tensors:
             return _on_tensors(seeds, variables, record, see, careful=True)
         return sweep(seeds, variables, tensors=True, record=record, inner=inner, see=see, careful=True)
-    if tensors:
+    if tensors and loud is not None:
         watching.tell("left_in", [g for _, g in found if type(g) is Tensor])
     return found
 
@@ -250,9 +248,7 @@ def has_nan(g: Any) -> bool:
     if type(g) is tuple:
         return any(map(has_nan, g))
     array = g._array if type(g) is Tensor else g
-    if type(array) is not ndarray or array.dtype.kind not in "fc" or not array.size:
-        return False
-    return bool(np.isnan(np.minimum.reduce(array, None)))  # one pass, which makes no array
+    return type(array) is ndarray and not is_finite(array) and bool(np.isnan(array).any())
 
 
 def _on_tensors(

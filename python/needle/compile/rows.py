@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import check_labels
 from ..ops.softmax import _NO_SHIFT, LogSoftmax, LogSumExp, Softmax, _shifted, _wide, are_labels, places_of
 
 _LONGEST = 1 << 12
@@ -144,7 +145,8 @@ def loss_of(logits: Any, targets: Any, out: Any, scale: Any) -> float:
     the gradient: the probabilities less 1 at the labels, times the scale."""
     z, top, exponentials, total = _exponentials(logits, out)
     if are_labels(targets, logits):
-        hit, top = z[places_of(targets, logits)].sum(dtype=np.float64), _NO_SHIFT
+        check_labels("SoftmaxLoss", logits.shape[-1], targets)
+        hit, top = z.take(places_of(targets, logits)).sum(dtype=np.float64), _NO_SHIFT
     elif not isfinite(hit := _dot(targets, z)):  # a target of 0 at a logit of -inf costs nothing
         hit = np.multiply(targets, z, out=np.zeros_like(z), where=targets != 0).sum(dtype=np.float64)
     found = np.log(total).sum(dtype=np.float64) - hit
@@ -156,7 +158,8 @@ def loss_of(logits: Any, targets: Any, out: Any, scale: Any) -> float:
             np.divide(exponentials, total, out=exponentials)
         else:
             _scaled_softmax(exponentials, total, scale)
-            exponentials[places_of(targets, logits)] -= scale
+            places = places_of(targets, logits)
+            exponentials.put(places, exponentials.take(places) - scale)
         if exponentials is not out:
             np.copyto(out, exponentials, casting="unsafe")
     return float(found)

@@ -151,7 +151,7 @@ class EWiseMul(Bilinear, Elementwise):
             return (out_grad * b,) * 2
         if out_grad.nbytes >= SMALLEST:
             return lambda: scaled(out_grad, b), lambda: scaled(out_grad, a)
-        return lambda: out_grad * b, lambda: out_grad * a
+        return lambda g=out_grad, b=b: g * b, lambda g=out_grad, a=a: g * a  # defaults cost less than a closure
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         if not watching.captures():  # a captured program must be right for all data, so it takes the general way

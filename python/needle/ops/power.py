@@ -54,9 +54,14 @@ class PowerScalar(ScalarOp):
         self.quiet = quiet
 
     def compute(self, a: Any, out: Any = None) -> Any:
-        with np.errstate(divide="ignore", invalid="ignore") if self.quiet else nullcontext():
-            exact = _EXACT.get(self.scalar) if a.dtype.kind in "fc" else None
-            return np.power(a, self.scalar, out=self.memory(out)) if exact is None else exact(a, out=out)
+        if self.quiet:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                return self._power(a, out)
+        return self._power(a, out)
+
+    def _power(self, a: Any, out: Any) -> Any:
+        exact = _EXACT.get(self.scalar) if a.dtype.kind in "fc" else None
+        return np.power(a, self.scalar, out=self.memory(out)) if exact is None else exact(a, out=out)
 
     def hint(self, *arrays: Any) -> str:
         return _integer_hint(*arrays)

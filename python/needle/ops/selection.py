@@ -50,9 +50,9 @@ def zeroed(a: Any, mask: Any) -> Any:
 
 def chosen(out_grad: Any, mask: Any) -> Any:
     """For gradient rules: out_grad where the mask is True, and a structural zero elsewhere."""
+    if isinstance(out_grad, (np.ndarray, np.generic)):
+        return MaskedAdjoint(MASKED.compute(out_grad, mask), mask)
     value = zeroed(unmasked(out_grad), mask)
-    if not isinstance(value, Tensor):
-        return MaskedAdjoint(value, mask)
     mask = mask if isinstance(mask, Tensor) else constant(mask)
     mask = mask if mask.shape == value.shape else mask.broadcast_to(value.shape)
     return MaskedAdjoint(value, out_grad.mask & mask if isinstance(out_grad, MaskedAdjoint) else mask)

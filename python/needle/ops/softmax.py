@@ -57,12 +57,8 @@ def _shifted(a: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
 
 def _is_small(a: Any, limit: float) -> bool:
     """Whether all elements are between -limit and limit. For a few elements, the sum of squares usually proves it."""
-    if a.size <= _FEW and a.flags.c_contiguous:
-        flat = a.reshape(-1)
-        with np.errstate(over="ignore"):
-            squares = flat.dot(flat)
-        if squares < limit * limit:
-            return True
+    if a.size <= _FEW and a.flags.c_contiguous and np.vdot(a, a) < limit * limit:
+        return True
     return bool(np.maximum.reduce(a, None) < limit and np.minimum.reduce(a, None) > -limit)
 
 
@@ -93,8 +89,8 @@ class LogSumExp(TensorOp):
         axes = normalize_axes(self, self.axes, a.ndim)
         z, top = _shifted(_wide(a), axes)
         _, total = _exp_and_sum(z, axes)
-        with np.errstate(divide="ignore"):  # the logarithm of an empty sum is -inf
-            out = (np.log(total) + top).astype(_result_dtype(a.dtype), copy=False)
+        log_of_sum = np.log(total) if z.size else np.full(total.shape, -np.inf, total.dtype)
+        out = (log_of_sum + top).astype(_result_dtype(a.dtype), copy=False)
         return out if self.keepdims else out.squeeze(axes)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
@@ -201,7 +197,8 @@ class SoftmaxLoss(TensorOp):
         probabilities /= total
         many = z.size > _MANY
         if are_labels(targets, logits):
-            hit, top = z[places_of(targets, logits)].sum(dtype=np.float64 if many else None), _NO_SHIFT
+            check_labels("SoftmaxLoss", logits.shape[-1], targets)
+            hit, top = z.take(places_of(targets, logits)).sum(dtype=np.float64 if many else None), _NO_SHIFT
         else:
             hit = np.multiply(targets, z).sum(dtype=np.float64) if many else np.vdot(targets, z)
             if not isfinite(hit):  # a target of 0 at a logit of -inf costs nothing
@@ -256,17 +253,17 @@ def are_labels(targets: Any, logits: Any) -> bool:
     return targets.dtype.kind in "iu" and targets.shape == logits.shape[:-1]
 
 
-def places_of(labels: Any, logits: Any) -> tuple[Any, ...]:
-    """The index of the logits that the labels select. Raises if a label is out of range."""
-    check_labels("SoftmaxLoss", logits.shape[-1], labels)
-    return *np.indices(labels.shape, sparse=True), labels
+def places_of(labels: Any, logits: Any) -> Any:
+    """Where the logits that the labels select lie among all of them, as take() and put() count."""
+    classes = logits.shape[-1]
+    return np.arange(0, labels.size * classes, classes).reshape(labels.shape) + labels.astype(np.intp)
 
 
 def less_labels(probabilities: Any, labels: Any, scale: Any) -> Any:
     """(probabilities - one_hot(labels)) * scale, without building the one-hot rows."""
     places = places_of(labels, probabilities)
     found = probabilities * scale
-    found[places] = (probabilities[places] - 1) * scale
+    found.put(places, (probabilities.take(places) - 1) * scale)
     return found
 
 

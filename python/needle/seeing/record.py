@@ -164,7 +164,7 @@ class Record:
         """The inputs of a node; those of a gradient (x.grad), which it is given when it is differentiated."""
         op = node.op
         if isinstance(op, GradientOf) and not node.inputs and node.needs:
-            self._replayed += [node, *(view for view in op._gradient.pasts[-1].views if not view.inputs)]
+            self._replayed += [node, *(view for view in op._gradient.pasts[-1].views() if not view.inputs)]
             op.replay(node)
         return node.inputs
 
