@@ -655,6 +655,49 @@ def test_a_product_with_the_hessian_runs_the_function_once(needs):
     assert len(runs) == 1
 
 
+def test_a_product_with_the_hessian_runs_the_function_again_only_for_a_nan():
+    runs = []
+
+    def f(x):
+        runs.append(x)
+        return (needle.sqrt(x) * needle.sqrt(x) * x).sum()
+
+    x, v = np.array([4.0, 1.0]), np.array([1.0, -1.0])
+    assert_allclose(needle.hvp(f, (x,), (v,)), 2 * v, rtol=1e-12)
+    assert len(runs) == 1
+    x = np.array([0.0, 1.0])
+    with np.errstate(all="ignore"):
+        found, right = needle.hvp(f, (x,), (v,)), needle.jvp(needle.grad(f), (x,), (v,))[1]
+    assert len(runs) == 4  # the product, forward over reverse, and that again to compare with
+    assert_array_equal(found, right)
+    assert np.isnan(found).tolist() == [True, False]
+
+
+def test_a_product_with_the_hessian_computes_no_number_that_nobody_reads(monkeypatch):
+    products = []
+    compute = ops.MatMul.compute
+
+    def counting(self, a, b):
+        products.append((a.shape, b.shape))
+        return compute(self, a, b)
+
+    monkeypatch.setattr(ops.MatMul, "compute", counting)
+    A = np.arange(9.0).reshape(3, 3) ** 0.5
+    x, v = np.array([1.0, -2.0, 0.5]), np.array([0.3, 1.0, -1.0])
+    constant = Tensor(A, requires_grad=False)
+    assert_allclose(needle.hvp(lambda x: (x @ constant) @ x, (x,), (v,)), (A + A.T) @ v, rtol=1e-12)
+    # x A and (x A) x; v A; then A times the adjoint of v A. The derivative (v A) x + (x A) v itself is not computed.
+    assert products.count(((3,), (3, 3))) == 3
+    assert products.count(((3,), (3,))) == 1
+
+
+def test_a_derivative_that_overflows_concerns_nobody():
+    x, v = np.array([1e50, -1.0]), np.array([1e100, 1e100])
+    with np.errstate(all="raise"):
+        found = needle.hvp(lambda x: ((x * 1e100) ** 2).sum() * 1e-300, (x,), (v,))
+    assert_allclose(found, [2, 2])
+
+
 @pytest.mark.filterwarnings("ignore:overflow encountered in square")
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_squares_of_the_smallest_and_the_largest_numbers(dtype):
