@@ -216,6 +216,7 @@ def test_softmax_loss_by_labels():
     assert_allclose(logits.grad.numpy(), [[-0.36552929, 0, 0.36552929], [0, 0.5, -0.5]], rtol=1e-7)
     assert ops.softmax_loss(Tensor([[0.0, -INF]]), [1]).item() == INF
     assert np.isnan(ops.softmax_loss(np.zeros((0, 3)), np.zeros(0, int)).item())
+    assert np.isnan(ops.softmax_loss(np.zeros((0, 0)), np.zeros(0, int)).item())
     labels = Tensor([0, 2])  # integers may need a gradient, too
     ops.softmax_loss(logits.detach(), labels).backward()
     assert labels.grad.tolist() == [0, 0]

@@ -16,6 +16,8 @@ import numeric
 import numpy as np
 import pytest
 from needle import Tensor, autograd, ops
+from needle.autograd import TensorOp
+from needle.transforms import SecondOrder
 from numpy.testing import assert_allclose, assert_array_equal
 from test_laws import DIFFERENTIABLE, is_double, is_recorded, over, weights_like
 
@@ -689,6 +691,74 @@ def test_a_product_with_the_hessian_computes_no_number_that_nobody_reads(monkeyp
     # x A and (x A) x; v A; then A times the adjoint of v A. The derivative (v A) x + (x A) v itself is not computed.
     assert products.count(((3,), (3, 3))) == 3
     assert products.count(((3,), (3,))) == 1
+
+
+class ByTheSquare(ops.EWiseMul):
+    """a * b**2: of a bilinear op's class, and not bilinear."""
+
+    def compute(self, a, b):
+        return a * b * b
+
+    def gradient(self, out_grad, node):
+        a, b = node.inputs
+        return out_grad * b * b, 2 * out_grad * a * b
+
+
+class Cube(ops.Negate):
+    """Its parent saves nothing; its own rule reads its input."""
+
+    def compute(self, a):
+        return a**3
+
+    def gradient(self, out_grad, node):
+        return 3 * out_grad * node.inputs[0] ** 2
+
+
+class OneSided(TensorOp):
+    """A product whose rule, as those of estimators, is not that of a gradient: its derivative is not symmetric."""
+
+    def compute(self, a, b):
+        return a * b
+
+    def gradient(self, out_grad, node):
+        return out_grad * node.inputs[1], None
+
+
+one_sided = needle.custom_gradient(lambda x, y: (x * y, lambda g: (g * y, g * 0)))
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x, y: ByTheSquare()(x, y).sum(),
+        lambda x, y: (ByTheSquare()(x, y) * 2).sum(),
+        lambda x, y: (Cube()(x) * y).sum(),
+        lambda x, y: Cube()(x).sum() + Cube()(y).sum(),
+        lambda x, y: OneSided()(x * x, y).sum(),
+        lambda x, y: one_sided(x * x, y).sum(),
+    ],
+)
+def test_hvp_through_rules_that_users_write(f):
+    x, v = (np.array([1.5, 2.0]), np.array([2.5, 3.0])), (np.array([1.0, 3.0]), np.array([10.0, -1.0]))
+    right = needle.jvp(needle.grad(f, (0, 1)), x, v)[1]
+    hessian = needle.hessian(f, (0, 1))(*x)
+    for i, found in enumerate(needle.hvp(f, x, v)):
+        assert_allclose(found, right[i], rtol=1e-12)
+        assert_allclose(found, sum(np.asarray(hessian[i][k]) @ v[k] for k in (0, 1)), rtol=1e-12)
+
+
+def test_a_product_with_the_hessian_after_a_value_within_was_set():
+    kept = []
+
+    def f(x):
+        kept.append(x**3)
+        return (kept[0] * kept[0] * x).sum()
+
+    hessian = SecondOrder(f, (np.array([1.5]),))
+    before = hessian(np.ones(1))
+    assert_allclose(before, [42 * 1.5**5])
+    kept[0].data = np.zeros(1)
+    assert_array_equal(hessian(np.ones(1)), before)
 
 
 def test_a_derivative_that_overflows_concerns_nobody():

@@ -7,7 +7,7 @@ from typing import Any
 
 from . import autograd, watching
 from .autograd import DETACHED, Node, Op, Tensor, TensorTuple, Wrapped, WrappedTuple, applied, constant, gradient_dtype
-from .ops.arithmetic import EWISE_ADD
+from .ops.arithmetic import EWISE_ADD, EWiseMul
 from .ops.base import Bilinear
 from .ops.tuples import MAKE_TENSOR_TUPLE
 from .tape import Taped, constant_like, is_on_tape, next_level, pull_back
@@ -114,28 +114,16 @@ class HessianProduct:
     """
 
     def __init__(self, output: Any, variables: Sequence[Tensor]):
-        self._output, self._variables = output, variables
-        self._sort()
-
-    def _sort(self) -> None:
-        self._output = autograd.original_of(self._output)
-        self._variables = list(map(autograd.original_of, self._variables))
-        self._order = autograd.find_topo_sort([self._output], differentiable=True)
-        self._read: set[Any] = set()
-        """Those whose tangents are read: by a rule, or to compute another tangent that is read."""
-        for node in reversed(self._order):
-            if node.op and (node.op.saves or node in self._read):
-                self._read.update(node.inputs)
+        self._output, self._variables = autograd.original_of(output), list(map(autograd.original_of, variables))
 
     @property
     def applies(self) -> bool:
-        """Whether no op insists on the very inputs that it had."""
-        return not any(node.op is not None and node.op.same_inputs for node in self._order)
+        """Whether all rules are Needle's own, and so those of a true gradient, whose Hessian is symmetric."""
+        ops = [node.op for node in autograd.find_topo_sort([self._output], differentiable=True)]
+        return all(op is None or (op.on_arrays and not op.same_inputs) for op in ops)
 
     def __call__(self, tangents: Sequence[Tensor]) -> list[Tensor | None]:
         """For each variable, the tangent of the gradient by it; None where that is zero."""
-        if autograd.names:  # some of these may have been assigned to since
-            self._sort()
         derivative = self._derivative(tangents)
         found: dict[Any, Any] = {}
         if derivative is not None and derivative.needs > DETACHED:
@@ -144,14 +132,19 @@ class HessianProduct:
 
     def _derivative(self, tangents: Sequence[Tensor]) -> Any:
         """The output's tangent, recorded; None if it is zero."""
+        order = autograd.find_topo_sort([self._output], differentiable=True)
+        read: set[Any] = set()  # those whose tangents are read: by a rule, or to compute another tangent that is read
+        for node in reversed(order):
+            if node.op and (node.op.saves or node in read):
+                read.update(node.inputs)
         pairs = zip(self._variables, tangents, strict=True)
         pushed: dict[Any, Any] = {a: constant(t._array) for a, t in pairs if a.dtype.kind != "b"}
         was_recording = autograd.set_recording(True)
         try:
-            for node in self._order:
+            for node in order:
                 given = tuple([pushed.get(a) for a in node.inputs])
                 if any(t is not None for t in given):
-                    pushed[node] = self._pushed(autograd.node_as_recorded(node), given, node in self._read)
+                    pushed[node] = self._pushed(autograd.node_as_recorded(node), given, node in read)
         finally:
             autograd.reset_recording(was_recording)
         return pushed.get(self._output)
@@ -162,11 +155,15 @@ class HessianProduct:
         if unread and not op.saves:  # a constant Jacobian: adjoints go back from the tangent as they do from the output
             pairs = zip(node.inputs, tangents, strict=True)
             return _unread(op, node, *[constant(a._array) if t is None else t for a, t in pairs])
-        if unread and isinstance(op, Bilinear):
+        if unread and type(op).tangent in _BILINEAR:
             (a, b), (s, t) = node.inputs, tangents
             terms = [_unread(op, node, *pair) for pair in ((s, b), (a, t)) if not any(x is None for x in pair)]
             return terms[0] if len(terms) == 1 else _unread(EWISE_ADD, node, *terms)
         return fitting(push(op, tangents, node), node)
+
+
+_BILINEAR = {Bilinear.tangent, EWiseMul.tangent}
+"""The forward rules of bilinear ops, which a class with another `compute` or `gradient` does not inherit."""
 
 
 def _unread(op: Op, like: Any, *inputs: Any) -> Any:

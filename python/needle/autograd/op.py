@@ -66,9 +66,10 @@ class Op:
             cls.on_arrays = author.__module__.startswith(_NEEDLES)
         inherits = any("gradient" in vars(base) for base in cls.__mro__[1:] if base is not Op)
         if inherits and ("gradient" in own or "compute" in own):
-            for rule in ("tangent", "batched"):  # its parent's say what that computes
-                if rule not in own:
-                    setattr(cls, rule, getattr(Op, rule))
+            users = () if cls.__module__.startswith(_NEEDLES) else ("saves",)
+            for name in ("tangent", "batched", *users):  # its parent's are about what that computes
+                if name not in own:
+                    setattr(cls, name, getattr(Op, name))
         if hasattr(cls, "makes"):
             ufunc = cls.compute if isinstance(cls.compute, np.ufunc) else None
             cls._facts = ufunc, "inputs" in cls.saves, cls.makes, cls.elementwise and _takes_out(cls.compute)

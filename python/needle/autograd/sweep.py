@@ -62,21 +62,23 @@ def find_topo_sort(
     order: list[Any] = []
     seen = set() if seen is None else seen
     stack: list[Any] = list(reversed(node_list))  # nodes to visit; below a None stands one that waits for its inputs
+    push, pop = stack.append, stack.pop
     while stack:
-        node = stack.pop()
+        node = pop()
         if node is None:
-            order.append(stack.pop())
+            order.append(pop())
             continue
         while node not in seen:
             seen.add(node)
-            stack += (node, None)
+            push(node)
+            push(None)
             inputs = inputs_of(node) if inputs_of else node.inputs or _replayed(node)
             if not inputs or (ends and node in ends):
                 break
             node = inputs[0]
             if len(inputs) == 2:  # as below, for speed
                 if every or inputs[1].needs:
-                    stack.append(inputs[1])
+                    push(inputs[1])
             elif len(inputs) > 2:
                 stack += [a for a in inputs[:0:-1] if every or a.needs]
             if not (every or node.needs):

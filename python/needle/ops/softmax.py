@@ -255,8 +255,7 @@ def are_labels(targets: Any, logits: Any) -> bool:
 
 def places_of(labels: Any, logits: Any) -> Any:
     """Where the logits that the labels select lie among all of them, as take() and put() count."""
-    classes = logits.shape[-1]
-    return np.arange(0, labels.size * classes, classes).reshape(labels.shape) + labels.astype(np.intp)
+    return (np.arange(labels.size) * logits.shape[-1]).reshape(labels.shape) + labels.astype(np.intp)
 
 
 def less_labels(probabilities: Any, labels: Any, scale: Any) -> Any:
