@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from . import autograd, watching
 from .autograd import DETACHED, Node, Op, Tensor, TensorTuple, Wrapped, WrappedTuple, applied, constant, gradient_dtype
-from .ops.arithmetic import EWISE_ADD, EWiseMul
-from .ops.base import Bilinear
+from .ops.arithmetic import EWISE_ADD, EWISE_MUL, EWiseMul
+from .ops.base import Bilinear, Elementwise
 from .ops.tuples import MAKE_TENSOR_TUPLE
 from .tape import Taped, constant_like, is_on_tape, next_level, pull_back
 
@@ -159,6 +161,10 @@ class HessianProduct:
             (a, b), (s, t) = node.inputs, tangents
             terms = [_unread(op, node, *pair) for pair in ((s, b), (a, t)) if not any(x is None for x in pair)]
             return terms[0] if len(terms) == 1 else _unread(EWISE_ADD, node, *terms)
+        if unread and type(op).tangent is Elementwise.tangent and len(tangents) == 1:  # its slope times the tangent
+            slope = op.along(0, constant(np.ones((), gradient_dtype(node.dtype))), node)
+            if slope is not None and slope.shape == node.shape and slope.dtype.kind == node.inputs[0].dtype.kind == "f":
+                return _unread(EWISE_MUL, node, tangents[0], slope)
         return fitting(push(op, tangents, node), node)
 
 

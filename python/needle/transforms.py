@@ -697,8 +697,8 @@ def _apart(found: Any, given: Sequence[Any]) -> Any:
 
 
 def hvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
-    """The Hessian of f at the primals times the tangents, forward over reverse, without computing the Hessian: a tuple
-    with one for each primal, or just the one."""
+    """The Hessian of f at the primals times the tangents, without computing the Hessian: the gradient of the derivative
+    along the tangents. A tuple with one for each primal, or just the one."""
     _check_are_tuples("hvp", primals, tangents)
     return SecondOrder(f, primals)(*tangents)
 

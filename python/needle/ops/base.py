@@ -66,11 +66,11 @@ class Elementwise(TensorOp):
         total = None
         for i, t in enumerate(tangents):
             if t is not None:
-                part = self._along(i, spread(t, node.output.shape), node)
+                part = self.along(i, spread(t, node.output.shape), node)
                 total = total if part is None else part if total is None else total + part
         return total
 
-    def _along(self, i: int, tangent: Any, node: Any) -> Any:
+    def along(self, i: int, tangent: Any, node: Any) -> Any:
         """`gradient` applied to the tangent of input i; None for a structural zero."""
         a = node.inputs[i]
         token = set_asked({a} if isinstance(a, Tensor) else None)
