@@ -118,23 +118,20 @@ class HessianProduct:
     def __init__(self, output: Any, variables: Sequence[Tensor]):
         self._output, self._variables = autograd.original_of(output), list(map(autograd.original_of, variables))
 
-    @property
-    def applies(self) -> bool:
-        """Whether all rules are Needle's own, and so those of a true gradient, whose Hessian is symmetric."""
-        ops = [node.op for node in autograd.find_topo_sort([self._output], differentiable=True)]
-        return all(op is None or (op.on_arrays and not op.same_inputs) for op in ops)
-
-    def __call__(self, tangents: Sequence[Tensor]) -> list[Tensor | None]:
-        """For each variable, the tangent of the gradient by it; None where that is zero."""
-        derivative = self._derivative(tangents)
+    def __call__(self, tangents: Sequence[Tensor]) -> list[Tensor | None] | None:
+        """For each variable, the tangent of the gradient by it; None where that is zero. None for all if a user wrote
+        one of the rules: it need not be that of a true gradient, and only then is the Hessian symmetric."""
+        order = autograd.find_topo_sort([self._output], differentiable=True)
+        if not all(node.op is None or (node.op.on_arrays and not node.op.same_inputs) for node in order):
+            return None
+        derivative = self._derivative(order, tangents)
         found: dict[Any, Any] = {}
         if derivative is not None and derivative.needs > DETACHED:
             found.update(autograd.sweep({derivative: autograd.ones_like(derivative._array)}, self._variables))
         return [constant(autograd.own(found.pop(v))) if v in found else None for v in self._variables]
 
-    def _derivative(self, tangents: Sequence[Tensor]) -> Any:
+    def _derivative(self, order: Sequence[Any], tangents: Sequence[Tensor]) -> Any:
         """The output's tangent, recorded; None if it is zero."""
-        order = autograd.find_topo_sort([self._output], differentiable=True)
         read: set[Any] = set()  # those whose tangents are read: by a rule, or to compute another tangent that is read
         for node in reversed(order):
             if node.op and (node.op.saves or node in read):

@@ -674,10 +674,10 @@ class SecondOrder:
         """The Hessian times the tangents, in the structure of `gradient`."""
         arguments = self._arguments
         given = _matching("hvp", "tangents", [_as_it_is(t) for t in tangents], arguments.chosen)
-        if self._product is not None and self._product.applies and not is_watched(given):
+        if self._product is not None and not is_watched(given):
             with np.errstate(all="ignore"):  # about the derivative along the tangents, which nobody reads
                 found = self._product(given)
-            if watching.captures() or not any(map(autograd.has_nan, found)):
+            if found is not None and (watching.captures() or not any(map(autograd.has_nan, found))):
                 return self._like([_apart(g, given) for g in found])
         # Forward over reverse keeps more structural zeros: it has the adjoints and their tangents under one mask.
         return jvp(grad(self._f, self._argnums), self._primals, tangents)[1]

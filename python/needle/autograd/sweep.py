@@ -9,7 +9,6 @@ before the sweep reaches the value.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
 from sys import getrefcount
 from types import FunctionType
 from typing import Any
@@ -37,7 +36,7 @@ from .adjoints import (
     whole_adjoint,
 )
 from .history import arrays_as_recorded, node_as_recorded
-from .modes import reset_recording, set_recording
+from .modes import is_recording, reset_recording, set_recording
 from .op import Op
 from .tensor import Tensor, is_gradient
 from .versions import names, settle
@@ -124,8 +123,7 @@ def sweep(
     forgets masks, and only if it ends in a NaN, or a rule fails, a second one is `careful`, and keeps them. What is
     recorded always keeps them, for the derivative of a finite slope may be infinite.
     """
-    watchers = watching.here() if watching.active else ()
-    if not tensors and any(watcher.inside for watcher in watchers):
+    if not tensors and watching.active and any(watcher.inside for watcher in watching.here()):
         return _on_tensors(adjoints, variables, record, see)
     seeds = dict(adjoints)
     kept = None if variables is None else set(variables)
@@ -135,15 +133,33 @@ def sweep(
         plain = record is False and watching.captures() and all(node.op is None or node.op.on_arrays for node in order)
         careful = tensors and not plain
     asked = reached if kept is None else on_paths_to(kept, order)
-    found: list[tuple[Any, Any]] = []
-    stage = Node((), None)
-    loud: Any = None  # NumPy's error state before the first structural zero; from there on nothing warns
-    quiet = np.errstate(all="ignore")
-    failed = False
+    was_recording = set_recording(record)
+    try:
+        found, forgot, failed = _pass(order, adjoints, kept, asked, see, tensors=tensors, inner=inner, careful=careful)
+    finally:
+        reset_recording(was_recording)
+    if failed:
+        if not tensors:
+            return _on_tensors(seeds, variables, record, see, careful=True)
+        return sweep(seeds, variables, tensors=True, record=record, inner=inner, see=see, careful=True)
+    if tensors and forgot:
+        watching.tell("left_in", [g for _, g in found if type(g) is Tensor])
+    return found
+
+
+def _pass(
+    order: list[Any], adjoints: Any, kept: Any, asked: Any, see: Any, *, tensors: bool, inner: bool, careful: bool
+) -> tuple[list[tuple[Any, Any]], bool, bool]:
+    """One pass from the end of the order: what it found, whether it forgot a mask, and whether it then failed. The loop
+    is flat, for speed."""
+    watchers = watching.here() if watching.active else ()
     told = tensors and watchers and see is node_as_recorded
     if told:
-        watching.tell("sweep_begins", adjoints, record is True)
-    was_recording = set_recording(record)
+        watching.tell("sweep_begins", adjoints, is_recording() is True)
+    found: list[tuple[Any, Any]] = []
+    stage = Node((), None)
+    loud: Any = None  # NumPy's error state before the first mask was forgotten; from there on nothing warns
+    quiet = np.errstate(all="ignore")
     try:
         for node in reversed(order):
             # All partial adjoints of this node have been added: its adjoint is complete.
@@ -167,11 +183,7 @@ def sweep(
             if g is ZERO:  # whatever it is multiplied with
                 returned, shown = (ZERO,) * len(node.inputs), None
             elif tensors or not op.on_arrays:
-                strict = loud is not None and not op.on_arrays  # a rule of a user, which need not be linear:
-                if failed := strict and has_nan(g):  # no NaN of a structural zero may reach it
-                    break
-                with _strict(loud) if strict else nullcontext():
-                    returned, shown = _rule_on_tensors(node, g, see, asked, tensors), None
+                returned, shown = _rule_on_tensors(node, g, see, asked, tensors=tensors, loud=loud), None
             else:
                 shown = stage
                 if handed_out:
@@ -207,30 +219,17 @@ def sweep(
                     np.add(there, g, there)
                 else:
                     adjoints[a] = as_array(there + g)
-        failed = failed or (loud is not None and any(has_nan(g) for _, g in found))
+        failed = loud is not None and any(has_nan(g) for _, g in found)
     except Exception:
         if loud is None:
-            raise  # else the careful pass tells whether the rule fails, or only failed at a forgotten mask
-        failed = True
+            raise
+        failed = True  # the careful pass tells whether the rule fails, or only failed at a forgotten mask
     finally:
-        reset_recording(was_recording)
         if loud is not None:
             quiet.__exit__(None, None, None)
     if told:
         watching.tell("sweep_ends")
-    if failed:
-        if not tensors:
-            return _on_tensors(seeds, variables, record, see, careful=True)
-        return sweep(seeds, variables, tensors=True, record=record, inner=inner, see=see, careful=True)
-    if tensors and loud is not None:
-        watching.tell("left_in", [g for _, g in found if type(g) is Tensor])
-    return found
-
-
-def _strict(loud: dict[str, Any]) -> Any:
-    """A state in which NumPy raises what it would warn of in this one. So the careful pass is the one that warns."""
-    raises: dict[str, Any] = {kind: "raise" for kind, how in loud.items() if how != "ignore"}
-    return np.errstate(**raises)
+    return found, loud is not None, failed
 
 
 _ZEROS = {Masked, Held}
@@ -253,18 +252,25 @@ def has_nan(g: Any) -> bool:
     return type(array) is ndarray and not is_finite(array) and bool(np.isnan(array).any())
 
 
-def _on_tensors(
-    adjoints: dict[Any, Any], variables: Any, record: Any, see: Any, careful: bool | None = None
-) -> list[tuple[Any, Any]]:
+def _on_tensors(adjoints: Any, variables: Any, record: Any, see: Any, careful: bool | None = None) -> list[Any]:
     """The sweep on Tensors, where rules can be seen at work, or keep masks; its results as arrays."""
     given = {a: as_tensors(g) for a, g in adjoints.items()}
     found = sweep(given, variables, tensors=True, record=record, see=see, careful=careful)
     return [(a, as_arrays(g)) for a, g in found]
 
 
-def _rule_on_tensors(node: Any, g: Any, see: Any, asked: set[Any], tensors: bool) -> tuple[Any, ...]:
-    """The adjoints that a rule gives on Tensors, each in the shape and dtype of its input."""
+def _rule_on_tensors(node: Any, g: Any, see: Any, asked: Any, *, tensors: bool, loud: Any) -> tuple[Any, ...]:
+    """The adjoints that a rule gives on Tensors, each in the shape and dtype of its input. After a mask was forgotten,
+    `loud` is NumPy's error state before that."""
     op, seen = node.op, see(node)
+    if loud is not None and not op.on_arrays:
+        # A user's rule need not be linear: no NaN of a structural zero may reach it. What it would warn of, it raises
+        # here, so that only the careful pass warns.
+        if has_nan(g):
+            raise FloatingPointError
+        raises: dict[str, Any] = {kind: "raise" for kind, how in loud.items() if how != "ignore"}
+        with np.errstate(**raises):
+            return _rule_on_tensors(node, g, see, asked, tensors=tensors, loud=None)
     if seen is not node:
         asked = {shown for a, shown in zip(node.inputs, seen.inputs, strict=True) if a in asked}
     if tensors:
