@@ -119,8 +119,10 @@ class HessianProduct:
         self._output, self._variables = autograd.original_of(output), list(map(autograd.original_of, variables))
 
     def __call__(self, tangents: Sequence[Tensor]) -> list[Tensor | None] | None:
-        """For each variable, the tangent of the gradient by it; None where that is zero. None for all if a user wrote
-        one of the rules: it need not be that of a true gradient, and only then is the Hessian symmetric."""
+        """For each variable, the tangent of the gradient by it; None where that is zero.
+
+        None instead of the list if a user wrote one of the rules: its derivative need not be symmetric.
+        """
         order = autograd.find_topo_sort([self._output], differentiable=True)
         if not all(node.op is None or (node.op.on_arrays and not node.op.same_inputs) for node in order):
             return None
@@ -170,7 +172,7 @@ _BILINEAR = {Bilinear.tangent, EWiseMul.tangent}
 
 
 def _unread(op: Op, like: Any, *inputs: Any) -> Any:
-    """The record of op(*inputs), without computing it: nobody reads the number, so that of `like` stands in for it."""
+    """op(*inputs), recorded but not computed. Nobody reads the value, so that of `like` stands in for it."""
     output = autograd.twin_of(like, like._array, inputs)
     output.op, output.saved = op, tuple([a._array for a in inputs]) if "inputs" in op.saves else None
     return output

@@ -679,7 +679,7 @@ class SecondOrder:
                 found = self._product(given)
             if found is not None and (watching.captures() or not any(map(autograd.has_nan, found))):
                 return self._like([_apart(g, given) for g in found])
-        # Forward over reverse keeps more structural zeros: it has the adjoints and their tangents under one mask.
+        # Forward over reverse keeps more structural zeros: one mask covers an adjoint and its tangent.
         return jvp(grad(self._f, self._argnums), self._primals, tangents)[1]
 
 

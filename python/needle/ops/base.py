@@ -227,7 +227,7 @@ def repeated(a: Any, shape: tuple[int, ...]) -> Any:
 
 
 def scaled(out_grad: Any, factor: Any) -> Any:
-    """out_grad * factor, without a pass over memory for what is one number everywhere, as the adjoint behind a sum."""
+    """out_grad * factor. The adjoint behind a sum is one number, repeated: it is multiplied as a number."""
     if type(out_grad) is not ndarray or out_grad.nbytes < SMALLEST or any(out_grad.strides):
         return out_grad * factor
     number = out_grad.flat[0]

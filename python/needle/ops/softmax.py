@@ -254,7 +254,7 @@ def are_labels(targets: Any, logits: Any) -> bool:
 
 
 def places_of(labels: Any, logits: Any) -> Any:
-    """Where the logits that the labels select lie among all of them, as take() and put() count."""
+    """The flat positions of the logits that the labels select, for take() and put()."""
     return (np.arange(labels.size) * logits.shape[-1]).reshape(labels.shape) + labels.astype(np.intp)
 
 
