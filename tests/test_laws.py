@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import types
 from collections.abc import Callable
 from typing import Any
 
@@ -352,7 +351,7 @@ def test_an_input_that_needs_no_gradient_changes_nothing_for_the_others(op, samp
 def forced(adjoints: Any) -> list[Any]:
     """What a rule returns, with the functions in it called."""
     each = adjoints if type(adjoints) is tuple else (adjoints,)
-    return [g() if type(g) is types.FunctionType else g for g in each]
+    return [g() if callable(g) else g for g in each]
 
 
 def elements(adjoint: Any, value: Any) -> Any:

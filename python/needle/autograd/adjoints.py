@@ -13,7 +13,6 @@ Here, too, adjoints get the shape and dtype of their values: `fit` is the one pl
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -391,4 +390,4 @@ class Node:
 
 def _forced(adjoint: Any) -> Any:
     """The adjoint of a rule, which may be a function that computes it."""
-    return adjoint() if type(adjoint) is FunctionType else adjoint
+    return adjoint() if callable(adjoint) else adjoint

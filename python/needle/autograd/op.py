@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -191,7 +190,7 @@ class Op:
                 if g is None or (asked is not None and a not in asked):
                     adjoints.append(None)
                 else:
-                    g = g() if type(g) is FunctionType else g
+                    g = g() if callable(g) else g
                     adjoints.append(None if g is None else fit(g, a, self, node))
             return tuple(adjoints)
         finally:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from sys import getrefcount
-from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -69,11 +68,12 @@ def find_topo_sort(
             continue
         while node not in seen:
             seen.add(node)
+            inputs = inputs_of(node) if inputs_of else node.inputs or (node.op and _replayed(node))
+            if not inputs or (ends and node in ends):
+                order.append(node)
+                break
             push(node)
             push(None)
-            inputs = inputs_of(node) if inputs_of else node.inputs or _replayed(node)
-            if not inputs or (ends and node in ends):
-                break
             node = inputs[0]
             if len(inputs) == 2:  # as below, for speed
                 if every or inputs[1].needs:
@@ -158,7 +158,8 @@ def _pass(
         watching.tell("sweep_begins", adjoints, is_recording() is True)
     found: list[tuple[Any, Any]] = []
     stage = Node((), None)
-    loud: Any = None  # NumPy's error state before the first mask was forgotten; from there on nothing warns
+    # NumPy's error state before the first mask was forgotten. From there on nothing warns; what was found is sound.
+    loud: Any = None
     quiet = np.errstate(all="ignore")
     try:
         for node in reversed(order):
@@ -196,14 +197,15 @@ def _pass(
             for a, g in zip(node.inputs, returned):  # noqa: B905 - a law holds that a rule returns one each
                 if g is None or a not in asked:
                     continue
-                if type(g) is FunctionType:
-                    g = g()
-                if type(g) is not ndarray or g.shape != (need := a._array).shape or g.dtype is not need.dtype:
-                    if not careful and type(g) in _ZEROS:
+                if type(g) is not ndarray:
+                    if callable(g):
+                        g = g()
+                    if type(g) in _ZEROS and not careful:
                         g = unmasked(g)
                         if loud is None:
-                            loud = np.geterr()
+                            loud, sound = np.geterr(), len(found)
                             quiet.__enter__()
+                if type(g) is not ndarray or g.shape != (need := a._array).shape or g.dtype is not need.dtype:
                     if shown is not None:
                         g = fit(g, a._array, op, shown)
                     if g is None:
@@ -219,7 +221,7 @@ def _pass(
                     np.add(there, g, there)
                 else:
                     adjoints[a] = as_array(there + g)
-        failed = loud is not None and any(has_nan(g) for _, g in found)
+        failed = loud is not None and any(has_nan(g) for _, g in found[sound:])
     except Exception:
         if loud is None:
             raise
@@ -302,6 +304,6 @@ def _watched(op: Op, g: Any, shown: Node, node: Any, asked: set[Any]) -> Any:
     def rule(op: Op, g: Any, node: Any) -> tuple[Any, ...]:
         returned = op.gradient(g, shown)
         pairs = zip(node.inputs, returned if type(returned) is tuple else (returned,), strict=True)
-        return tuple([(g() if type(g) is FunctionType else g) if a in asked else None for a, g in pairs])
+        return tuple([(g() if callable(g) else g) if a in asked else None for a, g in pairs])
 
     return watching.rule("rule_ends", rule, op, g, node)

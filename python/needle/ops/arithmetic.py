@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from operator import mul
 from typing import Any
 
 import numpy as np
@@ -149,9 +151,8 @@ class EWiseMul(Bilinear, Elementwise):
         a, b = node.inputs
         if a is b:
             return (out_grad * b,) * 2
-        if out_grad.nbytes >= SMALLEST:
-            return lambda: scaled(out_grad, b), lambda: scaled(out_grad, a)
-        return lambda g=out_grad, b=b: g * b, lambda g=out_grad, a=a: g * a  # defaults cost less than a closure
+        times = scaled if out_grad.nbytes >= SMALLEST else mul
+        return partial(times, out_grad, b), partial(times, out_grad, a)  # which cost less than two lambdas
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         if not watching.captures():  # a captured program must be right for all data, so it takes the general way

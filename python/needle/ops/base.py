@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import copy
 from functools import lru_cache
-from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -79,7 +78,7 @@ class Elementwise(TensorOp):
         finally:
             reset_asked(token)
         part = returned[i] if type(returned) is tuple else returned
-        part = part() if type(part) is FunctionType else part
+        part = part() if callable(part) else part
         return None if part is ZERO else unmasked(part)
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
@@ -386,6 +385,7 @@ def operator(function: Callable[[Any, Any], Any], op: Any = None, scalar_op: Any
     if op is None:
         return method
     saves = "inputs" in op.saves
+    ufunc = op._facts[0]
     with_number = _with_number(function, scalar_op) if scalar_op else function
 
     def quick_method(self: Any, other: Any) -> Any:
@@ -399,7 +399,7 @@ def operator(function: Callable[[Any, Any], Any], op: Any = None, scalar_op: Any
             x, y = self._array, other._array
             if x.nbytes >= SMALLEST:
                 return op(self, other)
-            out = op.compute(x, y)
+            out = (ufunc or op.compute)(x, y)
         except (AttributeError, ValueError, TypeError):
             return op(self, other)  # handles wrapped tensors, and explains errors
         node = _new(Tensor)
