@@ -106,11 +106,11 @@ class Tensor(DeclaredTensor):
         """A copy of the value as an array."""
         return self._looked_at("t.numpy()").copy()
 
-    def item(self) -> Any:
-        """The single element as a Python number; ValueError if there is not exactly one."""
-        if self._array.size != 1:
+    def item(self, *index: Any) -> Any:
+        """The single element, or the one at this index, as a Python number; ValueError if there is not exactly one."""
+        if self._array.size != 1 and not index:
             raise ValueError(f"Tensor.item: needs exactly one element, got shape {self.shape}; index it first")
-        return self._looked_at("t.item()").item()
+        return self._looked_at("t.item()").item(*index)
 
     def tolist(self) -> Any:
         """The value as (nested lists of) Python numbers."""

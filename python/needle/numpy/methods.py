@@ -12,7 +12,7 @@ from ..ops import dtypes, reduction
 from ..ops import shape as ops_shape
 from ..ops.assignment import set_imag
 from ..ops.base import given_axes
-from . import assignment, creation, elementwise, indexing, logic, manipulation, products, sorting, statistics
+from . import assignment, creation, elementwise, indexing, layout, logic, manipulation, products, sorting, statistics
 from .common import check_device
 from .protocols import array_function, array_ufunc
 
@@ -67,6 +67,11 @@ def flatten(a: Tensor, order: str = "C") -> Tensor:
 def contains(a: Tensor, value: Any) -> bool:
     """Whether any element equals the value."""
     return bool((a == value).any())
+
+
+def compress(a: Tensor, condition: Any, axis: int | None = None, out: Any = None) -> Tensor:
+    """The parts along an axis (without one, the elements) for which the condition holds."""
+    return indexing.compress(condition, a, axis, out)
 
 
 def rounded(a: Tensor, ndigits: int | None = None) -> Any:
@@ -125,8 +130,10 @@ METHODS: dict[str, Any] = {
     "argmin": indexing.argmin,
     "argpartition": sorting.argpartition,
     "argsort": sorting.argsort,
+    "base": property(layout.base),
     "choose": indexing.choose,
     "clip": elementwise.clip,
+    "compress": compress,
     "conjugate": dtypes.conj,
     "copy": creation.copy,
     "cumprod": statistics.cumprod,
@@ -134,8 +141,11 @@ METHODS: dict[str, Any] = {
     "diagonal": manipulation.diagonal,
     "dot": products.dot,
     "fill": fill,
+    "flags": property(layout.flags),
+    "flat": property(layout.Flat, layout.set_flat),
     "flatten": flatten,
     "imag": property(elementwise.imag, set_imag),
+    "itemsize": property(layout.itemsize),
     "max": _reduction(reduction.max_method, statistics.max),
     "mean": _reduction(reduction.mean_method, statistics.mean),
     "min": statistics.min,
@@ -151,12 +161,15 @@ METHODS: dict[str, Any] = {
     "sort": sort,
     "squeeze": manipulation.squeeze,
     "std": statistics.std,
+    "strides": property(layout.strides),
     "sum": _reduction(reduction.sum_method, statistics.sum),
     "swapaxes": manipulation.swapaxes,
     "take": indexing.take,
+    "tobytes": layout.tobytes,
     "trace": products.trace,
     "transpose": transpose,
     "var": statistics.var,
+    "view": layout.view,
 }
 for _name, _method in METHODS.items():
     setattr(Tensor, _name, _method)
