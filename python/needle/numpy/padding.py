@@ -52,12 +52,18 @@ def pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> Te
     if mode not in _OPTIONS:
         raise ValueError(f"pad: mode must be a function or one of {', '.join(_OPTIONS)}, got {mode!r}")
     if kwargs.keys() - {_OPTIONS[mode]}:
-        raise ValueError(f"pad: mode {mode!r} takes {_OPTIONS[mode] or 'no options'}, got {', '.join(kwargs)}")
+        raise ValueError(
+            f"pad: unsupported keyword arguments for mode {mode!r}: it takes {_OPTIONS[mode] or 'no options'}, got "
+            f"{', '.join(kwargs)}"
+        )
     if mode == "empty" or (mode == "constant" and not kwargs):
         return _with_zeros(a, widths)
     if mode != "constant" and not a.size:
         if any(n == 0 and any(pair) for n, pair in zip(a.shape, widths, strict=True)):
-            raise ValueError(f"pad: an axis without elements can be padded with constants only, got shape {a.shape}")
+            raise ValueError(
+                f"pad: an axis without elements can be padded with constants only, got shape {a.shape} (can't extend "
+                f"empty axis {a.shape.index(0)} using modes other than 'constant' or 'empty')"
+            )
         return _with_zeros(a, widths)
     if mode in ("edge", "wrap") or (_OPTIONS[mode] == "reflect_type" and kwargs.get("reflect_type", "even") == "even"):
         return rearranged(np.pad, a, widths, mode=mode)
@@ -75,15 +81,17 @@ def _widths(pad_width: Any, ndim: int) -> Widths:
         pad_width = [np.broadcast_to(by_axis.get(axis, 0), 2) for axis in range(ndim)] or 0
     widths = array_of(pad_width)
     if widths.dtype.kind not in "iu":
-        raise TypeError(f"pad: pad_width must be integers, got dtype {widths.dtype}")
+        raise TypeError(f"pad: `pad_width` must be of integral type. Got dtype {widths.dtype}")
     if (widths < 0).any():
-        raise ValueError(f"pad: pad_width must not be negative, got {pad_width!r}; a slice takes elements away")
+        raise ValueError(
+            f"pad: index can't contain negative values, got pad_width {pad_width!r}; a slice takes elements away"
+        )
     try:
         return [(before, after) for before, after in np.broadcast_to(widths, (ndim, 2)).tolist()]
     except ValueError as error:
         raise ValueError(
             f"pad: pad_width must be a number, (before, after), or such a pair for each of the {ndim} axes, got "
-            f"{pad_width!r}"
+            f"{pad_width!r} ({error})"
         ) from error
 
 
@@ -94,7 +102,10 @@ def _by_axis(mode: str, option: Any, a: Tensor) -> Any:
             raise ValueError(f"pad: reflect_type must be 'even' or 'odd', got {option!r}")
         return [None] * a.ndim
     if _OPTIONS[mode] == "stat_length":
-        return np.broadcast_to(np.array(option, dtype=object), (a.ndim, 2)).tolist()
+        lengths = np.broadcast_to(np.array(option, dtype=object), (a.ndim, 2)).tolist()
+        if any(n is not None and n < 0 for pair in lengths for n in pair):
+            raise ValueError(f"pad: index can't contain negative values, got stat_length {option!r}")
+        return lengths
     values = tensor(0 if option is None else option, None if mode == "linear_ramp" else a.dtype)
     return values.broadcast_to((a.ndim, 2))
 

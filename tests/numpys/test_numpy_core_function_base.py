@@ -1,0 +1,3 @@
+from numpys import load
+
+load("_core", "function_base", globals())

@@ -1,0 +1,3 @@
+from numpys import load
+
+load("lib", "index_tricks", globals())

@@ -1,0 +1,3 @@
+from numpys import load
+
+load("lib", "nanfunctions", globals())

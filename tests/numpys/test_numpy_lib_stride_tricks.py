@@ -1,0 +1,3 @@
+from numpys import load
+
+load("lib", "stride_tricks", globals())
