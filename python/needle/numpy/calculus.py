@@ -15,6 +15,7 @@ from ..ops.joining import Concatenate
 from ..ops.power import zero_safe_multiply
 from ..ops.selection import where as choose
 from .common import array_of, normal_axis, tensor
+from .elementwise import imag, real
 
 # ---------------------------------------------------------------------------------------------------- differences
 
@@ -166,16 +167,33 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period
     if period is not None:
         x, xp, fp = _periodic(x, xp, fp, period)
         left = right = None
+    if fp.dtype.kind == "c":  # by parts: the product of a complex number and an infinite one has NaN
+        parts = [
+            interp(x, xp, *[v if v is None else part(v) for v in (fp, left, right)]) for part in (real, imag)
+        ]
+        both = parts[0].astype(fp.dtype)
+        both.imag = parts[1]
+        return both
     last = xp.size - 1
     place = array_of(discrete(_place, xp, x))
     low = np.clip(place, 0, max(last - 1, 0))
     high = np.minimum(low + 1, last)
     width = xp[high] - xp[low]
     slope = (fp[high] - fp[low]) / choose(width == 0, 1, width)
-    nearest = np.where((place > low) | np.isinf(array_of(fp))[low], high, low)
-    inside = fp[nearest] + zero_safe_multiply(x - xp[nearest], slope)
+    inside = _on_line(x, xp, fp, slope, np.where(place > low, high, low))
+    broken = np.isnan(array_of(inside)) & ~np.isnan(array_of(x))
+    if broken.any():  # an infinite end, seen from the other one; between equal values, it does not matter
+        other = _on_line(x, xp, fp, slope, np.where(place > low, low, high))
+        level = np.isnan(array_of(other)) & (array_of(fp)[low] == array_of(fp)[high])
+        inside = choose(broken, choose(level, fp[low], other), inside)
     value = choose(x < xp[0], fp[0] if left is None else left, inside)
     return choose(x > xp[-1], fp[-1] if right is None else right, value)
+
+
+def _on_line(x: Tensor, xp: Tensor, fp: Tensor, slope: Tensor, at: Any) -> Tensor:
+    """The value at x of the line of this slope through the points at these indices: at such a point, its own."""
+    step = x - xp[at]
+    return fp[at] + choose(step == 0, zero_safe_multiply(step, slope), step * slope)
 
 
 def _place(xp: Any, x: Any) -> Any:
