@@ -198,8 +198,9 @@ def _quantile(rows: _Rows, q: Any, method: str, weights: Any, scale: int = 1) ->
         raise ValueError(f"{name}: method must be one of {', '.join(METHODS)}; got {method!r}")
     if weights is not None and method != "inverted_cdf":
         raise ValueError(f"{name}: weights= goes with method='inverted_cdf' only, got {method!r}")
-    # Quantiles that are integers, 0 and 1, are elements: nothing is interpolated.
-    q = weak(q, a) if type(q) is float or (type(q) is int and scale > 1) else tensor(q)
+    # Quantiles that are integers, 0 and 1, are elements by most methods: nothing is interpolated.
+    between = scale > 1 or INTERPOLATING.get(method, (1, 1)) != (1, 1)
+    q = weak(q, a) if type(q) is float or (type(q) is int and between) else tensor(q)
     given = array_of(q)
     if not ((given >= 0) & (given <= scale)).all():
         raise ValueError(f"{name}: q must lie between 0 and {scale}, got {given}")
@@ -207,7 +208,10 @@ def _quantile(rows: _Rows, q: Any, method: str, weights: Any, scale: int = 1) ->
     if rows.length == 0:
         return rows.none(q.shape)
     each_row = q.reshape((*q.shape, *(1,) * len(rows.others)))
-    return rows.shaped(_at(rows, each_row, method, weights), q.shape)
+    if q.dtype != np.float16:
+        return rows.shaped(_at(rows, each_row, method, weights), q.shape)
+    found = _at(rows, each_row.astype(np.float64), method, weights)  # float16 cannot count beyond 2048
+    return rows.shaped(tensor(found, np.result_type(a.dtype, q.dtype)), q.shape)
 
 
 def _at(rows: _Rows, q: Tensor, method: str, weights: Any) -> Tensor:
