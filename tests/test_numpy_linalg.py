@@ -399,7 +399,7 @@ MISTAKES = [
     (ValueError, lambda: nnp.linalg.norm(V, "fro"), "norm: the order of a vector's norm"),
     (ValueError, lambda: nnp.linalg.norm(T, 2), "norm: of one axis .* or two"),
     (ValueError, lambda: nnp.linalg.pinv(A, 1e-3, rtol=1e-3), "pinv: rtol and rcond are two names"),
-    (ValueError, lambda: nnp.linalg.outer(A, V), "outer: needs two vectors"),
+    (ValueError, lambda: nnp.linalg.outer(A, V), "outer: Input arrays must be one-dimensional"),
     (ValueError, lambda: nnp.linalg.cross(TALL, TALL), "cross: the vectors must have 3 elements"),
     (ValueError, lambda: nnp.linalg.tensorinv(T, 0), "tensorinv: ind must be"),
     (TypeError, lambda: nnp.linalg.matrix_power(A, 0.5), "matrix_power: the exponent must be an integer"),

@@ -364,7 +364,7 @@ def test_a_branch_that_is_not_taken_stays_so_behind_a_move(move):
         (lambda t: nnp.insert(t, 9, 1.0), IndexError, "out of bounds"),
         (lambda t: nnp.delete(t, 9), IndexError, "delete"),
         (lambda t: nnp.pad(t, -1), ValueError, "negative"),
-        (lambda t: nnp.pad(t, 1.5), TypeError, "integers"),
+        (lambda t: nnp.pad(t, 1.5), TypeError, "integral"),
         (lambda t: nnp.pad(t, (1, 2, 3)), ValueError, "each of the 2 axes"),
         (lambda t: nnp.pad(t, 1, "mirror"), ValueError, "mode must be"),
         (lambda t: nnp.pad(t, 1, "edge", constant_values=1), ValueError, "no options"),

@@ -165,3 +165,30 @@ def test_at_takes_what_shares_its_memory():
 def test_ufuncs_are_pickled_and_copied(of):
     assert pickle.loads(pickle.dumps(of)) is of
     assert copy.deepcopy(of) is of
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda a, out: a.clip(-0.5, 0.6, out=out),
+        lambda a, out: np.spacing(a, out=out),
+        lambda a, out: np.frexp(a, out=(out, None)),
+        lambda a, out: np.modf(a, out=(None, out)),
+        lambda a, out: np.nancumsum(a, 0, out=out),
+        lambda a, out: np.add.accumulate(a, out=out),
+        lambda a, out: np.ldexp(a, 2, out=out),
+        lambda a, out: np.matmul(a, np.eye(3), out=out),
+        lambda a, out: a.sum(1, keepdims=True, out=out[:, :1]),
+    ],
+)
+def test_numpys_functions_of_arrays_write_into_a_tensor(call):
+    a = np.random.default_rng(0).standard_normal((4, 3))
+    out, expected = Tensor(np.zeros((4, 3))), np.zeros((4, 3))
+    call(a, out)
+    call(a, expected)
+    np.testing.assert_array_equal(out.numpy(), expected)
+
+
+def test_an_arrays_own_clip_is_differentiated_by_its_bounds():
+    a = np.array([-2.0, 0.1, 3.0, 4.0])
+    assert needle.grad(lambda t: a.clip(-1, t).sum())(1.0) == 2

@@ -103,7 +103,7 @@ def test_medians_of_nothing_are_nan():
         with pytest.warns(RuntimeWarning):
             assert np.isnan(f(Tensor(np.ones((3, 0))), 1).numpy()).all()
     t = Tensor([[NAN, NAN], [1.0, 2.0]])
-    with pytest.warns(RuntimeWarning, match="nanmedian: all elements are NaN"):
+    with pytest.warns(RuntimeWarning, match="nanmedian: All-NaN slice"):
         assert_array_equal(nnp.nanmedian(t, 1).numpy(), [NAN, 1.5])
 
 
@@ -114,18 +114,18 @@ def test_medians_of_nothing_are_nan():
         (lambda t: nnp.quantile(t, NAN), ValueError, "quantile: q must lie between 0 and 1"),
         (lambda t: nnp.percentile(t, 101), ValueError, "percentile: q must lie between 0 and 100"),
         (lambda t: nnp.quantile(t, 0.5, method="middle"), ValueError, "quantile: method must be one of inverted_cdf, "),
-        (lambda t: nnp.quantile(t, 0.5, weights=t), ValueError, "weights= goes with method='inverted_cdf'"),
+        (lambda t: nnp.quantile(t, 0.5, weights=t), ValueError, "Only method .inverted_cdf. supports weights"),
         (lambda t: nnp.quantile(t * 1j, 0.5), TypeError, "quantile: complex numbers have no order"),
         (lambda t: nnp.quantile(t, 0.5, 3), ValueError, "quantile.*axis 3"),
         (
             lambda t: nnp.quantile(t, 0.5, weights=-t * t, method="inverted_cdf"),
             ValueError,
-            "quantile: weights must not be negative",
+            "quantile: Weights must be non-negative",
         ),
         (
             lambda t: nnp.quantile(t, 0.5, weights=0 * t, method="inverted_cdf"),
             ValueError,
-            "quantile: weights must be finite and not all 0",
+            "quantile: Weights included NaN, inf",
         ),
         (
             lambda t: nnp.quantile(t, 0.5, weights=[1, 2], method="inverted_cdf"),

@@ -50,7 +50,9 @@ def pytest_collection_modifyitems(config: Any, items: list[pytest.Item]) -> None
         if any(name == entry or name.startswith((f"{entry}[", f"{entry}::")) for entry in apart):
             left_out.append(item)
             continue
-        reasons = [why for entry, why in failing.items() if name == entry or name.startswith((f"{entry}[", f"{entry}::"))]
+        reasons = [
+            why for entry, why in failing.items() if name == entry or name.startswith((f"{entry}[", f"{entry}::"))
+        ]
         if reasons:
             item.add_marker(pytest.mark.xfail(reason=reasons[0], strict=name in failing))
         kept.append(item)

@@ -12,7 +12,7 @@ import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy
@@ -20,7 +20,9 @@ import pytest
 from needle import Tensor
 from needle import numpy as needles
 
-_IMPORT = re.compile(r"^( *)(?:import numpy as np$|import numpy$|from numpy(|\.linalg|\.testing) import (\([^)]*\)|.+))", re.M)
+_IMPORT = re.compile(
+    r"^( *)(?:import numpy as np$|import numpy$|from numpy(|\.linalg|\.testing) import (\([^)]*\)|.+))", re.M
+)
 
 
 def arrays(value: Any) -> Any:
@@ -48,7 +50,11 @@ def _module(name: str, *sources: Any) -> Any:
     def find(attribute: str) -> Any:
         for source in sources:
             if hasattr(source, attribute):
-                return getattr(source, attribute)
+                found = getattr(source, attribute)
+                if isinstance(found, FunctionType):  # in a class, NumPy's are no methods
+                    found = staticmethod(found)
+                    setattr(module, attribute, found)
+                return found
         raise AttributeError(f"module {name} has no attribute {attribute!r}")
 
     module: Any = ModuleType(name)
@@ -91,6 +97,8 @@ def load(folder: str, file: str, namespace: dict[str, Any]) -> None:
             namespace["np"] = numpy
             _draw_samples(namespace[statement.name])
             namespace["np"] = np
+    if "consistent_subclass" in namespace:  # whether a result is of the class of an argument
+        namespace["consistent_subclass"] = lambda out, given: isinstance(out, Tensor)
 
 
 def _draw_samples(cls: type) -> None:

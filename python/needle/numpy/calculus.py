@@ -168,9 +168,7 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period
         x, xp, fp = _periodic(x, xp, fp, period)
         left = right = None
     if fp.dtype.kind == "c":  # by parts: the product of a complex number and an infinite one has NaN
-        parts = [
-            interp(x, xp, *[v if v is None else part(v) for v in (fp, left, right)]) for part in (real, imag)
-        ]
+        parts = [interp(x, xp, *[v if v is None else part(v) for v in (fp, left, right)]) for part in (real, imag)]
         both = parts[0].astype(fp.dtype)
         both.imag = parts[1]
         return both

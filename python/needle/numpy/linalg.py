@@ -479,7 +479,8 @@ def outer(x1: Any, x2: Any, /) -> Tensor:
     x1, x2 = tensor(x1), tensor(x2)
     if x1.ndim != 1 or x2.ndim != 1:
         raise ValueError(
-            f"outer: Input arrays must be one-dimensional, got shapes {x1.shape} and {x2.shape}; needle.numpy.outer takes any"
+            f"outer: Input arrays must be one-dimensional, got shapes {x1.shape} and {x2.shape}; "
+            "needle.numpy.outer takes any"
         )
     return products.outer(x1, x2)
 

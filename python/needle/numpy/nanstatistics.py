@@ -84,7 +84,7 @@ def nanmin(
 def _extremum(name: str, *arguments: Any) -> Tensor:
     found = statistics.extremum(name, *arguments)
     if found.dtype.kind in "fc" and array_of(discrete(np.isnan, found)).any():
-        warnings.warn(f"{name}: all elements are NaN", RuntimeWarning, stacklevel=3)
+        warnings.warn(f"{name}: All-NaN slice encountered", RuntimeWarning, stacklevel=3)
     return found
 
 
@@ -140,6 +140,10 @@ def _moment(
     axes = statistics.reduced_axes(f"nan{moment.__name__}", axis, a.ndim)
     enough = discrete(np.count_nonzero, counted, axis=axes, keepdims=keepdims) > ddof
     if not array_of(enough).all():
-        warnings.warn(f"nan{moment.__name__}: no more elements than ddof", RuntimeWarning, stacklevel=3)
+        warnings.warn(
+            f"nan{moment.__name__}: Degrees of freedom <= 0 for slice. There are no more elements than ddof",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     with np.errstate(divide="ignore", invalid="ignore"):
         return choose(enough, moment(a, axis, dtype, None, ddof, keepdims, where=mask, mean=mean), np.nan)

@@ -7,6 +7,7 @@ function of that name. Where there is none, constants are computed by NumPy, and
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from ..backend import as_array
 from ..memory import handed_out
 from ..ops.base import Elementwise, decides_itself
 from ..pool import SMALLEST
+from .common import into
 from .ufuncs import ACCUMULATIONS, REDUCTIONS, ufunc
 
 _new = object.__new__
@@ -25,6 +27,8 @@ _new = object.__new__
 UFUNCS: dict[Any, ufunc] = {}
 FUNCTIONS: dict[Any, Callable[..., Any]] = {}
 """NumPy's functions -> Needle's."""
+_NAMED: dict[str, Callable[..., Any]] = {}
+"""The same by name, of ufuncs that NumPy keeps to itself: `array.clip(t, ...)` calls one."""
 _QUICK: dict[Any, tuple[Any, bool]] = {}
 """Ufuncs of one argument that are an op's `compute` -> the op, and whether it saves its input."""
 
@@ -46,6 +50,7 @@ def bind(namespace: dict[str, Any]) -> None:
             if callable(of) and not isinstance(of, (type, np.ufunc)):
                 FUNCTIONS[of] = function
     FUNCTIONS.update(namespace["linalg"].AS_IN_NUMPY)
+    _NAMED["clip"] = namespace["clip"]
 
 
 def array_ufunc(self: Any, of: Any, method: str, a: Any, *more: Any, **options: Any) -> Any:
@@ -76,7 +81,7 @@ def array_ufunc(self: Any, of: Any, method: str, a: Any, *more: Any, **options: 
         return op(a)
     if any(map(decides_itself, (a, *more, *options.get("out", ())))):
         return NotImplemented
-    function: Any = UFUNCS.get(of) or special.find(of)
+    function: Any = UFUNCS.get(of) or special.find(of) or _NAMED.get(of.__name__)
     if function is None:
         return _without_gradient(getattr(of, method), of.__name__, (a, *more), options)
     if not isinstance(function, ufunc):
@@ -110,10 +115,20 @@ def _without_gradient(function: Any, name: str, args: Any, options: dict[str, An
             return type(a)(map(plain, a))
         return {key: plain(value) for key, value in a.items()} if type(a) is dict else a
 
+    outs = options.get("out", ())
+    outs = outs if type(outs) is tuple else (outs,)
+    if any(isinstance(out, Tensor) for out in outs):  # NumPy would write into an array that nobody has
+        options = {key: value for key, value in options.items() if key != "out"}
+    else:
+        outs = ()
     result = function(*plain(tuple(args)), **plain(options))
     if type(result) is tuple:
-        return tuple(map(_as_constant, result))
-    return _as_constant(result)
+        return tuple([_into(out, one) for out, one in zip_longest(outs, result)])
+    return _into(outs[0] if outs else None, result)
+
+
+def _into(out: Any, result: Any) -> Any:
+    return into(out, _as_constant(result)) if out is not None else _as_constant(result)
 
 
 def _as_constant(result: Any) -> Any:

@@ -144,7 +144,7 @@ class _Rows:
         self.spoilt = None if skip_nan or not nan.any() else nan.any(-1)
         self.count: Any = self.length if self.skipped is None else self.length - np.count_nonzero(nan, -1)
         if skip_nan and not np.all(self.count):
-            warnings.warn(f"{name}: all elements are NaN, or there are none", RuntimeWarning, stacklevel=3)
+            warnings.warn(f"{name}: All-NaN slice encountered", RuntimeWarning, stacklevel=3)
 
     def _as_rows(self, a: Tensor) -> Tensor:
         """The reduced axes as one, behind the others."""
@@ -197,7 +197,7 @@ def _quantile(rows: _Rows, q: Any, method: str, weights: Any, scale: int = 1) ->
     if method not in METHODS:
         raise ValueError(f"{name}: method must be one of {', '.join(METHODS)}; got {method!r}")
     if weights is not None and method != "inverted_cdf":
-        raise ValueError(f"{name}: weights= goes with method='inverted_cdf' only, got {method!r}")
+        raise ValueError(f"{name}: Only method 'inverted_cdf' supports weights, got {method!r}")
     # Quantiles that are integers, 0 and 1, are elements by most methods: nothing is interpolated.
     between = scale > 1 or INTERPOLATING.get(method, (1, 1)) != (1, 1)
     q = weak(q, a) if type(q) is float or (type(q) is int and between) else tensor(q)
@@ -255,13 +255,13 @@ def _weighted_places(rows: _Rows, fractions: Any, weights: Any) -> Any:
     """The first places at which the weights up to there are at least these fractions of all."""
     given = array_of(rows._as_rows(weights_like(rows.name, rows.a, rows.axis, tensor(weights))))
     if (given < 0).any():
-        raise ValueError(f"{rows.name}: weights must not be negative, got {given.min()}")
+        raise ValueError(f"{rows.name}: Weights must be non-negative, got {given.min()}")
     if rows.skipped is not None:
         given = np.where(rows.skipped, 0, given)
     order = array_of(discrete(np.argsort, rows.rows, axis=-1))
     sums = np.cumsum(np.take_along_axis(given, order, -1), -1)
     total = np.where(rows.count, sums[..., -1], 1)
     if not (np.isfinite(total) & (total > 0)).all():
-        raise ValueError(f"{rows.name}: weights must be finite and not all 0, got {given}")
+        raise ValueError(f"{rows.name}: Weights included NaN, inf or were all zero, got {given}")
     reached = sums / total[..., None]
     return np.count_nonzero((reached < fractions[..., None]) | (reached == 0), -1)

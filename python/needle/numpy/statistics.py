@@ -242,7 +242,8 @@ def one_ddof(name: str, ddof: float, correction: Any) -> float:
         return ddof
     if ddof != 0:
         raise ValueError(
-            f"{name}: ddof and correction are two names for one number; give one (got {ddof}, {correction})"
+            f"{name}: ddof and correction can't be provided simultaneously. They are two names for one number, got "
+            f"{ddof} and {correction}"
         )
     return correction
 
@@ -330,7 +331,11 @@ def cov(
         return x[:, :0]
     weights, total, divisor = _observations(x, fweights, aweights, (0 if bias else 1) if ddof is None else ddof)
     if not array_of(divisor > 0):
-        warnings.warn("cov: no more observations than ddof", RuntimeWarning, stacklevel=2)
+        warnings.warn(
+            "cov: Degrees of freedom <= 0 for slice. There are no more observations than ddof",
+            RuntimeWarning,
+            stacklevel=2,
+        )
         divisor = 0.0
     weighted = x if weights is None else x * weights
     deviations = x - ops.summation(weighted, 1, keepdims=True) / total
