@@ -2,140 +2,175 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import weakref
+from collections.abc import Callable, Sequence
 from functools import update_wrapper
-from inspect import getclosurevars
-from types import FunctionType
 from typing import Any
 
-import numpy as np
-
 from . import autograd, watching
-from .autograd import CONSTANT, DETACHED, Assigned, Tensor, TensorTupleOp, Wrapped
+from .autograd import DETACHED, RECORDED, Assigned, Tensor, TensorTuple, TensorTupleOp, Wrapped, constant
 from .custom import Call
+from .memory import as_recorded, private
 from .nested import flatten
 from .watching import Watcher
 
+Step = tuple[Any, tuple[int, ...], Any]
+"""An operation: the op, the places of its inputs, and its output's array, or None if it is to be computed again."""
 
-class _Insiders(Watcher):
-    """Remembers which values were computed while it watched."""
+
+class _Notes(Watcher):
+    """Notes the recorded operations while it watches. Every value has a place: its operation's number, or a negative
+    number if none of them made it. Then it comes from outside."""
 
     inside = False
 
     def __init__(self) -> None:
-        self.ids: set[int] = set()  # ids suffice: an id can only be reused by another value from inside
+        self.steps: list[Step] = []
+        self.given: list[tuple[Any, Any]] = []
+        """The values from outside, and their arrays as an operation saw them."""
+        self._places: dict[int, tuple[weakref.ref[Any], int]] = {}  # weak: what f drops is freed
+
+    def place_of(self, a: Any) -> int:
+        known, place = self._places.get(id(a), (None, 0))
+        array = private(a._array)
+        if known is not None and known() is a and array is a._array:
+            is_as_noted = a.op is self.steps[place][0] if place >= 0 else self.given[~place][1] is array
+            if is_as_noted:  # it has not been set since
+                return place
+        self.given.append((a, array))
+        return self._note(a, -len(self.given))
+
+    def _note(self, a: Any, place: int) -> int:
+        self._places[id(a)] = weakref.ref(a), place
+        return place
 
     def computed(self, op: Any, inputs: tuple[Any, ...], output: Any, seconds: float) -> None:
-        self.ids.add(id(output))
+        if output.op is op:  # else it is a constant
+            again = op.on_arrays or isinstance(op, Checkpoint)  # a user's op may compute something else the next time
+            self.steps.append((op, tuple(map(self.place_of, inputs)), None if again else private(output._array)))
+            self._note(output, len(self.steps) - 1)
+
+    def behind(self, outputs: Sequence[int]) -> list[int]:
+        """The places of these outputs and of all that they were computed from, in order."""
+        found, stack = set(outputs), list(outputs)
+        while stack:
+            place = stack.pop()
+            new = set(self.steps[place][1]).difference(found) if place >= 0 else ()
+            found.update(new)
+            stack.extend(new)
+        return sorted(found)
 
 
 class Checkpoint(TensorTupleOp):
-    """One run of a function as an op, whose inputs are the arguments and the recorded tensors it closes over."""
+    """One run of a function as an op. Its inputs are the recorded tensors from outside that the outputs depend on.
 
-    __slots__ = ("_call", "_generators", "_leaves", "_name", "_rebuild", "_states", "_values")
+    It keeps the operations, without the values that they computed, and repeats them in the backward pass.
+    """
+
+    __slots__ = ("_constants", "_inputs", "_name", "_outputs", "_steps", "_values")
     same_inputs, on_arrays = True, False
 
-    def __init__(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]):
-        self._name = getattr(f, "__name__", type(f).__name__)
-        self._call = Call(f, args, kwargs)
-        self._leaves = [self._call.leaves[i] for i in self._call.where]
-        self._generators = _generators_of(f, args, kwargs)
+    def __init__(self, name: str):
+        self._name = name
 
     def __repr__(self) -> str:
         return f"checkpoint({self._name})"
 
-    def _run(self, leaves: Sequence[Any]) -> list[Any]:
-        """Run the function, and return the Tensors among its outputs; `_rebuild` restores the whole structure."""
-        outputs, rebuild = flatten(self._call.run(leaves))
-        tensors = [y for y in outputs if isinstance(y, Tensor)]
-        rest = [None if isinstance(y, Tensor) else (y,) for y in outputs]
-
-        def put_back(tensors: Sequence[Any]) -> Any:
-            given = iter(tensors)
-            return rebuild(iter([next(given) if other is None else other[0] for other in rest]))
-
-        self._rebuild = put_back
-        return tensors
-
-    def apply(self) -> Any:
+    def apply(self, call: Call) -> Any:
         """The function's outputs, in its structure."""
-        self._states = _states_of(self._generators)
-        with _Insiders() as insiders:
-            given = list(map(autograd.renamed, self._leaves))
-            outputs = self._run(given)
-            for y in outputs:
-                y.shape  # noqa: B018 - computes a deferred tensor, while it is watched
-        self._check_arguments(given)
-        closed_over = self._closed_over(outputs, given, insiders.ids)
-        inputs = (*self._leaves, *closed_over)
-        # A transform that wraps values follows them one by one, without a checkpoint.
-        if not any(isinstance(a, Wrapped) for a in (*inputs, *outputs)) and autograd.is_recorded(*inputs):
-            self._values = tuple([y._array for y in outputs])
-            outputs = list(self(*inputs))
-        return self._rebuild(outputs)
+        leaves = [call.leaves[i] for i in call.where]
+        given = list(map(autograd.renamed, leaves))
+        with _Notes() as notes:
+            outputs, rebuild = flatten(call.run(given))
+            # A transform that wraps values follows them one by one, without a checkpoint.
+            where = [i for i, y in enumerate(outputs) if isinstance(y, Tensor) and not isinstance(y, Wrapped)]
+            places = [notes.place_of(outputs[i]) for i in where]  # and deferred values are computed
+        self._check_arguments(given, leaves)
+        where = [i for i, place in zip(where, places, strict=True) if place >= 0]
+        if where and autograd.is_grad_enabled():
+            self._outputs = [place for place in places if place >= 0]
+            self._values = tuple([outputs[i]._array for i in where])
+            for i, y in zip(where, self(*self._keep(notes)), strict=True):
+                outputs[i] = y
+        return rebuild(iter(outputs))
 
-    def _check_arguments(self, given: Sequence[Any]) -> None:
-        for a, leaf in zip(given, self._leaves, strict=True):
+    def _check_arguments(self, given: Sequence[Any], leaves: Sequence[Any]) -> None:
+        for a, leaf in zip(given, leaves, strict=True):
             if isinstance(a, Assigned) or (not isinstance(a, Wrapped) and a._array is not leaf._array):
                 raise ValueError(
-                    f"checkpoint: {self._name} assigns to its argument of shape {a.shape}, and would do so again in "
-                    "the backward pass; let it assign to a copy: x = x.copy()"
+                    f"checkpoint: {self._name} assigns to its argument of shape {a.shape}, which the backward pass "
+                    "starts from again; let it assign to a copy: x = x.copy()"
                 )
 
-    def _closed_over(self, outputs: Sequence[Any], given: Sequence[Any], insiders: set[int]) -> list[Any]:
-        """The recorded tensors from outside, other than the arguments, that the outputs were computed from."""
-        found, seen, stack = [], {*self._leaves, *given}, list(outputs)
-        while stack:
-            node = stack.pop()
-            if node in seen:
+    def _keep(self, notes: _Notes) -> list[Any]:
+        """Keep what the outputs are computed from, and return the inputs."""
+        self._steps, self._constants, self._inputs, inputs = [], [], [], []
+        for place in notes.behind(self._outputs):
+            if place >= 0:
+                self._steps.append((place, *notes.steps[place]))
                 continue
-            seen.add(node)
-            if node.op is not None and id(node) in insiders:
-                stack += node.inputs
-            elif node.needs > CONSTANT:
-                found.append(node)
-        return found
+            value, array = notes.given[~place]
+            value = autograd.original_of(value)  # the function may have assigned to it
+            if value.needs > autograd.CONSTANT:
+                self._inputs.append(place)
+                inputs.append(value if value._array is array else autograd.alias_of(value, array))
+            else:
+                self._constants.append((place, array))
+        return inputs
 
     def compute(self, *arrays: Any) -> Any:
-        values, self._values = self._values, ()
-        return values
+        values, self._values = self._values, None
+        if values is not None:
+            return values
+        with autograd.no_grad():
+            return tuple([y._array for y in self._again(list(map(_constant, arrays)))])
+
+    def _again(self, inputs: Sequence[Any]) -> list[Any]:
+        """The outputs, computed again from these inputs."""
+        values = {place: _constant(array) for place, array in self._constants}
+        values.update(zip(self._inputs, inputs, strict=True))
+        for place, op, places, array in self._steps:
+            given = tuple([values[i] for i in places])
+            values[place] = op(*given) if array is None else _recorded(op, given, array)
+        return [values[place] for place in self._outputs]
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        record = autograd.is_recording()
-        with _random_as(self._generators, self._states), autograd.enable_grad():
-            outputs = self._run(list(map(autograd.renamed, node.inputs[: len(self._leaves)])))
-        self._compare(outputs, node)
-        pairs = zip(outputs, out_grad, strict=True)
-        adjoints: dict[Any, Any] = {}
-        for y, g in pairs:
-            if g is not None and y.needs > DETACHED:
-                autograd.add_adjoint(adjoints, y, g)
-        wanted = [a for a in node.inputs if autograd.wanted(a)]
-        found = dict(autograd.sweep(adjoints, wanted, tensors=True, record=record, inner=True))
-        return tuple([found.pop(a, None) for a in node.inputs])  # a repeated input gets its adjoint once
+        given = list(map(autograd.renamed, node.inputs))
+        with autograd.enable_grad():
+            outputs = self._again(given)
+        wanted = [v for v, a in zip(given, node.inputs, strict=True) if autograd.wanted(a)]
+        found = pulled_back(outputs, out_grad, wanted)
+        return tuple(map(found.get, given))
 
-    def _compare(self, outputs: Sequence[Any], node: Any) -> None:
-        """Raise ValueError if the second run gave other outputs than the first."""
-        pairs = zip(outputs, node._array, strict=False)
-        same = [np.array_equal(y._array, old, equal_nan=old.dtype.kind in "fc") for y, old in pairs]
-        if len(outputs) != len(node) or not all(same):
-            which = "another number of outputs" if len(outputs) != len(node) else f"another output {same.index(False)}"
-            raise ValueError(
-                f"checkpoint: {self._name} gave {which} when it was computed again, so its gradient would not be that "
-                "of the first run. It depends on something that has changed: a tensor that was assigned to, a counter, "
-                "a file, or a random generator that is not an argument, a closure variable or a global; pass such "
-                "things as arguments"
-            )
+
+def _constant(array: Any) -> Any:
+    return constant(as_recorded(array), TensorTuple if type(array) is tuple else Tensor)
+
+
+def _recorded(op: Any, inputs: tuple[Any, ...], array: Any) -> Any:
+    """op(*inputs) with this array as its value, which is not computed again."""
+    output = constant(as_recorded(array), op.makes)
+    if autograd.is_recorded(*inputs):
+        output.op, output.inputs, output.needs = op, inputs, RECORDED
+        output.saved = tuple([a._array for a in inputs]) if "inputs" in op.saves else None
+    return output
+
+
+def pulled_back(outputs: Sequence[Any], out_grad: Sequence[Any], variables: Sequence[Any]) -> dict[Any, Any]:
+    """Inside a gradient rule: the adjoints of the variables that these outputs were computed from, by variable."""
+    adjoints: dict[Any, Any] = {}
+    for y, g in zip(outputs, out_grad, strict=True):
+        if g is not None and y.needs > DETACHED:
+            autograd.add_adjoint(adjoints, y, g)
+    return dict(autograd.sweep(adjoints, variables, tensors=True, record=autograd.is_recording(), inner=True))
 
 
 def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
-    """f without its intermediate values: only arguments and outputs are kept, and the backward pass runs f again.
+    """f without its intermediate values: the backward pass repeats the operations that f ran.
 
-    The second run gets the same random numbers, from NumPy's global state and from the Generators that f is given,
-    closes over, or names. All derivatives are those of f. In forward mode and nested transforms, f runs as if it were
-    not checkpointed. Raises ValueError if f assigns to an argument, and in the backward pass if the second run gives
-    other outputs.
+    f itself runs once, with all that it does besides. All derivatives are those of f, by its arguments and by what it
+    closes over. Constants (random numbers, masks) and the outputs of ops that users wrote are kept. In forward mode and
+    nested transforms, nothing is dropped. Raises ValueError if f assigns to an argument.
 
     >>> import needle as ndl
     >>> W = ndl.Tensor([[1.0, 2.0], [3.0, 4.0]])
@@ -148,46 +183,6 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     def checkpointed(*args: Any, **kwargs: Any) -> Any:
         if not autograd.is_grad_enabled() or watching.captures():  # a capture decides what is kept
             return f(*args, **kwargs)
-        return Checkpoint(f, args, kwargs).apply()
+        return Checkpoint(getattr(f, "__name__", type(f).__name__)).apply(Call(f, args, kwargs))
 
     return update_wrapper(checkpointed, f) if hasattr(f, "__name__") else checkpointed
-
-
-# ------------------------------------------------------------------------------------------------------ random states
-
-
-def _generators_of(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
-    """The random generators among a function's arguments, closure variables, globals, and its object's attributes."""
-    reached = [*args, *kwargs.values(), *getattr(getattr(f, "__self__", f), "__dict__", {}).values()]
-    function = getattr(f, "__func__", f)
-    if isinstance(function, FunctionType):
-        named = getclosurevars(function)
-        reached += [*(function.__defaults__ or ()), *named.nonlocals.values(), *named.globals.values()]
-    found = {id(thing): thing for thing in reached if isinstance(thing, (np.random.Generator, np.random.RandomState))}
-    return list(found.values())
-
-
-def _states_of(generators: Sequence[Any]) -> list[Any]:
-    """The states of NumPy's global generator, and of these."""
-    states = [g.bit_generator.state if isinstance(g, np.random.Generator) else g.get_state() for g in generators]
-    return [np.random.get_state(), *states]
-
-
-def _set_states(generators: Sequence[Any], states: Sequence[Any]) -> None:
-    np.random.set_state(states[0])
-    for g, state in zip(generators, states[1:], strict=True):
-        if isinstance(g, np.random.Generator):
-            g.bit_generator.state = state
-        else:
-            g.set_state(state)
-
-
-@contextmanager
-def _random_as(generators: Sequence[Any], states: Sequence[Any]) -> Iterator[None]:
-    """Set the generators to these states for a while, and restore their own afterwards."""
-    now = _states_of(generators)
-    _set_states(generators, states)
-    try:
-        yield
-    finally:
-        _set_states(generators, now)

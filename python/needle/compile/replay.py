@@ -11,8 +11,9 @@ from numpy import ndarray
 
 from .. import autograd, watching
 from ..autograd import RECORDED, Tensor, TensorOp, TensorTupleOp, constant, gradient_dtype, latest
-from ..checkpoint import Checkpoint
-from ..nested import Rebuild
+from ..checkpoint import pulled_back
+from ..custom import Call
+from ..nested import Rebuild, flatten
 from .arguments import Substitution
 from .plan import Plan
 from .source import Source
@@ -219,20 +220,17 @@ class Replayed(TensorTupleOp):
                 f"{self!r}: it changes tensors, and would do that again where its derivative is differentiated; leave "
                 "the function that changes them uncompiled there"
             )
-        return _Again(self._replay.f, *self._call).gradient(out_grad, node)
-
-
-class _Again(Checkpoint):
-    """The function, run again as it is for derivatives of derivatives. Its outputs may differ in the last bit."""
-
-    __slots__ = ()
-
-    def __init__(self, f: Callable[..., Any], args: Any, kwargs: Any):
-        super().__init__(f, args, kwargs)
-        self._generators, self._states = [], [np.random.get_state()]
-
-    def _compare(self, outputs: Sequence[Any], node: Any) -> None:
-        pass
+        (args, kwargs), state = self._call, np.random.get_state()
+        call = Call(self._replay.f, args, kwargs)
+        given = list(map(autograd.renamed, node.inputs[: len(call.where)]))
+        try:
+            with autograd.enable_grad():
+                outputs = [y for y in flatten(call.run(given))[0] if isinstance(y, Tensor)]
+        finally:
+            np.random.set_state(state)
+        wanted = [a for a in node.inputs if autograd.wanted(a)]
+        found = pulled_back(outputs, out_grad, wanted)
+        return tuple([found.pop(a, None) for a in node.inputs])  # a repeated input gets its adjoint once
 
 
 class Spent(TensorOp):
