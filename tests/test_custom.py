@@ -238,6 +238,142 @@ def test_differences_of_a_black_box():
         needle.numerical(lambda x: "text")(X)
 
 
+COMPLEX = {
+    "real": lambda z: abs(z * (2 - 1j)) ** 2 + (z * z).real,
+    "holomorphic": lambda z: z**3 * (1 - 2j),
+    "neither": lambda z: z * np.conj(z) * z + 1j * np.conj(z),
+    "part": lambda z: z.imag * z,
+}
+
+
+@pytest.mark.parametrize("name", COMPLEX)
+def test_differences_by_complex_numbers(name):
+    f, box = COMPLEX[name], needle.numerical(COMPLEX[name])
+    z, t = np.array([1 + 2j, -0.5j]), np.array([0.3 - 1j, 2.0])
+    weights = np.array([1 - 1j, 0.5 + 2j])
+
+    def total(own: Any) -> Any:
+        return lambda z: (own(z) * weights).sum().real
+
+    for got, expected in zip(needle.jvp(box, (z,), (t,)), needle.jvp(f, (z,), (t,)), strict=True):
+        assert_allclose(got, expected, rtol=1e-9)
+    assert_allclose(needle.grad(total(box))(z), needle.grad(total(f))(z), rtol=1e-9)
+    assert_allclose(needle.hvp(total(box), (z,), (t,)), needle.hvp(total(f), (z,), (t,)), rtol=1e-6, atol=1e-7)
+    single = needle.grad(total(box))(z.astype(np.complex64))
+    assert single.dtype == np.complex64
+    assert_allclose(single, needle.grad(total(f))(z), rtol=2e-2, atol=2e-2)
+    v, w = Tensor(z), Tensor(z)
+    total(box)(v).backward()
+    total(f)(w).backward()
+    assert_allclose(v.grad, w.grad, rtol=1e-9)
+
+
+def test_differences_of_mixed_arguments():
+    box = needle.numerical(lambda z, x, n: z * x**n)
+    arguments = (1 + 2j, 1.5, 3)
+    f = lambda z, x, n: z * x**n  # noqa: E731
+
+    def total(own: Any) -> Any:
+        return lambda *args: (own(*args) * (2 - 3j)).real
+
+    found, expected = (needle.grad(total(own), (0, 1, 2))(*arguments) for own in (box, f))
+    assert_allclose(found, expected, rtol=1e-9)
+    assert [type(g) for g in found] == [complex, float, float]
+    tangents = (1 - 1j, 0.5, 2.0)
+    assert_allclose(needle.jvp(box, arguments, tangents)[1], needle.jvp(f, arguments, tangents)[1], rtol=1e-9)
+    n = Tensor([2, 3])
+    needle.numerical(lambda n: n * n)(n).sum().backward()
+    assert n.grad.dtype == np.float64
+    assert_allclose(n.grad, [4, 6], rtol=1e-9)
+
+
+# -------------------------------------------------------------------------------- what rules and functions close over
+
+
+class Layer:
+    def __init__(self) -> None:
+        self.W = Tensor([[1.0, 2.0], [3.0, 4.0]])
+        self.rows = [Tensor(2.0), self.W]
+
+    def gradient(self, x: Any) -> Any:
+        return x @ self.W, lambda g: g @ self.W.T
+
+    def jvp(self, x: Any) -> Any:
+        return x @ self.rows[1]
+
+    def numerical(self, x: Any) -> Any:
+        return x @ self.W
+
+    def default(self, x: Any) -> Any:
+        return needle.custom_gradient(lambda x, V=self.W: (x @ V, lambda g: g))(x)
+
+
+class Scale(needle.TensorOp):
+    __slots__ = ("factor",)
+
+    def __init__(self, factor: Any):
+        self.factor = factor
+
+    def compute(self, a: Any) -> Any:
+        return a * self.factor
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad * self.factor
+
+
+class ScaleByValue(Scale):
+    def compute(self, a: Any) -> Any:
+        return a * self.factor.numpy()
+
+
+def test_a_weight_that_is_closed_over_is_named():
+    layer, x = Layer(), Tensor(np.ones((1, 2)))
+    with pytest.raises(TypeError, match=r"gradient: this custom_gradient closes over self.W, .*pass self.W as an arg"):
+        needle.custom_gradient(layer.gradient)(x)
+    f = needle.custom_jvp(layer.jvp)
+    f.defjvp(lambda primals, tangents: (f(*primals), tangents[0]))
+    with pytest.raises(TypeError, match=r"jvp: this custom_jvp closes over self.(W|rows\[1\])"):
+        f(x)
+    with pytest.raises(TypeError, match=r"numerical: this numerical function closes over self.W"):
+        needle.numerical(layer.numerical)(x)
+    with pytest.raises(TypeError, match="closes over V,"):
+        layer.default(x)
+    with pytest.raises(TypeError, match=r"Scale: compute must return an array, got a Tensor; self.factor is one"):
+        Scale(Tensor(2.0))(x)
+    with pytest.raises(TypeError, match=r"Tensor; it sees arrays, so compute with NumPy's functions"):
+
+        class OfTensors(needle.TensorOp):
+            def compute(self, a: Any) -> Any:
+                return needle.exp(Tensor(a))
+
+        OfTensors()(x)
+    for mode in (needle.grad, lambda f: lambda x: needle.jvp(f, (x,), (1.0,))):
+        with pytest.raises(TypeError, match=r"the rule of ScaleByValue uses self.factor, which is differentiated"):
+            mode(needle.grad(lambda x: ScaleByValue(x)(x * x)))(1.0)
+    with needle.no_grad():
+        assert_allclose(needle.custom_gradient(layer.gradient)(x), [[4, 6]])
+    layer.W.requires_grad = False
+    assert_allclose(needle.grad(lambda x: needle.custom_gradient(layer.gradient)(x).sum())(np.ones((1, 2))), [[3, 7]])
+
+
+def test_what_a_function_makes_itself_it_does_not_close_over():
+    def f(x: Any) -> Any:
+        table = Tensor([1.0, 2.0, 3.0])
+        return x * table, lambda g: g * table
+
+    assert_allclose(needle.grad(lambda x: needle.custom_gradient(f)(x).sum())(X), [1, 2, 3])
+    assert_allclose(needle.grad(lambda x: needle.numerical(lambda x: f(x)[0])(x).sum())(X), [1, 2, 3], rtol=1e-9)
+
+
+def test_a_rule_may_close_over_what_changes_only_the_gradient():
+    strength = Tensor(-2.0)
+    reversed_ = needle.custom_gradient(lambda x: (x * 1, lambda g: g * strength))
+    x = Tensor(X)
+    (reversed_(x) * Tensor(T)).sum().backward()
+    assert_allclose(x.grad, -2 * T)
+    assert strength.grad is None
+
+
 class Tridiagonal(needle.TensorOp):
     """The solution of a tridiagonal system, by LAPACK's Fortran: five lines."""
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .closures import computes_a_tensor, is_tensor
+
 
 class Device:
     """A place that holds arrays, and the array module (`xp`) that computes there.
@@ -88,11 +90,18 @@ def default_device() -> Device:
     return _CPU
 
 
-def as_array(value: object) -> Any:
-    """An array: itself, or a 0-d one around the NumPy scalar that a reduction to 0-d returns. Tuples by member."""
+def as_array(value: object, op: object = None) -> Any:
+    """An array: itself, or a 0-d one around the NumPy scalar that a reduction to 0-d returns. Tuples by member.
+
+    Raises TypeError for a Tensor that this op computed.
+    """
     if isinstance(value, (tuple, list)):
-        return tuple([member if type(member) is np.ndarray else as_array(member) for member in value])
-    return np.asarray(value) if isinstance(value, (np.generic, int, float, complex)) else value
+        return tuple([member if type(member) is np.ndarray else as_array(member, op) for member in value])
+    if isinstance(value, (np.generic, int, float, complex)):
+        return np.asarray(value)
+    if is_tensor(value):
+        raise computes_a_tensor(op)
+    return value
 
 
 def is_finite(a: Any) -> bool:

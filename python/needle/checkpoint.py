@@ -31,9 +31,10 @@ class _Notes(Watcher):
         self._places: dict[int, tuple[weakref.ref[Any], int]] = {}  # weak: what f drops is freed
 
     def place_of(self, a: Any) -> int:
-        known, place = self._places.get(id(a), (None, 0))
         array = private(a._array)
-        if known is not None and known() is a and array is a._array:
+        entry: Any = self._places.get(id(a))
+        if entry is not None and entry[0]() is a and array is a._array:
+            place = entry[1]
             is_as_noted = a.op is self.steps[place][0] if place >= 0 else self.given[~place][1] is array
             if is_as_noted:  # it has not been set since
                 return place
@@ -69,6 +70,7 @@ class Checkpoint(TensorTupleOp):
 
     __slots__ = ("_constants", "_inputs", "_name", "_outputs", "_steps", "_values")
     same_inputs, on_arrays = True, False
+    _values: Any
 
     def __init__(self, name: str):
         self._name = name

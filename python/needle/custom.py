@@ -11,6 +11,7 @@ import numpy as np
 
 from . import autograd, watching
 from .autograd import DETACHED, Tensor, TensorOp, TensorTupleOp, Wrapped, as_value, constant, gradient_dtype
+from .closures import check_closure
 from .nested import flatten, is_leaf, leaves_like
 from .tape import Taped, constant_like, is_on_tape, next_level, pull_back
 
@@ -46,17 +47,14 @@ class Call:
         self.results = self.rebuild(iter([0.0] * len(leaves)))
         return leaves
 
-    def arrays(self, tree: Any) -> tuple[Any, ...]:
-        """The arrays of the outputs of a run on constants.
+    def arrays(self, tree: Any, how: str, again: Callable[[], Any]) -> tuple[Any, ...]:
+        """The arrays of the outputs of a run on constants, which `again` repeats.
 
-        Raises TypeError if an output belongs to an outer transform.
+        Raises TypeError if they depend on a tensor that is differentiated: one that f closes over.
         """
         leaves = self.outputs(tree)
-        if any(isinstance(y, Wrapped) for y in leaves):
-            raise TypeError(
-                f"{self.name}: it closes over a tensor that an outer transform differentiates by, and this derivative "
-                "would be lost; pass the tensor as an argument"
-            )
+        if followed := [y for y in leaves if isinstance(y, Wrapped) or autograd.is_recorded(y)]:
+            check_closure(f"{self.name}: this {how}", self.f, followed, lambda: flatten(again())[0])
         return tuple([as_value(y, self.name)._array for y in leaves])
 
 
@@ -73,7 +71,11 @@ class _Custom(TensorTupleOp):
 
     def apply(self) -> Any:
         """The function's outputs, in its structure."""
-        members = tuple(self(*[self.call.leaves[i] for i in self.call.where]))
+        call = self.call
+        inputs = [call.leaves[i] for i in call.where]
+        for i in call.where:
+            call.leaves[i] = 0.0  # the node has the inputs: here, they would outlive their memory
+        members = tuple(self(*inputs))
         return self.call.rebuild(iter(members))
 
 
@@ -84,9 +86,9 @@ class CustomGradient(_Custom):
     on_arrays = False
 
     def compute(self, *arrays: Any) -> Any:
-        with autograd.no_grad():
-            output, self.rule = self._run([constant(array) for array in arrays])
-            return self.call.arrays(output)
+        inputs = list(map(constant, arrays))
+        output, self.rule = self._run(inputs)
+        return self.call.arrays(output, "custom_gradient", lambda: self._run(inputs)[0])
 
     def _run(self, leaves: Sequence[Any]) -> tuple[Any, Any]:
         returned = self.call.run(leaves)
@@ -125,8 +127,9 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
 
     There is one adjoint for each tensor, array and number among the arguments, or None. `out_grad` has the structure of
     the output; the adjoints may have that of the arguments. Write both f and the rule in Tensor ops: derivatives of
-    every order and forward mode follow from them. The ops within f are not recorded. Raises TypeError or ValueError in
-    the backward pass if f or the rule returns something else.
+    every order and forward mode follow from them. The ops within f are not recorded: raises TypeError if f closes over
+    a Tensor that is differentiated. Raises TypeError or ValueError in the backward pass if f or the rule returns
+    something else.
 
     >>> import needle as ndl
     >>> @ndl.custom_gradient
@@ -154,8 +157,8 @@ class CustomJvp(_Custom):
         self.rule = rule
 
     def compute(self, *arrays: Any) -> Any:
-        with autograd.no_grad():
-            return self.call.arrays(self.call.run([constant(array) for array in arrays]))
+        inputs = list(map(constant, arrays))
+        return self.call.arrays(self.call.run(inputs), "custom_jvp", lambda: self.call.run(inputs))
 
     def _push(self, inputs: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
         """The tangents of the outputs, from those of all inputs."""
@@ -164,9 +167,7 @@ class CustomJvp(_Custom):
             raise TypeError(
                 f"custom_jvp: {self.call.name} is differentiated by a keyword argument; pass it by position"
             )
-        t_args, _ = self.call.arguments(
-            tangents, [constant_like(np.asarray(a), 0.0) if not isinstance(a, Tensor) else a for a in self.call.leaves]
-        )
+        t_args, _ = self.call.arguments(tangents, [constant_like(np.asarray(a), 0.0) for a in self.call.leaves])
         returned = self.rule(args, t_args, **kwargs)
         if not isinstance(returned, tuple) or len(returned) != 2:
             raise TypeError(
@@ -207,7 +208,8 @@ class custom_jvp:
 
     `primals` and `tangents` are tuples with one member for each positional argument of f; keyword arguments are passed
     on to the rule. Write the rule in Tensor ops, linear in the tangents. Gradients are its transpose, and derivatives
-    of every order follow. Raises TypeError if there is no rule, or if it returns something else.
+    of every order follow. Raises TypeError if there is no rule, or if it returns something else, or if f closes over a
+    Tensor that is differentiated.
 
     >>> import needle as ndl
     >>> @ndl.custom_jvp
@@ -267,13 +269,13 @@ class Numerical(TensorOp):
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return tuple(
             Numerical(partial(_adjoint_by_differences, self.f, i, self.step), self.step)(out_grad, *node.inputs)
-            if autograd.wanted(a) and a.dtype.kind == "f"
+            if autograd.wanted(a) and a.dtype.kind != "b"
             else None
             for i, a in enumerate(node.inputs)
         )
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
-        moving = [i for i, (a, t) in enumerate(zip(node.inputs, tangents, strict=True)) if t is not None and _moves(a)]
+        moving = [i for i, t in enumerate(tangents) if t is not None]
         if not moving:
             return None
         along = partial(_tangent_by_differences, self.f, moving, self.step)
@@ -282,23 +284,28 @@ class Numerical(TensorOp):
 
 def _evaluate(f: Any, arrays: Sequence[Any]) -> Any:
     """f of copies, and a copy of its result: f may write into either later."""
-    return np.array(f(*[a.copy() for a in arrays]))
-
-
-def _moves(a: Any) -> bool:
-    return bool(a.dtype.kind == "f")
+    out = f(*[a.copy() for a in arrays])
+    if isinstance(out, Wrapped) or autograd.is_recorded(out):
+        name = getattr(f, "__name__", type(f).__name__)
+        check_closure(f"{name}: this numerical function", f, [out], lambda: [f(*[a.copy() for a in arrays])])
+        out = out.detach()
+    return np.array(out)
 
 
 def _adjoint_by_differences(f: Any, i: int, step: float | None, g: Any, *arrays: Any) -> Any:
-    """The adjoint of argument i: <g, the derivative by each of its elements>. Four evaluations per element."""
+    """The adjoint of argument i: the real part of <g, the derivative by each of its elements>, four evaluations each.
+
+    Of a complex one, the adjoint is that by its real part less i times that by its imaginary part.
+    """
     x = arrays[i]
-    out = np.empty(x.shape, np.result_type(x, g))
+    out = np.zeros(x.shape, gradient_dtype(x.dtype))
     for index in np.ndindex(x.shape):
-        direction = np.zeros_like(x)
-        direction[index] = 1
-        h = step or _step(x.dtype, abs(x[index]))
-        out[index] = np.sum(g * _difference(f, arrays, {i: direction}, h))
-    return out.real if out.dtype.kind == "c" else out
+        h = step or _step(out.dtype, abs(x[index]))
+        for unit in (1, 1j) if out.dtype.kind == "c" else (1,):
+            direction = np.zeros_like(out)
+            direction[index] = unit
+            out[index] += np.sum(g * _difference(f, arrays, {i: direction}, h)).real * np.conj(unit)
+    return out
 
 
 def _tangent_by_differences(f: Any, moving: list[int], step: float | None, *given: Any) -> Any:
@@ -308,7 +315,7 @@ def _tangent_by_differences(f: Any, moving: list[int], step: float | None, *give
     if longest == 0:
         y = _evaluate(f, arrays)
         return np.zeros(y.shape, gradient_dtype(y.dtype))
-    h = step or min(_step(arrays[i].dtype, np.max(np.abs(arrays[i]), initial=0)) for i in moving)
+    h = step or min(_step(gradient_dtype(arrays[i].dtype), np.max(np.abs(arrays[i]), initial=0)) for i in moving)
     h = h / longest
     return _difference(f, arrays, dict(zip(moving, tangents, strict=True)), h)
 
@@ -322,7 +329,9 @@ def _difference(f: Any, arrays: Sequence[Any], directions: dict[int, Any], h: fl
     """The derivative of f along the directions, by the fourth-order central difference with nodes -2, -1, 1 and 2."""
 
     def at(n: int) -> Any:
-        moved = [(a + n * h * directions[i]).astype(a.dtype) if i in directions else a for i, a in enumerate(arrays)]
+        moved = list(arrays)
+        for i, direction in directions.items():
+            moved[i] = (arrays[i] + n * h * direction).astype(gradient_dtype(arrays[i].dtype))
         y = _evaluate(f, moved)
         return y if y.dtype.kind in "fc" else y.astype(np.float64)
 
@@ -334,10 +343,10 @@ def numerical(f: Callable[..., Any], step: float | None = None) -> Callable[...,
     """A black box as a differentiable function: f takes arrays and returns one array.
 
     The derivatives, of every order and mode, are fourth-order central differences. Gradients take four evaluations for
-    each element of a float argument, forward mode four in all. There is no derivative by integers and booleans. In
-    float64, about 12 digits are right at first order, and 8 at second. The default step suits arguments of about 1 and
-    more; give a smaller `step` for functions that vary on a smaller scale. Raises TypeError if f does not return one
-    array of numbers.
+    each element of an argument (eight if it is complex), forward mode four in all. By integers, f is differentiated as
+    by floats, and is called with such. In float64, about 12 digits are right at first order, and 8 at second. The
+    default step suits arguments of about 1 and more; give a smaller `step` for functions that vary on a smaller scale.
+    Raises TypeError if f does not return one array of numbers, or closes over a Tensor that is differentiated.
 
     >>> import needle as ndl
     >>> import math

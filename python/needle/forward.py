@@ -9,6 +9,7 @@ import numpy as np
 
 from . import autograd, watching
 from .autograd import DETACHED, Node, Op, Tensor, TensorTuple, Wrapped, WrappedTuple, applied, constant, gradient_dtype
+from .closures import check_levels
 from .ops.arithmetic import EWISE_ADD, EWISE_MUL, EWiseMul
 from .ops.base import Bilinear, Elementwise
 from .ops.tuples import MAKE_TENSOR_TUPLE
@@ -46,7 +47,9 @@ class Dual(Wrapped):
         out = op(*values)
         if op.discrete or autograd.is_recording() is False:
             return out
-        tangent = push(op, tangents, Node(values, out) if op.on_arrays else applied(op, values, out))
+        tangent = push(op, tangents, node := Node(values, out) if op.on_arrays else applied(op, values, out))
+        if not op.on_arrays:
+            check_levels(self.level, [tangent], tangents, [node])
         if not isinstance(out, TensorTuple):
             return dual(self.level, out, tangent)
         members = tangent or [None] * len(out)

@@ -15,6 +15,7 @@ import numpy as np
 
 from . import autograd
 from .autograd import CONSTANT, RECORDED, Node, Op, Tensor, TensorTuple, Wrapped, WrappedTuple, applied, original_of
+from .closures import check_levels
 from .memory import private
 from .ops.tuples import MAKE_TENSOR_TUPLE, TupleGetItem
 
@@ -28,28 +29,21 @@ class Place:
 
     __slots__ = ("arrays", "inputs", "needs", "op", "output", "values")
 
-    def __init__(self, output: Any, op: Op | None = None, values: tuple[Any, ...] = (), inputs: tuple[Place, ...] = ()):
+    def __init__(self, output: Any, op: Any = None, values: tuple[Any, ...] = (), inputs: tuple[Place, ...] = ()):
         self.output, self.op, self.values, self.inputs = output, op, values, inputs
         self.needs = RECORDED
         reads = op is not None and "inputs" in op.saves  # what is not read may be written over
-        self.arrays = tuple(
-            [private(a._array) if reads and not isinstance(a, (Wrapped, WrappedTuple)) else None for a in values]
-        )
+        plain = [reads and not isinstance(a, (Wrapped, WrappedTuple)) for a in values]
+        self.arrays = tuple([private(a._array) if p else None for a, p in zip(values, plain, strict=True)])
 
     def seen(self) -> Any:
         """What a gradient rule sees here: the values as the op saw them."""
-        assert self.op is not None
         values = tuple([autograd.as_seen(a, array) for a, array in zip(self.values, self.arrays, strict=True)])
         output = original_of(self.output)
         return Node(values, output) if self.op.on_arrays else applied(self.op, values, output)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.output.shape
-
-    @property
-    def dtype(self) -> Any:
-        return self.output.dtype
+    shape = property(lambda self: self.output.shape)
+    dtype = property(lambda self: self.output.dtype)
 
     def __len__(self) -> int:
         return len(self.output)
@@ -103,6 +97,7 @@ def pull_back(outputs: Sequence[tuple[Taped, Any]], variables: Sequence[Taped]) 
     places = [original_of(v).place for v in variables]  # f may have assigned to them
     record = autograd.is_recording()
     found = dict(autograd.sweep(adjoints, places, tensors=True, record=record, see=Place.seen, careful=True))
+    check_levels(variables[0].level, found.values(), [g for _, g in outputs], [y.place for y, _ in outputs])
     return [found.get(place) for place in places]
 
 

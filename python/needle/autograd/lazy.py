@@ -69,7 +69,7 @@ def compute_deferred(value: Any) -> Any:
             out = node.op.compute(*arrays)
         except (ValueError, TypeError, IndexError, OverflowError) as error:
             explain(error, node.op, arrays)
-        node._array = out if type(out) is ndarray else as_array(out)
+        node._array = out if type(out) is ndarray else as_array(out, node.op)
         deferred.pop(id(node), None)
         watching.tell("computed", node.op, node.inputs, node, 0.0)
         if node.needs:

@@ -115,7 +115,7 @@ class Op:
         except (ValueError, TypeError, IndexError, OverflowError) as error:
             explain(error, self, arrays)
         if type(out) is not ndarray:
-            out = as_array(out)
+            out = as_array(out, self)
         node = _new(makes)
         node._array = out
         node._grad = None

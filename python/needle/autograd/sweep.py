@@ -17,6 +17,7 @@ from numpy import ndarray
 
 from .. import watching
 from ..backend import as_array, is_finite
+from ..closures import check_levels
 from ..memory import handed_out
 from ..pool import ALONE, owns_memory
 from .adjoints import (
@@ -242,8 +243,7 @@ def _whole(g: Any, node: Any, tensors: bool) -> Any:
     """The complete adjoint of a variable, for those who asked for it."""
     if type(g) is Held and node.op is not None:  # which is going to be written into
         g = g.adjoint.copy()
-    whole = whole_adjoint(g, node)
-    return whole if tensors else as_arrays(whole)
+    return whole_adjoint(g, node) if tensors else as_arrays(whole_adjoint(g, node))
 
 
 def has_nan(g: Any) -> bool:
@@ -275,9 +275,10 @@ def _rule_on_tensors(node: Any, g: Any, see: Any, asked: Any, *, tensors: bool, 
             return _rule_on_tensors(node, g, see, asked, tensors=tensors, loud=None)
     if seen is not node:
         asked = {shown for a, shown in zip(node.inputs, seen.inputs, strict=True) if a in asked}
-    if tensors:
-        return apply_rule(op, g, seen, asked)
-    return tuple(map(as_arrays, apply_rule(op, as_tensors(g), seen, asked)))
+    returned = apply_rule(op, g if tensors else as_tensors(g), seen, asked)
+    if not op.on_arrays and see is node_as_recorded:  # else those who keep the tape look
+        check_levels(1, returned, (g, *seen.inputs), [node])
+    return returned if tensors else tuple(map(as_arrays, returned))
 
 
 def apply_rule(op: Op, adjoint: Any, node: Any, asked: set[Any]) -> tuple[Any, ...]:
