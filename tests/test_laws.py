@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import needle
@@ -305,6 +306,46 @@ def test_gradient_has_the_inputs_shape_and_dtype(op, sample):
             assert (g.shape, g.dtype) == (t.shape, t.dtype if t.dtype.kind in "fc" else np.float64)
 
 
+def mixtures(sample: Sample) -> Any:
+    """The sample's arrays in each mixture of float32, float64 and integers; and the same numbers in float64."""
+    places = [i for i, a in enumerate(sample.arrays) if a.dtype == np.float64]
+    for dtypes in product([np.float32, np.float64, np.int64], repeat=len(places)):
+        if len(set(dtypes)) > 1 or len(places) < len(sample.arrays):
+            arrays, wide = list(sample.arrays), list(sample.arrays)
+            for i, dtype in zip(places, dtypes, strict=True):
+                a = arrays[i]
+                if dtype is np.int64:  # none of which is 0
+                    a = np.rint(np.where(np.isfinite(a), a, 1))
+                    a = np.where(a == 0, 1, a)
+                arrays[i] = a.astype(dtype)
+                wide[i] = arrays[i].astype(np.float64)
+            yield arrays, wide
+
+
+@over(DIFFERENTIABLE, lambda s: is_recorded(s) and len(s.arrays) > 1 and any(a.dtype == np.float64 for a in s.arrays))
+def test_mixed_dtypes_are_promoted_as_numpy_does(op, sample):
+    """The result has the dtype of the plain NumPy formula, and each gradient that of its input. Both are those of the
+    same numbers in float64, within float32's accuracy."""
+    for arrays, wide in mixtures(sample):
+        node, expected = sample.function(*map(Tensor, arrays)), sample.function(*map(Tensor, wide))
+        rounds = op == "SetItem" and arrays[0].dtype.kind == "i"  # integers take on whole numbers only
+        for got, value, like in zip(values(node), values(expected), as_tuple(sample.reference(*arrays)), strict=True):
+            assert got.dtype == np.asarray(like).dtype, [a.dtype for a in arrays]
+            assert rounds or np.allclose(got, value, rtol=1e-4, atol=1e-5, equal_nan=True)
+        weights = weights_like(values(node))
+        found = gradients(sample.function, tensors := list(map(Tensor, arrays)), weights)
+        exact = gradients(
+            sample.function, list(map(Tensor, wide)), [w.astype(np.result_type(w, np.float64)) for w in weights]
+        )
+        for t, g, e in zip(tensors, found, exact, strict=True):
+            assert (g is None) == (e is None)
+            if g is not None:
+                assert (g.shape, g.dtype) == (t.shape, autograd.gradient_dtype(t.dtype))
+                assert rounds or np.allclose(
+                    g, e, rtol=2e-4, atol=2e-4 * max(1, np.abs(e[np.isfinite(e)]).max(initial=0)), equal_nan=True
+                )
+
+
 def adjoints_by_hand(node: Any, weights: list[Any]) -> tuple[Any, ...]:
     """What the rule of the node's op gives, by its documented entrance."""
     given = tuple(autograd.constant(w) for w in weights)
@@ -590,6 +631,10 @@ def without_out(self, a, out=None):
     return np.maximum(a, 0) if out is None else np.minimum(a, 0, out=out)
 
 
+def of_the_first(self, a, b):
+    return a.dtype
+
+
 WRONG = [
     (test_gradient_is_the_derivative, ops.Sinh, "gradient", slightly_off),
     (test_rule_called_by_hand_gives_what_backward_sets, ops.EWiseMul, "gradient", in_the_wrong_order),
@@ -605,6 +650,7 @@ WRONG = [
     (test_out_gives_the_same, ops.ReLU, "compute", without_out),
     (test_large_arrays_give_what_small_ones_do, ops.ReLU, "compute", without_out),
     (test_nothing_is_left_behind, ops.Exp, "gradient", leaking),
+    (test_mixed_dtypes_are_promoted_as_numpy_does, ops.SoftmaxLoss, "_dtype", of_the_first),
 ]
 
 

@@ -263,7 +263,7 @@ REDUCTIONS: dict[str, list[Sample]] = {
 def np_softmax_loss(logits: Any, targets: Any) -> Any:
     """Also where the targets do not sum to 1: their differences lead there."""
     losses = np_logsumexp(logits, -1) - np.sum(targets * as_floats(logits), -1)
-    return losses.mean(dtype=as_floats(logits).dtype)
+    return losses.mean(dtype=np.result_type(as_floats(logits), targets))
 
 
 def loss_samples() -> list[Sample]:

@@ -135,7 +135,7 @@ def fits(node: Node, rows: int, made: dict[Node, str]) -> str | None:
         lead = leading(a.shape[:-1], rows)
         if lead is None or made.get(a, ROWS) != ROWS or made.get(b, ROWS) != ROWS:
             return None
-        if a.shape != b.shape and not are_labels(b, a):
+        if not are_labels(b, a) and (a.shape != b.shape or np.result_type(a, b) != a.dtype):
             return None
         return TOTAL if type(op) is SoftmaxLoss else PAIR
     if isinstance(op, TupleGetItem) and made.get(node.inputs[0]) == PAIR:

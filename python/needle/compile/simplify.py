@@ -182,8 +182,8 @@ def _share_softmax(order: list[Node], outputs: list[Node]) -> tuple[list[Node], 
         readers.setdefault(node, []).append(node)  # the caller, who reads it as it is
     for node in order:
         op: Any = node.op
-        if type(op) is Softmax and node.inputs[0] in losses and op.axes in (-1, len(node.shape) - 1):
-            loss = losses[node.inputs[0]]
+        loss = losses.get(node.inputs[0]) if type(op) is Softmax and op.axes in (-1, len(node.shape) - 1) else None
+        if loss is not None and loss.dtype == node.dtype:
             found = _gradient_of(loss, node, readers)
             pair = Node(LossAndProbabilities() if found is None else LossAndGradient(found[1]), loss.inputs, None, None)
             both[loss] = pair

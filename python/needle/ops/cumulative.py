@@ -144,7 +144,8 @@ class Recurrence(_Cumulative):
     def compute(self, a: Any, b: Any) -> Any:
         way = slice(None, None, -1 if self.reverse else 1)
         a, b = np.moveaxis(a, self.axis, -1)[..., way], np.moveaxis(b, self.axis, -1)[..., way]
-        b = np.broadcast_to(b, (*np.broadcast_shapes(a.shape[:-1], b.shape[:-1]), b.shape[-1]))
+        shape = (*np.broadcast_shapes(a.shape[:-1], b.shape[:-1]), b.shape[-1])
+        b = np.broadcast_to(b.astype(np.result_type(a, b), copy=False), shape)
         return np.moveaxis(_by_pairs(a, b)[..., way], -1, self.axis)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:

@@ -192,7 +192,8 @@ class SoftmaxLoss(TensorOp):
         """(the loss, the softmax of the logits)."""
         if logits.ndim == 0 or not (logits.shape == targets.shape or are_labels(targets, logits)):
             raise ValueError("shapes differ")
-        z, top = _shifted(_wide(logits), (logits.ndim - 1,))
+        dtype = self._dtype(logits, targets)
+        z, top = _shifted(_wide(logits.astype(dtype, copy=False)), (logits.ndim - 1,))
         probabilities, total = _exp_and_sum(z, (logits.ndim - 1,))
         probabilities /= total
         many = z.size > _MANY
@@ -207,9 +208,13 @@ class SoftmaxLoss(TensorOp):
         if top.ndim:  # the shift cancels only if the targets sum to 1: add what it left out
             missing = 1 - targets.sum(-1, keepdims=True)
             loss = loss + np.multiply(missing, top, out=np.zeros_like(top), where=missing != 0).sum()
-        dtype = _result_dtype(logits.dtype)
         loss = np.array(loss / total.size if total.size else np.nan * loss, dtype)
         return loss, probabilities if probabilities.dtype is dtype else probabilities.astype(dtype)
+
+    def _dtype(self, logits: Any, targets: Any) -> Any:
+        """The result's: that of the logits and the probabilities, as NumPy combines them."""
+        dtype = _result_dtype(logits.dtype)
+        return dtype if are_labels(targets, logits) else np.result_type(dtype, targets.dtype)
 
     def hint(self, *arrays: Any) -> str:
         return (
@@ -228,13 +233,14 @@ class SoftmaxLoss(TensorOp):
             probabilities = None
 
         def by_logits() -> Any:
-            found = Softmax(-1).on(logits) if probabilities is None else probabilities
+            dtype = self._dtype(logits, targets)
+            a = logits if logits.dtype == dtype else logits.astype(dtype)
+            found = Softmax(-1).on(a) if probabilities is None else probabilities
             if not labels:
                 return (found - targets) * scale
             if type(found) is np.ndarray:
                 return less_labels(found, targets, scale)
-            classes, dtype = logits.shape[-1], _result_dtype(logits.dtype)
-            return (found - Discrete(one_hot, classes=classes, dtype=dtype).on(targets)) * scale
+            return (found - Discrete(one_hot, classes=logits.shape[-1], dtype=dtype).on(targets)) * scale
 
         return by_logits, ZERO if labels else lambda: logits * -scale
 
@@ -243,7 +249,8 @@ def softmax_loss(logits: Any, targets: Any) -> Tensor:
     """The mean over all rows of logsumexp(logits) - sum(logits * targets), along the last axis.
 
     This is the cross-entropy of softmax(logits) with the targets. These are probabilities of the logits' shape (one-hot
-    rows, or any that sum to 1), or labels: integers from 0 to classes - 1, one per row. No rows give NaN.
+    rows, or any that sum to 1), or labels: integers from 0 to classes - 1, one per row. No rows give NaN. The dtype of
+    logits and probabilities is combined as in NumPy.
     """
     return SoftmaxLoss()(logits, targets)
 
