@@ -62,8 +62,8 @@ def view(a: Tensor, dtype: Any = None, type: Any = None) -> Tensor:
         raise TypeError(f"Tensor.view: type must be np.ndarray, got {type!r}; write t.numpy().view({type.__name__})")
     if dtype is not None and np.dtype(dtype) != a.dtype:
         raise TypeError(
-            f"Tensor.view: dtype must be {a.dtype}, that of the Tensor, got {np.dtype(dtype)}; t.astype(dtype) "
-            "converts, np.stack([t.real, t.imag], -1) has the parts of complex numbers, and t.numpy().view(dtype) the bits"
+            f"Tensor.view: dtype must be {a.dtype}, that of the Tensor, got {np.dtype(dtype)}; write t.astype(dtype) to "
+            "convert, np.stack([t.real, t.imag], -1) for the parts of complex numbers, t.numpy().view(dtype) for the bits"
         )
     return a[...]
 
