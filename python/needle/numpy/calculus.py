@@ -176,8 +176,9 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period
     place = array_of(discrete(_place, xp, x))
     low = np.clip(place, 0, max(last - 1, 0))
     high = np.minimum(low + 1, last)
-    width = xp[high] - xp[low]
-    slope = (fp[high] - fp[low]) / choose(width == 0, 1, width)
+    with np.errstate(invalid="ignore"):
+        width = xp[high] - xp[low]
+        slope = (fp[high] - fp[low]) / choose(width == 0, 1, width)
     inside = _on_line(x, xp, fp, slope, np.where(place > low, high, low))
     broken = np.isnan(array_of(inside)) & ~np.isnan(array_of(x))
     if broken.any():  # an infinite end, seen from the other one; between equal values, it does not matter
@@ -191,7 +192,8 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period
 def _on_line(x: Tensor, xp: Tensor, fp: Tensor, slope: Tensor, at: Any) -> Tensor:
     """The value at x of the line of this slope through the points at these indices: at such a point, its own."""
     step = x - xp[at]
-    return fp[at] + choose(step == 0, zero_safe_multiply(step, slope), step * slope)
+    with np.errstate(invalid="ignore"):  # of infinite points, which are seen from the other end
+        return fp[at] + choose(step == 0, zero_safe_multiply(step, slope), step * slope)
 
 
 def _place(xp: Any, x: Any) -> Any:

@@ -11,7 +11,7 @@ from ..autograd import Tensor, as_value
 from ..ops import arithmetic, dtypes, elementwise, entire, exponential, extrema, hyperbolic, parts, rounding
 from ..ops import discrete as discretes
 from ..ops import trigonometric as angles
-from ..ops.base import NUMBERS
+from ..ops.base import NUMBERS, operands
 from ..ops.discrete import discrete
 from ..ops.power import power as to_the_power
 from ..ops.power import power_scalar
@@ -280,7 +280,8 @@ def isneginf(x: Any, out: Any = None) -> Tensor:
 
 def isclose(a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool = False) -> Tensor:
     """Where |a - b| <= atol + rtol * |b|; infinities are close to themselves, NaN if `equal_nan`."""
-    return discrete(np.isclose, tensor(a), tensor(b), rtol=array_of(rtol), atol=array_of(atol), equal_nan=equal_nan)
+    both = operands(*[x if type(x) in NUMBERS else tensor(x) for x in (a, b)])
+    return discrete(np.isclose, *both, rtol=array_of(rtol), atol=array_of(atol), equal_nan=equal_nan)
 
 
 def iscomplex(x: Any) -> Tensor:

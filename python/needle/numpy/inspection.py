@@ -42,7 +42,7 @@ def isscalar(element: Any) -> bool:
 
 def isfortran(a: Any) -> bool:
     """Whether an array's elements lie in column order; a Tensor's order is nobody's matter."""
-    return not isinstance(a, Tensor) and np.isfortran(a)
+    return np.isfortran(a)
 
 
 def may_share_memory(a: Any, b: Any, /, max_work: Any = 0) -> bool:

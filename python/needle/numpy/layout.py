@@ -25,8 +25,8 @@ def strides(a: Tensor) -> tuple[int, ...]:
 
 
 def flags(a: Tensor) -> Any:
-    """NumPy's flags: the memory layout. A Tensor can always be assigned to, so setting `writeable` has no effect."""
-    return _laid_out(a).view().flags
+    """NumPy's flags: the memory layout. To set `writeable` has no effect: a Tensor can always be assigned to."""
+    return _laid_out(a).flags
 
 
 def base(a: Tensor) -> Tensor | None:
@@ -62,8 +62,9 @@ def view(a: Tensor, dtype: Any = None, type: Any = None) -> Tensor:
         raise TypeError(f"Tensor.view: type must be np.ndarray, got {type!r}; write t.numpy().view({type.__name__})")
     if dtype is not None and np.dtype(dtype) != a.dtype:
         raise TypeError(
-            f"Tensor.view: dtype must be {a.dtype}, that of the Tensor, got {np.dtype(dtype)}; write t.astype(dtype) to "
-            "convert, np.stack([t.real, t.imag], -1) for the parts of complex numbers, t.numpy().view(dtype) for the bits"
+            f"Tensor.view: dtype must be {a.dtype}, that of the Tensor, got {np.dtype(dtype)}; write t.astype(dtype) "
+            "to convert, np.stack([t.real, t.imag], -1) for the parts of complex numbers, t.numpy().view(dtype) for "
+            "the bits"
         )
     return a[...]
 

@@ -120,7 +120,7 @@ NOT_APPLICABLE = {
         mask_indices* ndindex s_ index_exp
         """,
     "shapes, dtypes and memory": """
-        shape ndim size iterable isscalar isfortran* broadcast_shapes result_type promote_types min_scalar_type
+        shape ndim size iterable isscalar isfortran broadcast_shapes result_type promote_types min_scalar_type
         common_type mintypecode can_cast issubdtype isdtype dtype finfo iinfo may_share_memory shares_memory einsum_path
         """,
     "warnings": "errstate",
