@@ -19,7 +19,7 @@ import numpy as np
 from numpy import ndarray
 
 from .. import watching
-from ..backend import as_array
+from ..backend import as_array, sum_over
 from .errors import wrong_rule
 from .levels import Wrapped
 from .tensor import Tensor, TensorTuple, constant, gradient_dtype
@@ -370,12 +370,7 @@ def unbroadcast(adjoint: Any, shape: tuple[int, ...]) -> Any:
     added = len(have) - len(shape)
     repeated = tuple(added + i for i, (h, s) in enumerate(zip(have[added:], shape, strict=True)) if h != s)
     axes = tuple(range(added)) + repeated
-    if type(adjoint) is not ndarray:
-        total = adjoint.sum(axes)
-    elif adjoint.dtype.char == "e":  # float16 stops counting at 2048
-        total = as_array(adjoint.sum(axes, dtype=np.float32).astype(np.float16))
-    else:
-        total = as_array(np.add.reduce(adjoint, axes))
+    total = as_array(sum_over(adjoint, axes)) if type(adjoint) is ndarray else adjoint.sum(axes)
     return total.reshape(shape) if repeated else total
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import sum_over
 from ..ops.arithmetic import EWiseMul
 from ..ops.elementwise import zeros
 from ..ops.power import PowerScalar
@@ -115,7 +116,7 @@ class _Total:
                 part[0] = sum_of_all(a)
 
             return store_sum
-        reduce = np.add.reduce if self.is_sum else op.of.reduce
+        reduce = sum_over if self.is_sum else op.of.reduce
         dtype = np.dtype(np.float32) if self.is_sum and self.node.dtype.char == "e" else None
 
         def store(a: Any, part: Any) -> None:
@@ -495,7 +496,7 @@ class _Planner:
         if _adds_rows(node, axes, ndim):
             self._step(sums_into(op.keepdims, a.shape[-1], a.dtype), [*args, self._output(node)])
             return
-        reduce: Any = np.add.reduce if type(op) is Summation else op.of.reduce if type(op) in TOTALS else None
+        reduce: Any = sum_over if type(op) is Summation else op.of.reduce if type(op) in TOTALS else None
         if reduce is None or node.dtype.char == "e":
             self._computed(node, op.compute, args)
             return

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..backend import sum_over
 from ..ops.arithmetic import AddScalar, AddScaled, DivScalar, MulScalar, RDivScalar, RSubScalar
 from ..ops.base import ScalarOp, normalize_axes
 from ..ops.discrete import Discrete
@@ -73,7 +74,7 @@ def _into(op: Any, node: Node, inputs: tuple[Any, ...]) -> tuple[Callable[..., A
         return None
     if cls is Summation and node.dtype == inputs[0].dtype and node.dtype.char != "e":
         axes = None if op.axes is None else normalize_axes(op, op.axes, len(inputs[0].shape))
-        return np.add.reduce, (inputs[0], axes, None, node, op.keepdims)
+        return sum_over, (inputs[0], axes, None, node, op.keepdims)
     call = ufunc_call(node)
     if call is not None:
         ufunc, places = call

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import check_labels
+from ..backend import check_labels, sum_over
 from ..ops.softmax import _NO_SHIFT, LogSoftmax, LogSumExp, Softmax, _shifted, _wide, are_labels, places_of
 
 _LONGEST = 1 << 12
@@ -61,7 +61,7 @@ def _sum(a: Any) -> Any:
 def sum_of_all(a: Any) -> Any:
     """The sum of all elements of a block of float32 or float64."""
     if not a.flags.c_contiguous:
-        return np.add.reduce(a, None)
+        return sum_over(a)
     flat, n = a.reshape(-1), a.size - a.size % _ROW
     sums = np.vecdot(flat[:n].reshape(-1, _ROW), _ones(_ROW, a.dtype))
     return np.add.reduce(sums, dtype=np.float64) + np.add.reduce(flat[n:], dtype=np.float64)

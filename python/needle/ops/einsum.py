@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Tensor, TensorOp, as_value
+from ..backend import sum_over
 
 SMALL = 1 << 12
 """The number of products up to which searching for a faster order takes longer than it saves."""
@@ -39,6 +40,9 @@ class Einsum(TensorOp):
         optimize = self.optimize
         if optimize is False and len(arrays) > 1:
             optimize = prod(self._lengths(arrays).values()) > SMALL
+        if len(arrays) == 1 and (axes := [i for i, label in enumerate(self.terms[0]) if label not in self.output]):
+            kept = "".join([label for label in self.terms[0] if label in self.output])
+            return np.einsum(f"{kept}->{self.output}", sum_over(arrays[0], tuple(axes)))
         if all(a.dtype == np.float16 for a in arrays):
             return np.einsum(self.subscripts, *arrays, optimize=optimize, dtype=np.float32).astype(np.float16)
         return np.einsum(self.subscripts, *arrays, optimize=optimize)

@@ -118,10 +118,14 @@ class AddAt(Linear):
     @staticmethod
     def add(out: Any, index: Any, array: Any) -> None:
         """Add to out[index] in place; several times where the index repeats."""
-        if repeats(index):
-            np.add.at(out, index, array)
-        else:
+        if not repeats(index):
             out[index] += array
+        elif array.size > out.size and out.dtype.char in "fF":  # many to an element, added one by one
+            wide = np.zeros(out.shape, np.result_type(out, np.float64))
+            np.add.at(wide, index, array.astype(wide.dtype))
+            out += wide
+        else:
+            np.add.at(out, index, array)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return tuple([lambda index=index: GetItem(index).on(out_grad) for index in self.indices])

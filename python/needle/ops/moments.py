@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Axes, Tensor
+from ..backend import sum_over
 from .base import batch_axes, normalize_axes
 from .reduction import Reduction, Summation, count_along, with_kept_axes
 from .selection import zeroed
@@ -24,12 +25,18 @@ class _Moment(Reduction):
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return type(self)(batch_axes(self, self.axes, depths[0]), self.correction, self.keepdims)(values[0])
 
-    def _wide(self, moment: Any, a: Any) -> Any:
-        """The result of NumPy's method; float16 is summed in float32, as its sums overflow beyond 65,504."""
+    def _variance(self, a: Any) -> Any:
+        """The variance; float16 gives float32, as its sums overflow beyond 65,504."""
         axes = normalize_axes(self, self.axes, a.ndim)
-        if a.dtype != np.float16:
-            return moment(axes, ddof=self.correction, keepdims=self.keepdims)
-        return moment(axes, np.float32, ddof=self.correction, keepdims=self.keepdims).astype(np.float16)
+        wide = a.astype(np.float32) if a.dtype == np.float16 else a
+        count = count_along(a.shape, axes)
+        if a.dtype.kind not in "fc" or count <= self.correction:  # NumPy has warnings for too few elements
+            return wide.var(axes, ddof=self.correction, keepdims=self.keepdims)
+        deviation = np.asarray(wide - sum_over(wide, axes, keepdims=True) / count)
+        squares = np.square(deviation.real, out=deviation.real)
+        if a.dtype.kind == "c":
+            squares = squares + np.square(deviation.imag)
+        return sum_over(squares, axes, keepdims=self.keepdims) / float(count - self.correction)
 
     def _slope(self, a: Any) -> Any:
         """Half of the variance's gradient: a minus its mean, over the divisor.
@@ -50,12 +57,16 @@ class _Moment(Reduction):
         return moved.real if moved.dtype.kind == "c" else moved
 
 
+def _result_dtype(a: Any) -> Any:
+    return a.real.dtype if a.dtype.kind in "fc" else np.dtype(np.float64)
+
+
 class Var(_Moment):
     saves = ("inputs",)
     __slots__ = ()
 
     def compute(self, a: Any) -> Any:
-        return self._wide(a.var, a)
+        return self._variance(a).astype(_result_dtype(a), copy=False)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a = node.inputs[0]
@@ -75,7 +86,7 @@ class Std(_Moment):
     __slots__ = ()
 
     def compute(self, a: Any) -> Any:
-        return self._wide(a.std, a)
+        return np.sqrt(self._variance(a)).astype(_result_dtype(a), copy=False)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, y = node.inputs[0], node.output

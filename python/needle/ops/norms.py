@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Axes, Tensor
+from ..backend import sum_over
 from .base import kept_shape, normalize_axes
 from .matrices import conjugate
 from .reduction import Reduction, with_kept_axes
@@ -30,7 +31,7 @@ class Norm(Reduction):
             squares = sum(part.dot(part) for part in flat)
             squares = np.reshape(squares, kept_shape(a.shape, axes) if self.keepdims else ())
         else:
-            squares = sum(part * part for part in parts).sum(axes, keepdims=self.keepdims)
+            squares = sum_over(sum(part * part for part in parts), axes, keepdims=self.keepdims)
         return np.sqrt(squares).astype(wide.real.dtype if dtype != np.float16 else dtype, copy=False)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:

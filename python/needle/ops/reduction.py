@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Axes, Tensor, TensorOp, as_value, gradient_dtype
+from ..backend import sum_over
 from .base import Linear, batch_axes, given_axes, kept_shape, normalize_axes
 from .cumulative import can_divide_by_factors, product_before
 from .discrete import is_same
@@ -37,18 +38,13 @@ class Reduction(TensorOp):
         return type(self)(batch_axes(self, self.axes, depths[0]), self.keepdims)(values[0])
 
 
-_add: Any = np.add.reduce  # what a.sum() calls
-
-
 class Summation(Reduction, Linear):
     saves = ()
     __slots__ = ()
 
     def compute(self, a: Any) -> Any:
         axes = None if self.axes is None else normalize_axes(self, self.axes, a.ndim)
-        if a.dtype.char == "e":  # float16: a sum of ones stops growing at 2048
-            return a.sum(axes, dtype=np.float32, keepdims=self.keepdims).astype(np.float16)
-        return _add(a, axes, None, None, self.keepdims)
+        return sum_over(a, axes, None, None, self.keepdims)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         shape = node.inputs[0].shape

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import ZERO, Axes, Tensor, TensorOp
-from ..backend import check_labels, cpu
+from ..backend import check_labels, cpu, sum_over
 from .base import batch_axes, given_axes, normalize_axes
 from .discrete import Discrete
 from .reduction import Summation, with_kept_axes
@@ -67,7 +67,7 @@ def _exp_and_sum(z: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
     exponential = np.exp(z)
     if z.ndim == 2 and axes == (1,) and z.shape[1] <= _SHORT:
         return exponential, exponential.dot(_column_of_ones(z.shape[1], z.dtype))
-    return exponential, exponential.sum(axes, keepdims=True)
+    return exponential, sum_over(exponential, axes, keepdims=True)
 
 
 @lru_cache(maxsize=64)
