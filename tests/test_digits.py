@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from decimal import Decimal, localcontext
 from typing import Any
 
 import needle
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 from needle import ops
 from needle.backend import sum_over
+from needle.scipy import special
 from numpy.testing import assert_allclose
 
 ROWS = 200_000
@@ -101,3 +104,58 @@ def test_a_sum_of_any_layout(seed):
         expected = expected.astype(a.dtype)
     assert (got.shape, got.dtype) == (expected.shape, a.dtype)
     assert_allclose(got, expected, rtol=10 * np.finfo(a.dtype).eps)
+
+
+# ------------------------------------------------------------------------------------------------------------- tails
+
+
+def decimal_tails(x: float) -> dict[str, list[Decimal]]:
+    """The value and the first two derivatives at x, of sigmoid, softplus, log(sigmoid) and tanh, in 400 digits."""
+    with localcontext() as context:
+        context.prec, context.Emin, context.Emax = 400, -(10**6), 10**6
+        a = Decimal(x)
+        above, below = 1 / (1 + (-a).exp()), 1 / (1 + a.exp())
+        up, down = 1 / (1 + (-2 * a).exp()), 1 / (1 + (2 * a).exp())
+        slope, square = above * below, 4 * up * down
+        return {
+            "sigmoid": [above, slope, slope * (below - above)],
+            "softplus": [-below.ln(), above, slope],
+            "log_sigmoid": [above.ln(), below, -slope],
+            "tanh": [up - down, square, 2 * square * (down - up)],
+        }
+
+
+TAILS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "sigmoid": ("sigmoid", ops.sigmoid),
+    "expit": ("sigmoid", special.expit),
+    "softplus": ("softplus", special.softplus),
+    "log_expit": ("log_sigmoid", special.log_expit),
+    "logaddexp with 0": ("softplus", lambda x: nnp.logaddexp(x, 0)),
+    "logaddexp of 0 and": ("softplus", lambda x: nnp.logaddexp(0, x)),
+    "logaddexp2": ("softplus", lambda x: nnp.logaddexp2(x / math.log(2), 0) * math.log(2)),
+    "minus logaddexp": ("log_sigmoid", lambda x: -nnp.logaddexp(-x, 0)),
+    "tanh": ("tanh", nnp.tanh),
+}
+AT = [-400.0, -40.0, -17.0, -1.0, -1e-3, 0.0, 0.3, 5.0, 40.0, 88.0, 400.0]
+
+
+@pytest.mark.parametrize("dtype", ["d", "f"])
+@pytest.mark.parametrize("name", TAILS)
+def test_tails_keep_their_digits(name, dtype):
+    """f, f' and f'', in reverse and in forward mode, relative to their own size however small it is."""
+    of, f = TAILS[name]
+    first = needle.elementwise_grad(f)
+    x = np.array(AT, dtype)
+    forward = lambda g: lambda a: needle.jvp(g, (a,), (np.ones_like(x),))[1]  # noqa: E731
+    orders = [[f(x)], [first(x), forward(f)(x)]]
+    orders += [[needle.elementwise_grad(first)(x), forward(first)(x), forward(forward(f))(x)]]
+    exact = [decimal_tails(float(a))[of] for a in x]
+    eps, tiny = (
+        np.finfo(dtype).eps * (100 if name == "logaddexp2" else 1),
+        np.finfo(dtype).tiny,
+    )  # x / log(2) is rounded
+    for order, values in enumerate(orders):
+        expected = np.array([float(values[order]) for values in exact])
+        for value in values:
+            assert value.dtype == dtype
+            assert_allclose(np.asarray(value), expected, rtol=8 * eps, atol=8 * tiny)

@@ -67,6 +67,10 @@ TRIGONOMETRIC: dict[str, list[Sample]] = {
 HYPERBOLIC: dict[str, list[Sample]] = {
     "Sinh": holomorphic(hyperbolic.SINH, np.sinh, [-700.0, -0.0, 1e-200, INF, NAN]),
     "Cosh": holomorphic(hyperbolic.COSH, np.cosh, [-700.0, -0.0, 1e-200, INF, NAN]),
+    "SechSquared": [
+        *unary(hyperbolic.SECH_SQUARED, lambda a: 1 / np.cosh(a) ** 2, "efglDF"),
+        specials(hyperbolic.SECH_SQUARED, lambda a: 1 / np.cosh(a) ** 2, [-INF, -300.0, -0.0, 0.0, 20.0, INF, NAN]),
+    ],
     "Arcsinh": [
         *holomorphic(hyperbolic.ARCSINH, np.arcsinh, [-INF, -1e200, -0.0, 1e-200, INF, NAN]),
         sample(hyperbolic.ARCSINH, np.arcsinh, np.array([-100, 100], np.int8), name="small integers", smooth=False),

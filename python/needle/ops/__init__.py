@@ -103,6 +103,7 @@ from .hyperbolic import Arccosh as Arccosh
 from .hyperbolic import Arcsinh as Arcsinh
 from .hyperbolic import Arctanh as Arctanh
 from .hyperbolic import Cosh as Cosh
+from .hyperbolic import SechSquared as SechSquared
 from .hyperbolic import Sinh as Sinh
 from .hyperbolic import Tanh as Tanh
 from .hyperbolic import tanh as tanh
