@@ -78,6 +78,7 @@ class Watcher:
         global active
         if self._token is not None:
             raise RuntimeError(f"{type(self).__name__}: this object is at work already; make another one")
+        tell("joined", self)
         with _lock:
             active += 1
         self._token = _here.set((*_here.get(), self))
@@ -91,6 +92,9 @@ class Watcher:
             with _lock:
                 active -= 1
 
+    def joined(self, watcher: Any) -> None:
+        """Another watcher begins, within this one."""
+
     def computed(self, op: Any, inputs: tuple[Any, ...], output: Any, seconds: float) -> None:
         """An op was applied to tensors that are not wrapped."""
 
@@ -103,6 +107,9 @@ class Watcher:
 
     def changed(self, tensor: Any, what: str) -> None:
         """An attribute of a tensor was set: "data", "grad" or "requires_grad"."""
+
+    def elements_change(self, tensor: Any) -> None:
+        """In a capture, elements of a tensor are about to be assigned to: its "data" is set to the outcome."""
 
     def gradient_read(self, tensor: Any) -> None:
         """`tensor.grad` is read."""

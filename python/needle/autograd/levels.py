@@ -175,9 +175,9 @@ def watched_call(op: Any, inputs: tuple[Any, ...]) -> Any:
             watching.tell("seen", a)
     started = perf_counter()
     output = watching.unseen(op, *values)
+    watching.tell("computed", op, values, output, perf_counter() - started)
     if handed_out and output.saved is not None and output.op is op:
         for a, array in zip(values, output.saved, strict=True):
             if array is not a._array:
                 watching.tell("copied", a._array, array)
-    watching.tell("computed", op, values, output, perf_counter() - started)
     return output

@@ -13,12 +13,14 @@ from ..nested import children_of, is_leaf
 
 
 class Substitution:
-    """`args` and `kwargs` with a Tensor for each array of `given`; `tensors` is `given`, replaced likewise."""
+    """`args` and `kwargs` with a Tensor for each array of `given`; `tensors` is `given`, replaced likewise. The Tensors
+    hold `copies` of the arrays, which their owner may write into at any time."""
 
-    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], given: Sequence[Any]):
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], given: Sequence[Any], copies: Sequence[Any]):
         self._given = given
         self._copies: list[tuple[Any, Any, list[Any]]] = []
-        stand_in = {id(a): constant(a) for a in given if isinstance(a, ndarray)}
+        arrays = [a for a in given if isinstance(a, ndarray)]
+        stand_in = {id(a): constant(copy) for a, copy in zip(arrays, copies, strict=True)}
         self.tensors = [stand_in.get(id(a), a) for a in given]
         self.args, self.kwargs = self._args, self._kwargs = args, kwargs
         if stand_in:

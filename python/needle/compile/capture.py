@@ -7,6 +7,7 @@ import warnings
 import weakref
 from collections.abc import Callable
 from functools import update_wrapper
+from itertools import combinations
 from operator import is_
 from threading import RLock
 from types import MethodType
@@ -18,7 +19,7 @@ from numpy import ndarray
 from .. import autograd, watching
 from ..autograd import Assigned, Tensor, Value, Wrapped
 from ..nested import children_of
-from .replay import STALE, Replay, Writer, overlap
+from .replay import STALE, Replay, Writer, is_handed_out
 from .search import LOOKED_THROUGH
 from .trial import Trial
 
@@ -57,6 +58,8 @@ class Compiled:
         """Replays the latest call, if its replay checks the arguments itself."""
         self._tried: set[Any] = set()
         """Signatures for which the first run changed something outside."""
+        self._assigned: set[Any] = set()
+        """Signatures for which the function assigned to arguments whose memory others held."""
         self._kinds: dict[Any, int] = {}
         """How many signatures were captured, by shapes and dtypes alone."""
         self._said: set[str] = set()
@@ -113,8 +116,12 @@ class Compiled:
                 result = found[0].again(args, kwargs, given, True)
                 if result is not STALE:
                     return result
-            if any(isinstance(a, ndarray) for a in given) and overlap(given):
+            arrays = [a if isinstance(a, ndarray) else a._array for a in given]
+            assigned = key in self._assigned
+            if (assigned or any(map(is_, arrays, given))) and _overlap(arrays):
                 return self._f(*args, **kwargs)  # an assignment to one shows in another
+            if assigned and any(map(is_handed_out, arrays)):
+                return self._f(*args, **kwargs)
             kind = tuple([(a.shape, a.dtype) for a in given])
             if not found and self._kinds.get(kind, 0) >= CAPTURES:
                 self._captured.pop(key)
@@ -123,6 +130,8 @@ class Compiled:
             if len(found) < CAPTURES:
                 trial = Trial(self._f, args, kwargs, given)
                 replay, result = trial.replay, trial.result
+                if trial.overlaps:
+                    self._assigned.add(key)
                 if replay is None and not trial.why:
                     return result
                 if trial.changes and key not in self._tried:  # perhaps only once, such as filling a cache
@@ -220,6 +229,10 @@ def _signature(value: Any, given: list[Any], places: dict[int, int]) -> Any:
     if vars(value).keys() - keys if hasattr(value, "__dict__") else False:
         raise _ElsewhereError(f"an argument of class {cls.__name__} has more attributes than it has fields")
     return cls, *[_signature(member, given, places) for member in children]
+
+
+def _overlap(arrays: list[Any]) -> bool:
+    return any(a is not b and np.may_share_memory(a, b) for a, b in combinations(arrays, 2))
 
 
 def _are_flat(args: tuple[Any, ...], given: list[Any]) -> bool:

@@ -36,6 +36,8 @@ class Layout(NamedTuple):
     """The order of a node's axes in memory, if not C order."""
     checked: dict[Node, None]
     """Nodes that must be finite."""
+    asked: list[bool]
+    """Which outputs are inputs, and were recorded as such; others may have become equal to one."""
 
 
 class Frame:
@@ -63,10 +65,12 @@ class Frame:
                 if node in plan.checked:
                     self._source.lines.append(self._written(_check, (node,)))
         copies = [
-            node in plan.outputs[:i] or (node not in plan.fresh and (bool(node.bases) or node not in self._moving))
-            for i, node in enumerate(plan.outputs)
+            node in plan.outputs[:i]
+            or (node not in plan.fresh and (bool(node.bases) or node not in self._moving))
+            or (node in plan.inputs and not asked)
+            for i, (node, asked) in enumerate(zip(plan.outputs, plan.asked, strict=True))
         ]
-        """Which outputs must be copied: repeated ones, views, and those in the frame's memory."""
+        """Which outputs must be copied: repeated ones, views, inputs, and those in the frame's memory."""
         outputs = [
             self._operand(node) + ".copy(order='K')" * copied for node, copied in zip(plan.outputs, copies, strict=True)
         ]

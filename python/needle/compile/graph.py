@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..autograd import Op, find_topo_sort
 
 
@@ -72,6 +74,14 @@ class Recorded(NamedTuple):
 def sort(outputs: Iterable[Node]) -> list[Node]:
     """The outputs and all that they are computed from, each after its inputs."""
     return find_topo_sort(list(outputs), lambda node: node.inputs)
+
+
+def frozen(array: Any) -> Any:
+    """A copy for a plan to keep, since others may write into the array; it repeats elements where the array does."""
+    if type(array) is tuple:
+        return tuple(map(frozen, array))
+    once = array[tuple([slice(1) if stride == 0 else slice(None) for stride in array.strides])]
+    return np.broadcast_to(once.copy(order="K"), array.shape) if 0 in array.strides else once.copy(order="K")
 
 
 def axes_of(array: Any) -> tuple[int, ...]:

@@ -114,6 +114,10 @@ class Guards:
         """The tensors among the noted values."""
         return [value for value in chain(self._items, self._got, self._members) if isinstance(value, Value)]
 
+    def arrays(self) -> list[Any]:
+        """The arrays among the noted values."""
+        return [content.array for content in self._contents if isinstance(content.array, np.ndarray)]
+
     def holds(self) -> bool:
         """Whether all is as it was."""
         try:

@@ -20,8 +20,8 @@ class Plan:
     """How to compute `outputs` from `inputs`, as it was recorded.
 
     `run(*arrays)` returns a list of the outputs for these inputs, in the recorded shapes and dtypes: arrays that nobody
-    else holds, unless they are inputs. Several threads may call it at once: each takes a frame, the memory of one run.
-    It raises FloatingPointError if a value is not finite that must be for the plan to be right.
+    else holds, unless inputs themselves were asked for. Several threads may call it at once: each takes a frame, the
+    memory of one run. It raises FloatingPointError if a value is not finite that must be for the plan to be right.
     """
 
     def __init__(self, inputs: Sequence[Node], outputs: Sequence[Node], recorded: Recorded):
@@ -46,6 +46,7 @@ class Plan:
             self.fresh,
             self.layouts,
             self.checked,
+            [node in inputs for node in outputs],
         )
         stateless = not (self.blocks or self.checked)
         self.run: Callable[..., list[Any]] = (Frame(layout) if stateless else Frames(layout)).run

@@ -10,6 +10,7 @@ import gc
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
 from types import CodeType, FrameType, FunctionType, MethodType
@@ -20,7 +21,7 @@ import numpy as np
 from ..autograd import Value
 from ..nested import children_of
 from .guards import Guards
-from .names import facts_of, is_library, within, words
+from .names import PLAIN_SPOKEN, facts_of, is_library, within, words
 from .places import NUMPYS, Where, global_random_states
 from .search import Search, TooMuchError, arguments_of
 
@@ -32,6 +33,12 @@ _CLOCKS = frozenset(
 )
 _ENTROPY = frozenset([os.urandom])
 """Functions that return something else each time."""
+_CONTEXTS = frozenset(
+    code
+    for entry in (np.errstate.__enter__, np.errstate.__call__, np.seterr, warnings.catch_warnings.__enter__)
+    for code in within(entry.__code__)
+)
+"""What runs when a function sets how floating-point errors are treated, or which warnings are shown."""
 
 
 class Reads:
@@ -47,6 +54,8 @@ class Reads:
         self._failed: TooMuchError | None = None
         self._advanced: Where | None = None
         self._asked = ""
+        self.sets_errors = False
+        """Whether the user's code has set how floating-point errors are treated, or which warnings are shown."""
         before = Search(None)
         self._begin(before)
         for value, where in self._arguments():
@@ -97,6 +106,10 @@ class Reads:
                 self._note_builtin(frame, arg)
             return
         code = frame.f_code
+        if code in _CONTEXTS:
+            caller: Any = frame.f_back
+            decorated = code.co_name == "inner"
+            self.sets_errors = self.sets_errors or decorated or not caller.f_code.co_filename.startswith(PLAIN_SPOKEN)
         if code.co_flags & (CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR) and id(frame) in self._frames:
             self._advanced = self._advanced or self._frames[id(frame)][1]
         noted = self._ran.get(id(code))
@@ -156,6 +169,10 @@ class Reads:
     def tensors(self) -> list[Any]:
         """The tensors reachable from the function, from the objects passed to it, and from the code that ran."""
         return [*self._tensors, *[tensor for search in self._late for tensor in search.guards.tensors()]]
+
+    def arrays(self) -> list[Any]:
+        """The arrays reachable likewise."""
+        return [array for search in (self._before, *self._late) for array in search.guards.arrays()]
 
     def guards(self) -> Guards:
         """Guards for all that the code that ran may have read; meaningful only if nothing changed."""

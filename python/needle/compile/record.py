@@ -10,9 +10,11 @@ from sys import _getframe
 from typing import Any
 from weakref import ref
 
+import numpy as np
+
 from ..autograd import Assigned, Gradient, Op, Tensor, Value
 from ..watching import Watcher
-from .graph import Node, Recorded, axes_of
+from .graph import Node, Recorded, axes_of, frozen
 
 _KEPT = 1 << 16
 """Bytes up to which computed values are kept, since they may be constants; larger ones seldom are."""
@@ -34,9 +36,13 @@ class Recorder(Watcher):
         """Why the graph does not tell all that happened; "" if it does."""
         self.changed_tensors: dict[int, tuple[Any, set[str]]] = {}
         """Tensors whose value ("data") or gradient ("grad") was set, by id."""
+        self.written: dict[int, Any] = {}
+        """The arrays of Tensors with assigned elements ("elements" are among what was set), as they were, by id."""
         self.gradients_read: dict[int, tuple[Any, Node | None]] = {}
         """Tensors whose earlier gradient was read, and its node; None if there was none."""
         self._to_check: list[Node] = []
+        self.modes: dict[tuple[Any, ...], None] = {}
+        """NumPy's error states in which the operations ran."""
         self.swept: set[int] = set()
         """The ids of the outputs whose gradients were computed."""
         self.assigned: list[Any] = []
@@ -74,7 +80,11 @@ class Recorder(Watcher):
     def known_or_constant(self, array: Any) -> Node:
         """The node of an array; a constant for an unknown one."""
         node = self._nodes.get(id(array))
-        return Node(None, (), array.shape, array.dtype, array.copy()) if node is None else node
+        return Node(None, (), array.shape, array.dtype, frozen(array)) if node is None else node
+
+    def array_of(self, node: Node) -> Any:
+        """The array by which a leaf became known, whose memory the program shares."""
+        return next(array for array in self._arrays if self._nodes[id(array)] is node)
 
     def recorded(self) -> Recorded:
         values = {self._nodes[id(array)]: array for array in reversed(self._arrays)}
@@ -104,6 +114,7 @@ class Recorder(Watcher):
 
     def computed(self, op: Op, inputs: tuple[Any, ...], output: Any, seconds: float) -> None:
         array = output._array
+        self.modes[(*np.geterr().items(),)] = None
         nodes = tuple([self.node(a) for a in inputs])
         if id(array) not in self._nodes:  # else the op handed on an input
             self.order.append(self._put(array, _node_of(array, op, nodes)))
@@ -134,6 +145,15 @@ class Recorder(Watcher):
         """A Tensor's "data" or "grad" was set, or something of it that a replay cannot set."""
         self.changed_tensors.setdefault(id(tensor), (tensor, set()))[1].add(what)
 
+    def elements_change(self, tensor: Any) -> None:
+        """Elements of a Tensor are about to be assigned to."""
+        self.written.setdefault(id(tensor), tensor._array)
+        self.changed(tensor, "elements")
+
+    def joined(self, watcher: Any) -> None:
+        if not watcher.captures:
+            self.give_up(f"{type(watcher).__name__}() watches each operation")
+
     def gradient_read(self, tensor: Any) -> None:
         """A Tensor's gradient was read: one from before the function ran is an input, too."""
         key = id(tensor)
@@ -161,7 +181,7 @@ class Recorder(Watcher):
         for array in self._arrays:
             node = self._nodes[id(array)]
             if node.op is None and node not in self._inputs and node not in state:
-                node.array = array
+                node.array = frozen(array)
 
 
 class Newborn:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from itertools import combinations
 from typing import Any
 
@@ -10,10 +11,23 @@ import numpy as np
 from numpy import ndarray
 
 from .. import autograd, watching
-from ..autograd import RECORDED, Tensor, TensorOp, TensorTupleOp, constant, gradient_dtype, latest
+from ..autograd import (
+    CONSTANT,
+    RECORDED,
+    Assigned,
+    Tensor,
+    TensorOp,
+    TensorTupleOp,
+    constant,
+    gradient_dtype,
+    latest,
+    twin_of,
+)
 from ..checkpoint import pulled_back
 from ..custom import Call
+from ..memory import as_recorded, handed_out, owner_of, private
 from ..nested import Rebuild, flatten
+from ..ops.assignment import replace
 from .arguments import Substitution
 from .plan import Plan
 from .source import Source
@@ -38,16 +52,22 @@ class Replay:
     """Arguments that the function also reaches from outside: the replay holds for these very Tensors only."""
     aliases: list[tuple[Any, int]]
     """Tensors from outside that share the array of an input of the plan."""
-    alone = False
-    """Whether the function assigns to an argument: then no two may share memory."""
+    assigned: list[int]
+    """Inputs whose elements the function assigns to: then nobody else may hold their memory."""
+    handed_out: list[int]
+    """Inputs of which results would be views if their memory was not handed out."""
+    errors: dict[str, str] | None = None
+    """How NumPy treats floating-point errors while the plan runs (see `np.errstate`), if the function sets that."""
+    copies: list[str]
+    """Statements (see `Writer`) that copy what effects, or the caller, may write into later."""
     effects: list[str]
-    """Statements (see `Writer`) to run when all is computed."""
+    """Statements to run when all is computed."""
     results: list[str]
-    """Expressions for the results."""
+    """Expressions for the results; for those that share memory with others, for values that stand in their place."""
+    sharing: list[str]
+    """Statements that put these results there: the same objects as others, or views."""
     rebuild: Rebuild
     """Puts the results into the structure that the function returned."""
-    repeated: list[tuple[int, int]]
-    """Which results are the same object as an earlier one."""
     tensors: list[int]
     """Which results are Tensors."""
     recorded: list[int]
@@ -60,17 +80,18 @@ class Replay:
     adjoints: list[int | None]
     """For each Tensor given and from outside, the place of its adjoint among those that `backward` computes."""
 
-    def as_one_op(self, args: Any, kwargs: Any, given: Sequence[Any], saved: list[Any], results: list[Any]) -> Any:
-        """The results, some of which need a gradient."""
-        arguments = Substitution(args, kwargs, given)
-        values = [results[i] for i in self.tensors]
+    def as_one_op(self, call: tuple[Any, Any, Any], copies: Any, saved: list[Any], results: list[Any]) -> list[Any]:
+        """The results, some of which need a gradient. `call` is (args, kwargs, the Tensors and arrays in these); the
+        op keeps `copies` of the arrays."""
+        arguments = Substitution(*call, copies)
+        values = [NOTHING] * len(self.tensors)
+        for place in self.recorded:
+            values[place] = results[self.tensors[place]]._array
         op = Replayed(self, (arguments.args, arguments.kwargs), saved, values)
         outputs = op(*arguments.tensors, *[t for t, _ in self.state])
         for place in self.recorded:
             results[self.tensors[place]] = outputs[place]
-        for i, same in self.repeated:
-            results[i] = results[same]
-        return self.rebuild(iter(results))
+        return results
 
 
 class Writer:
@@ -86,6 +107,7 @@ class Writer:
     def __init__(self, replay: Replay, source: Source, given: Sequence[Any], flat: bool):
         self._replay, self._source = replay, source
         self._arrays = [f"a{i}" if type(a) is ndarray else f"a{i}._array" for i, a in enumerate(given)]
+        self._foreign = [i for i, a in enumerate(given) if type(a) is ndarray]
         self._inputs = self._plans_inputs()
         if flat:
             self._look_at_modes(len(given))
@@ -134,7 +156,14 @@ class Writer:
         for tensor, there in replay.gradients:
             changed.append(f"(type({name(tensor)}._grad) is {name(autograd.Gradient)}) is not {there}")
         changed += [f"{self._array_of(tensor)} is not {self._inputs[i]}" for tensor, i in replay.aliases]
-        self._stop_if([*changed, f"{name(overlap)}(given)"] if replay.alone else changed)
+        for i in replay.assigned:
+            others = ", ".join(self._inputs[:i] + self._inputs[i + 1 :])
+            changed.append(f"{name(overlap)}({self._inputs[i]}, [{others}])")
+            changed.append(self._source.call(is_handed_out, self._inputs[i]))
+        changed += [f"not {self._source.call(is_handed_out, self._inputs[i])}" for i in replay.handed_out]
+        if replay.errors is not None:
+            changed.append(f"{name(np.geterr)}() != {np.geterr()!r}")
+        self._stop_if(changed)
 
     def _array_of(self, tensor: Any) -> str:
         """The current array of a tensor from outside; after assignments to its elements, another tensor holds it."""
@@ -152,20 +181,33 @@ class Writer:
         lines += [f"x{i} = {array}" for i, array in enumerate(self._inputs)]
         inputs = [f"x{i}" for i in range(len(self._inputs))]
         outputs = [f"y{i}" for i in range(len(replay.plan.outputs))]
-        lines.append(f"try: [{', '.join(outputs)}] = {self._source.call(replay.plan.run, *inputs)}")
+        errors = "" if replay.errors is None else f"with {name(np.errstate)}(**{replay.errors!r}): "
+        lines += ["try:", f"    {errors}[{', '.join(outputs)}] = {self._source.call(replay.plan.run, *inputs)}"]
         # Nothing has changed yet, and the function itself has the better error message.
         lines.append(f"except Exception: return {name(replay.f)}(*args, **kwargs)")
+        lines += replay.copies
+        if replay.recorded:
+            lines += [f"d{i} = a{i}.copy(order='K')" for i in self._foreign]
+            lines.append(f"saved = [{', '.join([self._kept(i) if i >= 0 else outputs[~i] for i in replay.saved])}]")
         lines += replay.effects
-        if replay.rebuild is next and not replay.recorded:
+        if replay.rebuild is next and not (replay.recorded or replay.sharing):
             lines.append(f"return {replay.results[0]}")
             return
         lines += [f"r{i} = {result}" for i, result in enumerate(replay.results)]
         results = f"[{', '.join([f'r{i}' for i in range(len(replay.results))])}]"
         if replay.recorded:
-            saved = f"[{', '.join([inputs[i] if i >= 0 else outputs[~i] for i in replay.saved])}]"
-            lines.append(f"return {self._source.call(replay.as_one_op, 'args', 'kwargs', 'given', saved, results)}")
-        else:
-            lines.append(f"return {name(replay.rebuild)}(iter({results}))")
+            copies = f"[{', '.join([f'd{i}' for i in self._foreign])}]"
+            op = self._source.call(replay.as_one_op, "(args, kwargs, given)", copies, "saved", results)
+            lines.append(f"{results} = {op}")
+        lines += replay.sharing
+        lines.append("return r0" if replay.rebuild is next else f"return {name(replay.rebuild)}(iter({results}))")
+
+    def _kept(self, i: int) -> str:
+        """An input for the backward plan, which reads what the plan read, whatever is written there in between."""
+        arguments = self._replay.arguments
+        if i < len(arguments) and arguments[i] in self._foreign:
+            return f"d{arguments[i]}"
+        return f"{self._source.call(private, f'x{i}')} if {self._source.name(handed_out)} else x{i}"
 
 
 def _any_same(names: Sequence[str]) -> str:
@@ -173,6 +215,10 @@ def _any_same(names: Sequence[str]) -> str:
     if len(names) > 4:
         return f"len({{{', '.join([f'id({name})' for name in names])}}}) != {len(names)}"
     return " or ".join([f"{a} is {b}" for a, b in combinations(names, 2)]) or "False"
+
+
+NOTHING = np.empty(0)
+"""Stands among the values of a `Replayed` in the place of a result that needs no gradient from it."""
 
 
 class Replayed(TensorTupleOp):
@@ -185,7 +231,7 @@ class Replayed(TensorTupleOp):
         self._replay = replay
         self._call = call
         self._saved = saved
-        self._values = tuple([y._array if isinstance(y, Tensor) else y for y in values])
+        self._values = tuple(values)
 
     def __repr__(self) -> str:
         return f"compiled({getattr(self._replay.f, '__name__', self._replay.f)})"
@@ -202,7 +248,8 @@ class Replayed(TensorTupleOp):
                 g, y = out_grad[place], self._values[place]
                 seeds.append(np.zeros(y.shape, gradient_dtype(y.dtype)) if g is None else g._array)
             try:
-                found = self._replay.backward.run(*self._saved, *seeds)
+                saved = map(as_recorded, self._saved) if handed_out else self._saved
+                found = self._replay.backward.run(*saved, *seeds)
             except Exception:  # the function itself has the better error message
                 return self._again(out_grad, node)
             return self._adjoints(found, [out_grad[place] is not None for place in self._replay.recorded])
@@ -220,6 +267,10 @@ class Replayed(TensorTupleOp):
                 f"{self!r}: it changes tensors, and would do that again where its derivative is differentiated; leave "
                 "the function that changes them uncompiled there"
             )
+        with _as_seen([tensor for tensor, _ in self._replay.state], node) as seen:
+            return self._rerun(out_grad, seen)
+
+    def _rerun(self, out_grad: Any, node: Any) -> tuple[Any, ...]:
         (args, kwargs), state = self._call, np.random.get_state()
         call = Call(self._replay.f, args, kwargs)
         given = list(map(autograd.renamed, node.inputs[: len(call.where)]))
@@ -231,6 +282,32 @@ class Replayed(TensorTupleOp):
         wanted = [a for a in node.inputs if autograd.wanted(a)]
         found = pulled_back(outputs, out_grad, wanted)
         return tuple([found.pop(a, None) for a in node.inputs])  # a repeated input gets its adjoint once
+
+
+@contextmanager
+def _as_seen(tensors: Sequence[Any], node: Any) -> Iterator[Any]:
+    """Let these tensors, the last inputs of the node, have the values that it saw; gives the node with such inputs."""
+    if any(isinstance(tensor, Assigned) for tensor in tensors):
+        raise ValueError(
+            f"{node.op!r}: elements of a tensor that it reads from outside have been assigned to since, so that its "
+            "derivative cannot be differentiated; assign to a copy, or leave the function uncompiled"
+        )
+    first, asked = len(node.inputs) - len(tensors), autograd.get_asked()
+    pairs = zip(tensors, node.inputs[first:], strict=True)
+    changed = {a: (tensor, tensor._array) for tensor, a in pairs if a.op is autograd.IDENTITY and a.inputs == (tensor,)}
+    if not changed:
+        yield node
+        return
+    inputs = [changed[a][0] if a in changed else a for a in node.inputs]
+    token = autograd.set_asked(asked and {changed[a][0] if a in changed else a for a in asked})
+    try:
+        for a, (tensor, _) in changed.items():
+            tensor._array = a._array
+        yield twin_of(node, node._array, tuple(inputs))
+    finally:
+        for tensor, array in changed.values():
+            tensor._array = array
+        autograd.reset_asked(token)
 
 
 class Spent(TensorOp):
@@ -252,13 +329,39 @@ class Spent(TensorOp):
         )
 
 
-def overlap(given: Sequence[Any]) -> bool:
-    """Whether any two distinct ones of these Tensors and arrays share memory."""
-    arrays = [a if isinstance(a, ndarray) else a._array for a in given]
-    return any(a is not b and np.may_share_memory(a, b) for i, a in enumerate(arrays) for b in arrays[:i])
+def overlap(array: Any, others: Sequence[Any]) -> bool:
+    """Whether an array shares memory with any of the others."""
+    return any(np.may_share_memory(array, other) for other in others)
+
+
+def is_handed_out(array: Any) -> bool:
+    """Whether the user holds this array, and so operations take private copies of it: see memory.py."""
+    return id(owner_of(array)) in handed_out
 
 
 # Results and effects -------------------------------------------------------------------------------------------------
+
+
+def view(base: Any, path: Sequence[Any], needs: int, own: bool = False) -> Any:
+    """The view of a Tensor or an array that these ops lead to (None: `detach`). `own`: a Tensor gets its own memory, as
+    one has whose base was assigned to."""
+    if isinstance(base, ndarray):
+        for op in path:
+            base = base[...] if op is None else op.compute(base)
+        return base if base.ndim else base[()]
+    with autograd.no_grad() if needs == CONSTANT else nullcontext():
+        for op in path:
+            base = base.detach() if op is None else op(base)
+    if base.op is None:
+        base.needs = needs
+    if own:
+        base._array = base._array.copy(order="K")
+    return base
+
+
+def set_elements(tensor: Any, array: Any) -> None:
+    """Like `tensor[...] = array`: all that shows these elements changes."""
+    replace(latest(tensor), array)
 
 
 def set_data(tensor: Any, array: Any) -> None:

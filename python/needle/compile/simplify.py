@@ -25,7 +25,7 @@ from ..ops.selection import Masked
 from ..ops.shape import BroadcastTo, Reshape
 from ..ops.softmax import Softmax, SoftmaxLoss, less_labels, one_hot
 from ..ops.tuples import TupleGetItem
-from .graph import Node
+from .graph import Node, frozen
 
 _OWN = __package__.rsplit(".", 1)[0]
 _STATE = {"_base", "_last", "_latest", "passes_mask"}
@@ -45,7 +45,7 @@ def simplify(
             continue
         inputs = tuple([now.get(a, a) for a in node.inputs])
         if node in values and all(a.array is not None for a in inputs) and is_pure(node.op) and node.shape is not None:
-            now[node] = Node(None, (), node.shape, node.dtype, values[node])
+            now[node] = Node(None, (), node.shape, node.dtype, frozen(values[node]))
         else:
             now[node] = made.node(node.op, inputs, node)
     outputs = [now.get(node, node) for node in outputs]

@@ -24,6 +24,7 @@ from ..autograd import (
 from ..nested import Rebuild, children_of, flatten, is_leaf
 from ..pool import return_to_system
 from . import replay as make
+from . import sharing
 from .arguments import Substitution, check_writeable
 from .graph import Node, sort
 from .plan import Plan
@@ -44,9 +45,9 @@ class Trial:
     all of them.
 
     `result` is what f returned. `replay` does the same again; if it is None, `why` says why: "" if the reason does not
-    apply to other calls, because a transform around the function takes part, or f assigns to an argument that shares
-    memory with another one. `changes`: the reason is a change of something outside, which may happen only once.
-    `source` is for a `Writer` to write on.
+    apply to other calls, because a transform around the function takes part, or f assigns to what shares memory with
+    something else that it reads (`overlaps`). `changes`: the reason is a change of something outside, which may happen
+    only once. `source` is for a `Writer` to write on.
     """
 
     def __init__(self, f: Callable[..., Any], args: Any, kwargs: Any, given: Sequence[Any]):
@@ -54,11 +55,11 @@ class Trial:
         self._given = given
         self.replay: Replay | None = None
         self.why = ""
-        self.changes = False
-        self._overlaps = False
+        self.changes = self.overlaps = False
         self.source = Source()
-        arguments = Substitution(args, kwargs, given)
+        arguments = Substitution(args, kwargs, given, [a.copy(order="K") for a in given if isinstance(a, ndarray)])
         self._tensors = arguments.tensors
+        self._before = [a if isinstance(a, ndarray) else a._array for a in given]
         try:
             self._reads = Reads(f, arguments.args, arguments.kwargs)
         except TooMuchError as error:
@@ -74,6 +75,7 @@ class Trial:
         try:
             with self._made, self._reads, recorder:
                 self.result = f(*arguments.args, **arguments.kwargs)
+                self._names = list(sharing.leaves_in(self.result))
                 leaves, rebuild = flatten(self.result)  # also updates views of what was assigned to
         except (AttributeError, TypeError) as error:
             if not self._arrays or recorder.changed_tensors or arguments.changed() or self._reads.changed():
@@ -91,10 +93,12 @@ class Trial:
         changed = self._reads.changed() or arguments.changed()
         self.changes = bool(changed) and not recorder.why
         self.why = recorder.why or changed
+        self._state = recorder.state(self._is_outside)
+        self.overlaps = self._assigns_to_what_is_shared()
         stranger = _stranger(self.result)
         if stranger is not None:
             self.give_up(f"it returns an object of class {type(stranger).__name__}, which may hold anything")
-        if not self.why and not wrapped:
+        if not self.why and not wrapped and not self.overlaps:
             replay = self._replay(leaves)
             replay.rebuild = rebuild
             try:
@@ -104,8 +108,8 @@ class Trial:
                 self.give_up(str(error))
         arguments.write_back(recorder.changed_tensors, self._as_given)
         if self._arrays and not wrapped:
-            self.result = rebuild(iter([self._as_given(y) for y in leaves]))
-        if wrapped or self._overlaps:
+            self.result = rebuild(iter(self._all_as_given(leaves)))
+        if wrapped or self.overlaps:
             self.replay, self.why = None, ""
 
         if sum([node.nbytes for node in recorder.order]) > _MUCH:
@@ -123,8 +127,8 @@ class Trial:
         recorder, replay = self._recorder, Replay()
         replay.f = self._f
         replay.arguments = list(self._sources.values())
-        state = recorder.state(self._is_outside)
         self.give_up(recorder.why)
+        state = self._state
         replay.state = [(tensor, tensor.needs) for tensor in state.values()]
         gradients = list(recorder.gradients_read.values())
         replay.gradients = [(tensor, node is not None) for tensor, node in gradients]
@@ -137,8 +141,15 @@ class Trial:
             if all(tensor is not t for t in self._tensors)
         ]
         self._wanted: list[Node] = []
+        self._hidden_bases: set[Node] = set()
+        self._outputs: dict[int, str] = {}
+        self._copies = replay.copies = []
         self._make_results(replay, leaves)
+        replay.handed_out = [i for i, node in enumerate(inputs) if node in self._hidden_bases]
         self._note_effects(replay)
+        replay.errors = self._errors()
+        written = {recorder.known(array) for array in recorder.written.values()}
+        replay.assigned = [i for i, node in enumerate(inputs) if node in written]
         recorded = [leaves[replay.tensors[place]] for place in replay.recorded]
         if recorded and not self.why:
             self._plan_backward(replay, inputs, recorded)
@@ -151,25 +162,94 @@ class Trial:
         self._wanted.append(node)
         return len(self._wanted) - 1
 
-    def _output(self, node: Node) -> str:
-        """The same, by its name in the replay's source."""
-        return f"y{self._want(node)}"
+    def _output(self, array: Any) -> str:
+        """The value of an array that the function left in a Tensor, by its name in the replay's source. Tensors share
+        it where they share the array, with an input as well, but not with an array given."""
+        known = self._outputs.get(id(array))
+        if known is None:
+            node = self._recorder.known_or_constant(array)
+            shared = node.op is not None or node.array is not None or self._recorder.array_of(node) is array
+            known = f"y{self._want(node)}" if shared and node not in self._arrays else self._copied(node)
+            self._outputs[id(array)] = known
+        return known
+
+    def _copied(self, node: Node) -> str:
+        """A copy of an input's value, made before anything changes."""
+        name = f"c{len(self._copies)}"
+        self._copies.append(f"{name} = y{self._want(node)}.copy(order='K')")
+        return name
+
+    def _assigns_to_what_is_shared(self) -> bool:
+        """Whether elements of a tensor from outside were assigned to that shares memory with something else read, or of
+        an argument that was handed out."""
+        known = {id(t): array for t, array in zip(self._tensors, self._before, strict=True)}
+        for tensor, node in self._recorder.named.values():
+            if self._is_outside(tensor):
+                known.setdefault(id(tensor), self._recorder.array_of(node))
+        given = set(map(id, self._tensors))
+        return any(
+            (key in given and make.is_handed_out(array))
+            or make.overlap(known.get(key, array), [other for at, other in known.items() if at != key])
+            for key, array in self._recorder.written.items()
+            if key in known or self._is_outside(self._recorder.changed_tensors[key][0])
+        )
 
     # Results -----------------------------------------------------------------------------------------------------
 
     def _make_results(self, replay: Replay, leaves: Sequence[Any]) -> None:
-        first: dict[int, int] = {}
-        replay.results, replay.repeated, replay.recorded = [], [], []
+        replay.results, replay.sharing, replay.recorded = [], [], []
         replay.tensors = [i for i, y in enumerate(leaves) if isinstance(y, Tensor)]
+        links = self._links(leaves)
         for i, y in enumerate(leaves):
-            same = first.setdefault(id(y), i) if isinstance(y, (Tensor, ndarray)) else i
-            if same < i:
-                replay.repeated.append((i, same))
-                replay.results.append(f"r{same}")
+            if i in links:
+                replay.results.append("None")
             else:
                 replay.results.append(self._expression(y))
+                self._note_hidden_base(y)
                 if self._is_recorded(y):
                     replay.recorded.append(replay.tensors.index(i))
+        for i, (base, path) in links.items():
+            made = f"r{base}" if isinstance(base, int) else self._there(base)
+            if path:
+                own = isinstance(self._names[i], Assigned)
+                operands = self.source.name(path), str(leaves[i].needs), str(own)
+                made = self._with_gradient(self.source.call(make.view, made, *operands), leaves[i])
+            replay.sharing.append(f"r{i} = {made}")
+
+    def _note_hidden_base(self, y: Any) -> None:
+        """Note the input that a result would be a view of, were its memory not handed out: see memory.py."""
+        node = self._recorder.known(y._array) if isinstance(y, Tensor) else None
+        if node is not None and node.is_view:
+            while node.is_view:
+                node = node.inputs[0]
+            if node.op is None and make.is_handed_out(self._recorder.array_of(node)):
+                self._hidden_bases.add(node)
+
+    def _links(self, leaves: Sequence[Any]) -> dict[int, sharing.Link]:
+        """The results that share memory with others or with what the caller has; see sharing.py."""
+        links, share = sharing.links(self._names, lambda t: self._is_outside(t) or self._place_of(t) is not None)
+        if share:
+            self.give_up("it returns views of one value that share memory, but not that value")
+        return {i: link for i, link in links.items() if self._can_share(leaves, i, *link)}
+
+    def _can_share(self, leaves: Sequence[Any], i: int, base: Any, path: Sequence[Any]) -> bool:
+        """Whether a result can be made a view of its base, or the same object."""
+        if not path:
+            return True
+        if leaves[i].op is not None and id(leaves[i]) in self._recorder.swept:
+            self.give_up("it returns a view, and has computed the gradient of that")
+        place = None if isinstance(base, int) else self._place_of(base)
+        foreign = place is not None and isinstance(self._given[place], ndarray)
+        return self._is_array(leaves[i]) == (self._is_array(leaves[base]) if isinstance(base, int) else foreign)
+
+    def _place_of(self, tensor: Any) -> int | None:
+        """Which of the Tensors given it is."""
+        return next((i for i, t in enumerate(self._tensors) if t is tensor), None)
+
+    def _there(self, tensor: Any) -> str:
+        """The expression for a tensor from outside."""
+        place = self._place_of(tensor)
+        return self.source.name(tensor) if place is None else f"a{place}"
 
     def _is_recorded(self, y: Any) -> bool:
         """Whether a result needs a gradient that the function has not computed itself."""
@@ -180,31 +260,41 @@ class Trial:
     def _expression(self, y: Any) -> str:
         """The expression for a result in the replay's source; for a recorded one, for its value."""
         recorder, source = self._recorder, self.source
-        for i, t in enumerate(self._tensors):
-            if y is t:
-                return f"a{i}"
         if isinstance(y, ndarray):
-            node = recorder.known(y)
-            return f"{source.name(y)}.copy()" if node is None else self._array(node)
-        if not isinstance(y, Tensor) or self._is_outside(y):
-            return source.name(y)
-        node = recorder.known_or_constant(y._array)
+            return self._array_expression(y)
+        if not isinstance(y, Tensor) or self._is_outside(y) or self._place_of(y) is not None:
+            return self._there(y)
         if self._is_array(y):
-            return self._array(node)
-        array = self._output(node)
+            return self._array(recorder.known_or_constant(y._array))
+        array = self._output(y._array)
         if y.op is not None and id(y) in recorder.swept:
             op = make.Spent(getattr(self._f, "__name__", repr(self._f)))
             return source.call(make.spent, array, source.name(op))
-        needs, gradient = CONSTANT if self._is_recorded(y) else y.needs, y._grad
+        needs = CONSTANT if self._is_recorded(y) else y.needs
         made = source.call(make.tensor, array, str(needs)) if needs != CONSTANT else source.call(constant, array)
-        if y.op is None and type(gradient) is autograd.Gradient:
-            gradient = self._output(recorder.known_or_constant(gradient.array))
-            return source.call(make.with_gradient, made, gradient)
-        return made
+        return self._with_gradient(made, y)
+
+    def _with_gradient(self, made: str, y: Any) -> str:
+        gradient = y._grad
+        if y.op is not None or type(gradient) is not autograd.Gradient:
+            return made
+        return self.source.call(make.with_gradient, made, self._output(gradient.array))
+
+    def _array_expression(self, y: Any) -> str:
+        """The expression for a result that is an array already."""
+        outside = self._reads.arrays()
+        node = self._recorder.known(y)
+        if any(y is a for a in outside):
+            return self.source.name(y)
+        others = [a for a in self._names if isinstance(a, ndarray) and a is not y]
+        if make.overlap(y, [*outside, *others]):
+            self.give_up("it returns an array that shares memory with another one")
+        return f"{self.source.name(y.copy(order='K'))}.copy(order='K')" if node is None else self._array(node)
 
     def _array(self, node: Node) -> str:
-        """The same, for a result returned as `_as_from_numpy` makes it."""
-        return self._output(node) + "[()]" * (not node.shape)
+        """The expression for a result returned as `_as_from_numpy` makes it."""
+        array = self._copied(node) if node in self._arrays else f"y{self._want(node)}"
+        return array + "[()]" * (not node.shape)
 
     def _is_array(self, y: Any) -> bool:
         """Whether a result is returned as an array, because it was computed from arrays alone."""
@@ -212,6 +302,17 @@ class Trial:
             return False
         node = self._recorder.known(y._array)
         return node is None or self._arrays.issuperset([a for a in sort([node]) if a.op is None and a.array is None])
+
+    def _all_as_given(self, leaves: Sequence[Any]) -> list[Any]:
+        """The results, as the function would return them if it were given arrays."""
+        made = [self._as_given(y) for y in leaves]
+        for i, (base, path) in self._links(leaves).items():
+            place = None if isinstance(base, int) else self._place_of(base)
+            if isinstance(base, int):
+                made[i] = make.view(made[base], path, CONSTANT) if isinstance(made[base], ndarray) else made[i]
+            elif place is not None and isinstance(self._given[place], ndarray):
+                made[i] = make.view(self._given[place], path, CONSTANT)
+        return made
 
     def _as_given(self, y: Any) -> Any:
         """A result as an array, if it is returned as one; the argument itself, if it is one."""
@@ -230,27 +331,41 @@ class Trial:
             given = [i for i, t in enumerate(self._tensors) if t is tensor]
             if not given and not self._is_outside(tensor):
                 continue
-            if isinstance(tensor, Assigned) or not what <= {"data", "grad"}:
+            if isinstance(tensor, Assigned) or not what <= {"data", "grad", "elements"}:
                 self.give_up("it assigns to elements of a tensor from outside, or makes it need a gradient")
                 continue
             target = f"a{given[0]}" if given else self.source.name(tensor)
             if "data" in what:
-                array = self._output(recorder.known_or_constant(tensor._array))
+                array = self._output(tensor._array)
                 is_array = bool(given) and isinstance(self._given[given[0]], ndarray)
                 if is_array:
                     replay.effects.insert(0, self.source.call(check_writeable, target))
-                effect = f"{target}[...] = {array}" if is_array else self.source.call(make.set_data, target, array)
+                setter = make.set_elements if "elements" in what else make.set_data
+                effect = f"{target}[...] = {array}" if is_array else self.source.call(setter, target, array)
                 replay.effects.append(effect)
-                self._overlaps = self._overlaps or (bool(given) and make.overlap(self._given))
-                replay.alone = replay.alone or bool(given)
             gradient = tensor._grad
             if "grad" in what and type(gradient) is autograd.Gradient:
-                array = self._output(recorder.known_or_constant(gradient.array))
+                array = self._output(gradient.array)
                 pasts = self.source.name(make.GONE if gradient.pasts else ())
                 made = self.source.call(autograd.Gradient, array, pasts)
                 replay.effects.append(f"{target}._grad = {made}")
             elif "grad" in what:
                 replay.effects.append(f"{target}._grad = {self.source.name(gradient)}")
+
+    def _errors(self) -> dict[str, str] | None:
+        """How floating-point errors are treated while the plan runs; None: as the caller treats them. Where operations
+        differ, and a plan's need not be theirs, an error makes the function itself run."""
+        if not self._reads.sets_errors:
+            return None
+        now = np.geterr()
+        modes: list[Any] = list(map(dict, self._recorder.modes)) or [now]
+        errors = {}
+        for kind, outside in now.items():
+            found = {mode[kind] for mode in modes}
+            if found - {outside, "ignore", "warn"}:
+                self.give_up(f"it sets np.errstate({kind}={max(found - {outside})!r})")
+            errors[kind] = "ignore" if found == {"ignore"} else "raise"
+        return errors
 
     # Gradients of results ----------------------------------------------------------------------------------------
 

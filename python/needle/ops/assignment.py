@@ -45,6 +45,7 @@ from ..autograd import (
     no_grad,
     original_of,
     released,
+    set_value,
     settle_node,
     twin_of,
     unmasked,
@@ -376,6 +377,16 @@ def setitem(a: Any, index: Any, value: Any) -> None:
             _assign(root, op, value)
 
 
+def replace(a: Any, array: Any) -> None:
+    """a[...] = array, without recording it. The array is nobody else's, so that a takes it over where it can."""
+    if VIEWS.base_of(a) is None and not isinstance(a, Assigned) and id(owner_of(a._array)) not in handed_out:
+        set_value(a, array)
+        _changed(a)
+    else:
+        with no_grad():
+            setitem(a, ..., constant(array))
+
+
 def set_real(a: Any, value: Any) -> None:
     """a.real = value."""
     setitem(real(a), ..., value)
@@ -430,6 +441,7 @@ def _write(before: Any, op: SetItem, value: Any) -> None:
     # An array that was handed out must show the change; records hold copies of it.
     shared = array.flags.writeable and id(owner_of(array)) in handed_out
     if watching.captures():
+        watching.tell("elements_change", before)
         if not shared:
             before.data = op(before, value)  # as an op, so that the capture contains it
             return
