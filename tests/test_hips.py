@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
+import subprocess
+import sys
 from typing import Any
 
 import needle
+import needle.hips.numpy as hnp
+import needle.hips.numpy.random as npr
+import needle.numpy as nnp
 import numpy as np
 import pytest
+import scipy.special
+import scipy.stats
+from calls import as_tensors, outputs, weighted
 from needle import Tensor, hips, ops
-from needle.testing import check_grads
-from numpy.testing import assert_allclose
+from needle.hips import builtins, core, extend, multigrad_dict
+from needle.hips.extend import primitive, vspace
+from needle.hips.misc import const_graph, flatten
+from needle.hips.misc.fixed_points import fixed_point
+from needle.hips.misc.flatten import flatten_func
+from needle.hips.misc.optimizers import adam, rmsprop, sgd
+from needle.hips.numpy.linalg import inv
+from needle.hips.numpy.numpy_boxes import ArrayBox
+from needle.hips.numpy.numpy_vjps import unbroadcast_f
+from needle.hips.scipy.integrate import odeint
+from needle.hips.scipy.linalg import solve_triangular
+from needle.hips.scipy.signal import convolve
+from needle.hips.scipy.special import gammaln, logsumexp
+from needle.hips.scipy.stats import multivariate_normal, norm
+from needle.hips.test_util import check_grads as compared
+from needle.hips.test_util import combo_check
+from needle.hips.tracer import getval, isbox, notrace_primitive
+from needle.hips.util import subvals
+from needle.hips.wrap_util import unary_to_nary
+from needle.testing import GradientError, check_grads
+from numpy.testing import assert_allclose, assert_array_equal
+from test_numpy_surface import CONSTANT, DIFFERENTIABLE, REFUSED, ZERO
 
 X, T = np.array([0.3, -0.7, 1.1]), np.array([1.0, 0.5, -2.0])
 W = np.array([[1.0, 2.0, -1.0], [0.5, -0.3, 0.7]])
@@ -122,3 +151,486 @@ def test_forward_rules():
     assert_allclose(needle.grad(lambda b: product(W, b, 2.0).sum())(X), 2 * W.sum(axis=0))
     with pytest.raises(ValueError, match='a rule is a function, "same" or None, got'):
         hips.defjvp(product, "other")
+
+
+# --------------------------------------------------------------------------------------- what rules are given and give
+
+
+@primitive
+def running_sum(x: Any) -> Any:
+    assert type(x) is np.ndarray
+    return np.cumsum(x)
+
+
+def backward_sum(ans: Any, x: Any) -> Any:
+    """A rule that fills a buffer, as compiled kernels do, and spoils what it is given."""
+    assert type(ans) is type(x) is np.ndarray
+
+    def pull(g: Any) -> Any:
+        assert type(g) is np.ndarray and g.flags.c_contiguous
+        out, total = np.empty_like(x), 0.0
+        for i in reversed(range(x.size)):
+            total += g[i]
+            out[i] = total
+        g[:] = np.nan
+        x[:] = np.nan
+        ans[:] = np.nan
+        return out
+
+    return pull
+
+
+hips.defvjp(running_sum, backward_sum)
+LOWER = np.tril(np.ones((3, 3)))
+
+
+def test_a_rule_gets_arrays_where_nobody_differentiates_the_gradient():
+    assert_allclose(hips.grad(lambda x: hnp.sum(running_sum(x * x) * T))(X), LOWER.T @ T * 2 * X)
+    x = Tensor(X)
+    running_sum(x).sum().backward()
+    assert_allclose(x.grad, [3.0, 2.0, 1.0])
+    pullback, value = hips.make_vjp(running_sum)(X)
+    for g in (T, X):
+        assert_allclose(pullback(g), LOWER.T @ g)
+    assert_allclose(value, np.cumsum(X))
+
+
+def one(x: Any) -> Any:
+    rate = hips.grad(lambda r: hnp.sum(running_sum(r * X)))(2.0)  # a gradient that does not depend on x
+    return running_sum(x * x) * rate
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3, 7])
+def test_a_rule_gets_arrays_for_each_row_of_a_jacobian(rows):
+    """For wide Jacobians and tall ones, and for empty ones."""
+    weights = np.random.default_rng(rows).normal(size=(rows, 3))
+    assert_allclose(hips.jacobian(lambda x: hnp.dot(weights, one(x)))(X), weights @ LOWER * 2 * X * (LOWER @ X).sum())
+    assert_allclose(hips.jacobian(lambda x: hnp.dot(running_sum(x), 2.0))(np.zeros(rows)), 2 * np.tri(rows))
+
+
+def test_rules_with_scipys_functions_and_rules_that_return_numbers_and_lists():
+    log_gamma = primitive(lambda x, k: scipy.special.gammaln(x) * k)
+    hips.defvjp(
+        log_gamma,
+        lambda ans, x, k: lambda g: (g * k * scipy.special.psi(x)).tolist(),
+        lambda ans, x, k: lambda g: float(np.sum(g * scipy.special.gammaln(x))),
+    )
+    hips.defjvp(log_gamma, lambda g, ans, x, k: g * k * scipy.special.psi(x), lambda g, ans, x, k: g * ans / k)
+    x = np.array([1.5, 2.0, 3.0])
+    slope = scipy.special.psi(x)
+    assert_allclose(hips.jacobian(lambda x: log_gamma(x * x, 3.0))(x), np.diag(3 * scipy.special.psi(x * x) * 2 * x))
+    assert_allclose(hips.grad(lambda k: hnp.sum(log_gamma(x, k)))(2.5), scipy.special.gammaln(x).sum())
+    assert_allclose(hips.make_jvp(log_gamma)(x, 2.0)(np.ones(3))[1], 2 * slope)
+    assert_allclose(needle.jacobian(lambda x: log_gamma(x, 2.0), mode="forward")(x), np.diag(2 * slope))
+
+
+def test_a_rule_gets_what_it_can_differentiate_where_somebody_does():
+    cube = primitive(lambda x: x**3)
+    hips.defvjp(cube, lambda ans, x: lambda g: g * 3 * square(x))
+    square = primitive(lambda x: x**2)
+    hips.defvjp(square, lambda ans, x: lambda g: 2 * g * x)
+    assert hips.grad(hips.grad(cube))(2.0) == 12
+    assert hips.grad(hips.grad(hips.grad(cube)))(2.0) == 6
+    hessian = np.diag(6 * X)
+    assert_allclose(hips.hessian(lambda x: hnp.sum(cube(x)))(X), hessian)
+    assert_allclose(needle.hessian(lambda x: hnp.sum(cube(x)))(X), hessian)
+    assert_allclose(hips.make_hvp(lambda x: hnp.sum(cube(x)))(X)[0](T), hessian @ T)
+    assert_allclose(hips.jacobian(hips.grad(lambda x: hnp.sum(cube(hnp.sin(x)))))(X).shape, (3, 3))
+    compared(lambda x: cube(hnp.exp(x)))(X)
+
+
+def test_captured_rules_compute_again():
+    f = needle.compile(hips.grad(lambda x: hnp.sum(running_sum(x * x))))
+    for x in (X, 2 * X, X, 3 * X):
+        assert_allclose(f(x), np.array([3, 2, 1]) * 2 * x)
+
+
+def test_several_outputs():
+    both = primitive(lambda x, y: (np.sin(x) * y, {"square": x**2, "y": y}))
+    hips.defvjp(
+        both,
+        lambda ans, x, y: lambda g: g[0] * hnp.cos(x) * y + 2 * x * g[1]["square"],
+        lambda ans, x, y: lambda g: g[0] * hnp.sin(x) + g[1]["y"],
+    )
+
+    def parts(x: Any, y: Any, first: Any, second: Any) -> Any:
+        return hnp.sum(first * second["square"]) + second["y"][0]
+
+    def f(x: Any, y: Any) -> Any:
+        return parts(x, y, *both(x, y))
+
+    def reference(x: Any, y: Any) -> Any:
+        return parts(x, y, hnp.sin(x) * y, {"square": x**2, "y": y})
+
+    for i in (0, 1):
+        assert_allclose(hips.grad(f, i)(X, T), hips.grad(reference, i)(X, T))
+        assert_allclose(hips.hessian(f, i)(X, T), hips.hessian(reference, i)(X, T))
+    assert_allclose(hips.jacobian(lambda x: both(x, T)[1]["square"])(X), np.diag(2 * X))
+    assert_allclose(hips.jacobian(lambda x: both(x, T)[1]["y"])(X), np.zeros((3, 3)))
+    assert type(both(X, T)[0]) is np.ndarray
+
+
+def test_containers_as_arguments():
+    product = primitive(lambda p, s: p["a"] * p["b"][0] * s)
+    hips.defvjp(
+        product,
+        lambda ans, p, s: lambda g: {"a": g * p["b"][0] * s, "b": [g * p["a"] * s]},
+        lambda ans, p, s: lambda g: g * ans / s,
+    )
+    p = {"a": 2.0, "b": [5.0]}
+    assert hips.grad(lambda p: product(p, 3.0) ** 2)(p) == {"a": 900.0, "b": [360.0]}
+    assert hips.grad(lambda a: product({"a": a, "b": [5.0]}, 3.0) ** 2)(2.0) == 900
+    assert hips.grad(lambda s: product(p, s))(3.0) == 10
+    without = primitive(lambda p: p[0] * p[1])
+    assert hips.grad(lambda x: without([x, x]))(3.0) == 6  # which has no rule by its argument
+
+
+def test_rules_for_many_arguments_at_once():
+    by_each, by_all, linear = [primitive(lambda x, y: x * y) for _ in range(3)]
+    extend.defvjp_argnum(by_each, lambda i, ans, args, kwargs: lambda g: g * args[1 - i])
+    extend.defjvp_argnum(by_each, lambda i, g, ans, args, kwargs: g * args[1 - i])
+    extend.defvjp_argnums(by_all, lambda argnums, ans, args, kwargs: lambda g: [g * args[1 - i] for i in argnums])
+    extend.def_linear(linear)
+    for f in (by_each, by_all):
+        assert hips.grad(lambda x, f=f: f(x, x * x))(3.0) == 27
+        assert hips.grad(lambda x, f=f: f(2.0, x))(3.0) == 2
+    for f in (by_each, linear):
+        assert hips.make_jvp(lambda x, f=f: f(x, x * x))(3.0)(1.0) == (27.0, 27.0)
+
+
+def test_a_rule_of_a_function_that_is_no_primitive_changes_nothing():
+    def cube(x: Any) -> Any:
+        return x**3
+
+    hips.defvjp(cube, lambda ans, x: lambda g: g * 0)
+    extend.defvjp_argnum(cube, lambda *call: lambda g: g * 0)
+    hips.defjvp(cube, lambda g, ans, x: g * 0)
+    assert hips.grad(cube)(2.0) == 12
+
+
+def test_primitives_as_methods():
+    class Scaled:
+        def __init__(self, scale: float):
+            self.scale = scale
+
+        @primitive
+        def times(self, x: Any) -> Any:
+            return self.scale * x
+
+    hips.defvjp(Scaled.times, lambda ans, self, x: lambda g: g * self.scale, argnums=[1])
+    assert hips.grad(Scaled(3.0).times)(2.0) == 3
+
+
+def test_a_primitive_that_reaches_a_tensor_is_refused():
+    def f(x: Any) -> Any:
+        return primitive(lambda y: y * x)(2.0 * x)
+
+    for derivative in (hips.grad(f), hips.grad(hips.grad(f)), hips.deriv(f)):
+        with pytest.raises(TypeError, match="pass the Tensor as a positional argument"):
+            derivative(3.0)
+    with pytest.raises(TypeError, match="the adjoint of argument 0 must have the structure"):
+        wrong = primitive(lambda p: p[0] * p[1])
+        hips.defvjp(wrong, lambda ans, p: lambda g: g)
+        hips.grad(wrong)([1.0, 2.0])
+
+
+# ---------------------------------------------------------------------------------------------- NumPy by either door
+
+RAW = {"fromfile", "finfo", "iinfo", "ndindex", "errstate"} | set(REFUSED)
+
+
+def of_numpy(name: str) -> bool:
+    module: Any = np
+    for part in name.split("."):
+        module = getattr(module, part, None)
+    return module is not None and name not in RAW
+
+
+SAMPLES = {name: call for name, call in {**DIFFERENTIABLE, **ZERO, **CONSTANT}.items() if of_numpy(name)}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", SAMPLES)
+def test_of_arrays_it_is_numpy_itself(name):
+    copies = [[a.copy() if isinstance(a, np.ndarray) else a for a in SAMPLES[name].arrays] for _ in range(2)]
+    with np.errstate(all="ignore"):
+        got, expected = SAMPLES[name].on(hnp, copies[0]), SAMPLES[name].on(np, copies[1])
+    assert type(got) is type(expected)
+    for y, e in zip(outputs(got), outputs(expected), strict=True):
+        assert type(y) is type(e)
+        assert str(y) == str(e)
+
+
+@pytest.mark.parametrize("name", sorted(set(SAMPLES) & set(DIFFERENTIABLE) - {"vectorize", "frompyfunc"}))
+def test_of_tensors_it_is_needles(name):
+    call, found = DIFFERENTIABLE[name], []
+    for module in (hnp, nnp):
+        given = as_tensors(call.arrays)
+        results = outputs(call.on(module, given))
+        weighted(results).backward()
+        found.append([*map(getval, results), *[getval(given[i].grad) for i in call.places]])
+    for y, e in zip(*found, strict=True):
+        assert_array_equal(y, e)
+
+
+@pytest.mark.parametrize("name", [name for name in {**ZERO, **CONSTANT} if of_numpy(name)])
+def test_what_has_no_derivative_is_no_tensor(name):
+    seen = []
+
+    def f(*leaves: Any) -> Any:
+        arrays = list(call.arrays)
+        for i, leaf in zip(call.places, leaves, strict=True):
+            arrays[i] = leaf
+        seen.extend(outputs(call.on(hnp, arrays)))
+        return leaves[0].sum()
+
+    call = {**ZERO, **CONSTANT}[name]
+    leaves = [call.arrays[i] for i in call.places if call.arrays[i].dtype.kind == "f"]
+    if len(leaves) == len(call.places) > 0:
+        hips.grad(f)(*leaves)
+        assert name in ZERO or not any(isinstance(y, Tensor) for y in seen)
+
+
+def test_types_are_numpys_where_nobody_differentiates():
+    def f(x: Any) -> Any:
+        steps.append(int(hnp.argmax(x)))
+        assert isinstance(hnp.argmax(x), np.integer)
+        assert type(hnp.zeros_like(x)) is np.ndarray
+        assert type(hnp.sum(x > 0)) is np.int64
+        assert list(range(hnp.argmax(x))) == [0, 1]
+        return hnp.sum(x * hnp.array([1, 2, 3])[hnp.argsort(x)])
+
+    steps: list[int] = []
+    assert_array_equal(hips.grad(f)(X), [2, 1, 3])
+    assert steps == [2]
+    assert type(hnp.exp(1.0)) is np.float64
+    assert isinstance(hnp.ones(2), np.ndarray)
+    assert hnp.add.outer(X, T).shape == (3, 3)
+    assert hnp.float64 is np.float64 and hnp.ndarray is np.ndarray and hnp.pi == np.pi
+    assert pickle.loads(pickle.dumps(hnp.exp)) is hnp.exp
+    assert npr.RandomState is np.random.RandomState
+
+
+def test_lists_that_hold_tensors():
+    assert_array_equal(hips.jacobian(lambda x: hnp.array([[x[0], 2.0], [0.0, x[1]]]))(np.ones(2))[1, 1], [0, 1])
+    assert hips.grad(lambda x: hnp.sum(hnp.r_[x, 1.0, x] ** 2))(3.0) == 12
+    assert hips.grad(lambda x: hnp.concatenate(([x], [1.0])).sum())(3.0) == 1
+
+
+class Measured:
+    """A number with arithmetic of its own."""
+
+    def __init__(self, value: float):
+        self.value = value
+
+    def exp(self) -> Measured:
+        return Measured(np.exp(self.value))
+
+    def __mul__(self, other: Any) -> Measured:
+        return Measured(self.value * (other.value if isinstance(other, Measured) else other))
+
+    __rmul__ = __mul__
+
+    def __add__(self, other: Any) -> Measured:
+        return Measured(self.value + (other.value if isinstance(other, Measured) else other))
+
+    __radd__ = __add__
+
+
+def test_objects_with_arithmetic_of_their_own():
+    assert hnp.exp(Measured(1.0)).value == np.exp(1.0)
+    assert hnp.dot(np.array([Measured(1.0), Measured(2.0)]), np.array([2.0, 3.0])).value == 8
+    assert hnp.sum(hnp.array([Measured(1.0), Measured(2.0)])).value == 3
+    assert hnp.exp(np.array([Measured(0.0)]))[0].value == 1
+
+
+# ----------------------------------------------------------------------------------------------- the other modules
+
+
+def test_values_behind_tensors():
+    def f(x: Any) -> Any:
+        assert isinstance(x, ArrayBox) and isinstance(x, core.Box) and isbox(x)
+        assert builtins.isinstance(x, np.ndarray) and builtins.type(x) is np.ndarray
+        assert builtins.isinstance(x[0], float) and builtins.type(x[0]) is float
+        assert type(getval(x)) is type(x._value) is np.ndarray
+        return hnp.sum(x * floor(x))
+
+    floor = notrace_primitive(np.floor)
+    assert_array_equal(hips.grad(f)(10 * X), np.floor(10 * X))
+    assert not isbox(X) and not isinstance(X, ArrayBox) and getval(X) is X
+    assert builtins.dict is dict and hips.tuple is tuple and hips.builtins is builtins
+
+
+def test_hessian_of_several_outputs():
+    hessian = hips.hessian(lambda x: hnp.array([x[0] ** 3, x[0] * x[1]]))(np.array([2.0, 3.0]))
+    assert_allclose(hessian, [[[12, 0], [0, 0]], [[0, 1], [1, 0]]])
+    assert hips.hessian(lambda x: hnp.sum(x**3).reshape(1))(X).shape == (1, 3, 3)
+    assert_allclose(hips.hessian(lambda x: hnp.sum(x**3))(X), np.diag(6 * X))
+
+
+def test_gradients_by_all_arguments():
+    assert multigrad_dict(lambda x, y=2.0: x * y**2)(3.0) == {"x": 4.0, "y": 12.0}
+    assert core.make_vjp(lambda x: x**2, 3.0)[0](1.0) == 6
+    assert core.make_jvp(lambda x: x**2, 3.0)(1.0) == (9.0, 6.0)
+    assert unary_to_nary(lambda f, x, k: f(k * x))(lambda a, b: a - b, 1, 2.0)(1.0, 3.0) == -5
+    assert subvals((1, 2), [(0, 3)]) == (3, 2)
+
+
+PARAMETERS = {"w": np.arange(4.0).reshape(2, 2), "b": (1.0, [2.0, np.array(3.0)])}
+
+
+def test_flatten():
+    vector, unflatten = flatten(PARAMETERS)
+    assert_array_equal(vector, [1, 2, 3, 0, 1, 2, 3])
+    assert list(unflatten(vector)) == ["w", "b"]
+    assert_array_equal(unflatten(vector + 1)["w"], PARAMETERS["w"] + 1)
+    assert unflatten(vector)["b"] == (1.0, [2.0, 3.0])
+    assert_array_equal(flatten([])[0], [])
+    gradient = hips.grad(lambda p: hnp.sum(flatten(p)[0] ** 2))(PARAMETERS)
+    assert_array_equal(gradient["w"], 2 * PARAMETERS["w"])
+    assert_array_equal(hips.grad(lambda v: hnp.sum(unflatten(v)["w"] ** 2))(vector), [0, 0, 0, 0, 2, 4, 6])
+    of_vectors, _, start = flatten_func(lambda p: {"w": 2 * p["w"], "b": p["b"]}, PARAMETERS)
+    assert_array_equal(of_vectors(start), [1, 2, 3, 0, 2, 4, 6])
+
+
+@pytest.mark.parametrize(
+    ("optimize", "options", "first"),
+    [
+        (sgd, {"step_size": 0.1, "mass": 0.9}, lambda g: -0.1 * 0.1 * g),
+        (rmsprop, {"step_size": 0.1, "gamma": 0.9}, lambda g: -0.1 * g / (np.sqrt(0.9 + 0.1 * g**2) + 1e-8)),
+        (adam, {"step_size": 0.1}, lambda g: -0.1 * g / (np.abs(g) + 1e-8)),
+    ],
+)
+def test_optimizers(optimize, options, first):
+    seen = []
+    gradient = hips.grad(lambda p, i: (p["x"] - 2.0) ** 2 + hnp.sum(p["y"] ** 2))
+    start = {"x": 0.0, "y": np.array([1.0, -3.0])}
+    after = optimize(gradient, start, lambda p, i, g: seen.append((i, p["y"], g["y"])), num_iters=1, **options)
+    assert_allclose(after["x"], first(-4.0))
+    assert_allclose(after["y"], start["y"] + first(2 * start["y"]))
+    assert seen[0][0] == 0
+    assert_array_equal(seen[0][2], 2 * start["y"])
+    end = optimize(gradient, start, num_iters=2000, **options | {"step_size": 0.02})
+    assert_allclose(np.append(end["y"], end["x"]), [0, 0, 2], atol=0.05)
+
+
+def test_fixed_points():
+    def root(a: Any) -> Any:
+        def distance(x: Any, y: Any) -> Any:
+            return hnp.max(hnp.abs(x - y))
+
+        return fixed_point(lambda a: lambda x: 0.5 * (x + a / x), a, 1.0, distance, 1e-12)
+
+    assert_allclose(root(2.0), np.sqrt(2))
+    assert_allclose(hips.grad(root)(2.0), 0.5 / np.sqrt(2))
+    assert_allclose(hips.grad(hips.grad(root))(2.0), -0.25 * 2**-1.5)
+
+    def of_parts(p: Any) -> Any:
+        step = fixed_point(
+            lambda p: lambda x: hnp.dot(p[0], x) + p[1], p, np.zeros(2), lambda x, y: np.max(np.abs(x - y)), 1e-14
+        )
+        return hnp.sum(step * np.array([1.0, 2.0]))
+
+    a, b = np.array([[0.2, 0.1], [0.3, -0.2]]), np.array([0.3, 0.5])
+    u = np.linalg.solve(np.eye(2) - a.T, [1.0, 2.0])
+    by_a, by_b = hips.grad(of_parts)((a, b))
+    assert_allclose(by_b, u)
+    assert_allclose(by_a, np.outer(u, np.linalg.solve(np.eye(2) - a, b)))
+
+
+def test_const_graph():
+    assert hips.grad(const_graph(lambda a, x: a * x**2, 2.0))(3.0) == 12
+
+
+def test_vector_spaces():
+    space = vspace({"a": 1.0, "b": np.ones((2, 2)), "c": 1j})
+    assert space.size == 7 and space.iscomplex
+    assert_array_equal(space.ones()["b"], np.ones((2, 2)))
+    assert len(list(space.standard_basis())) == 7
+    assert space.inner_prod(space.ones(), space.ones()) == 6
+    assert_array_equal(space.add(space.ones(), space.scalar_mul(space.ones(), 2.0))["b"], np.full((2, 2), 3.0))
+    assert space.covector({"a": 1.0, "b": np.ones((2, 2)), "c": 1j})["c"] == -1j
+    assert space == vspace(space.randn())
+    assert vspace(X) != vspace(W)
+    assert (vspace(W).shape, vspace(W).dtype, vspace(W).ndim) == ((2, 3), np.float64, 2)
+
+
+def test_checks():
+    compared(lambda x, y: hnp.sin(x) * y, (0, 1), modes=["fwd", "rev"], order=2)(X, T)
+    combo_check(lambda x, y, k=1: hnp.sum(hnp.sin(x) * y * k), (0, 1))([1.0, X], [2.0, 3.0], k=[1, 2])
+    wrong = primitive(np.sin)
+    hips.defvjp(wrong, lambda ans, x: lambda g: g * hnp.sin(x))
+    with pytest.raises(GradientError):
+        compared(wrong, modes=["rev"], order=1)(X)
+
+
+def test_sums_over_broadcast_axes():
+    assert_array_equal(unbroadcast_f(np.ones((1, 3)), lambda g: g * 2)(np.ones((5, 2, 3))), [[20, 20, 20]])
+    assert_array_equal(hnp.make_diagonal(X, axis1=-1, axis2=-2), np.diag(X))
+
+
+def test_scipys_modules():
+    assert type(norm.logpdf(1.0, 0.0, 2.0)) is type(scipy.stats.norm.logpdf(1.0, 0.0, 2.0))
+    assert_allclose(hips.grad(lambda m: hnp.sum(norm.logpdf(X, m, 2.0)))(1.0), np.sum(X - 1) / 4)
+    assert_allclose(hips.grad(lambda m: multivariate_normal.logpdf(X, m, np.eye(3)))(T), X - T)
+    assert_allclose(hips.grad(gammaln)(2.5), scipy.special.psi(2.5))
+    assert_allclose(hips.grad(logsumexp)(X), np.exp(X - logsumexp(X)))
+    assert type(logsumexp(X)) is np.float64
+    triangle = np.array([[1.0, 0.0], [2.0, 3.0]])
+    assert_allclose(solve_triangular(triangle, np.ones(2), lower=True), [1, -1 / 3])
+    by_matrix = hips.grad(lambda a: hnp.sum(inv(a)))(triangle)
+    assert_allclose(by_matrix, -np.outer(*[np.linalg.inv(m).sum(0) for m in (triangle, triangle.T)]))
+    assert type(convolve(X, T)) is np.ndarray
+    assert_allclose(hips.grad(lambda x: hnp.sum(convolve(x, T)))(X), np.full(3, T.sum()))
+    times = np.array([0.0, 1.0])
+    assert type(odeint(lambda y, t: -y, np.ones(1), times)) is np.ndarray
+    slope = hips.grad(lambda k: hnp.sum(odeint(lambda y, t, k: -k * y, np.ones(1), times, (k,))))(1.5)
+    assert_allclose(slope, -np.exp(-1.5), atol=1e-6)
+
+
+def test_programs_run_after_a_change_of_their_imports():
+    """Each of these names is imported by programs for HIPS autograd."""
+    modules = {
+        "": "grad jacobian hessian elementwise_grad value_and_grad make_vjp make_jvp make_hvp make_ggnvp checkpoint "
+        "holomorphic_grad grad_and_aux grad_named multigrad_dict deriv primitive tensor_jacobian_product "
+        "vector_jacobian_product hessian_vector_product hessian_tensor_product",
+        "builtins": "isinstance type tuple list dict",
+        "core": "getval isbox primitive defvjp defjvp vspace VSpace Box make_vjp make_jvp def_linear",
+        "differential_operators": "grad jacobian make_jvp_reversemode",
+        "extend": "primitive defvjp defjvp defvjp_argnum defvjp_argnums defjvp_argnum defjvp_argnums def_linear vspace "
+        "VSpace Box notrace_primitive register_notrace",
+        "misc": "const_graph flatten",
+        "misc.fixed_points": "fixed_point",
+        "misc.flatten": "flatten flatten_func",
+        "misc.optimizers": "adam sgd rmsprop",
+        "misc.tracers": "const_graph",
+        "numpy": "linalg fft random array exp float64 newaxis make_diagonal",
+        "numpy.fft": "fft ifft fftshift",
+        "numpy.linalg": "inv solve LinAlgError norm",
+        "numpy.numpy_boxes": "ArrayBox",
+        "numpy.numpy_vjps": "unbroadcast unbroadcast_f",
+        "numpy.random": "randn RandomState seed",
+        "scipy.integrate": "odeint",
+        "scipy.linalg": "solve_triangular sqrtm block_diag solve_sylvester",
+        "scipy.signal": "convolve",
+        "scipy.special": "gammaln erf expit logit logsumexp",
+        "scipy.stats": "beta chi2 dirichlet gamma multivariate_normal norm poisson t",
+        "scipy.stats.poisson": "logpmf pmf",
+        "test_util": "check_grads check_vjp check_jvp combo_check",
+        "tracer": "getval isbox Box primitive notrace_primitive register_notrace subvals",
+        "util": "subval subvals",
+        "wrap_util": "unary_to_nary",
+    }
+    for module, names in modules.items():
+        found = importlib.import_module("needle.hips" + f".{module}" * bool(module))
+        assert [name for name in names.split() if not hasattr(found, name)] == []
+
+
+def test_nothing_is_imported_before_it_is_asked_for():
+    code = """
+import sys, needle
+assert not [m for m in sys.modules if m.startswith(("needle.hips.numpy", "needle.hips.misc", "needle.hips.scipy"))]
+import needle.hips.numpy, needle.hips.misc.optimizers, needle.hips.extend, needle.hips.builtins, needle.hips.tracer
+assert "scipy" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

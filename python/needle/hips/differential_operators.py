@@ -1,4 +1,4 @@
-"""Transforms and custom rules under the names of HIPS autograd.
+"""Transforms under the names of HIPS autograd.
 
 A transform takes a function and `argnum`, the argument to differentiate by: a position, a name, or a tuple of these. It
 returns a function of the same arguments.
@@ -7,18 +7,22 @@ returns a function of the same arguments.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
-from functools import update_wrapper
-from itertools import count
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from .autograd import Tensor, TensorOp, as_value, gradient_dtype, wanted
-from .nested import map_leaves
-from .ops import summation
-from .tape import constant_like
-from .transforms import Argnums, SecondOrder, Transformed, grad, jacobian, jvp, linearize, value_and_grad, vjp
+from .. import transforms
+from ..autograd import Tensor, as_value, gradient_dtype
+from ..checkpoint import checkpoint as checkpoint
+from ..nested import map_leaves
+from ..ops import summation
+from ..tape import constant_like
+from ..transforms import Argnums, SecondOrder, Transformed, jvp, linearize, vjp
+from ..transforms import elementwise_grad as elementwise_grad
+from ..transforms import grad as grad
+from ..transforms import holomorphic_grad as holomorphic_grad
+from ..transforms import value_and_grad as value_and_grad
 
 
 def _unary(f: Any, argnum: Argnums, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Callable[[Any], Any], Any]:
@@ -133,7 +137,7 @@ def _tensor_jacobian_product(f: Any, args: Any, kwargs: Any, argnum: Argnums) ->
     if not ndim < np.ndim(value) or np.shape(value)[:ndim] != np.shape(factor):
         return pullback(factor)[0]
     along = as_value(factor).reshape((*np.shape(factor), *(1,) * (np.ndim(value) - ndim)))
-    return jacobian(lambda x: summation(along * of_x(x), axes=tuple(range(ndim))), mode="reverse")(x)
+    return jacobian(lambda x: summation(along * of_x(x), axes=tuple(range(ndim))))(x)
 
 
 def tensor_jacobian_product(f: Callable[..., Any], argnum: Argnums = 0) -> Any:
@@ -149,96 +153,42 @@ def grad_named(f: Callable[..., Any], argname: str) -> Any:
     return grad(f, list(inspect.signature(f).parameters).index(argname))
 
 
-# ---------------------------------------------------------------------------------------------------- custom rules
+def multigrad_dict(f: Callable[..., Any]) -> Any:
+    """The gradients by all arguments, however they are passed: a dict by their names."""
+    return Transformed(_multigrad_dict, f)
 
 
-class primitive:
-    """f as one opaque op on arrays; `defvjp` and `defjvp` set its derivatives.
+def _multigrad_dict(f: Any, args: Any, kwargs: Any) -> Any:
+    signature = inspect.signature(f)
+    bound = signature.bind(*args, **kwargs)
+    bound.apply_defaults()
 
-    f gets arrays for the Tensors among its positional arguments. The rules get Tensors, so their results can be
-    differentiated again.
+    def of_all(given: dict[str, Any]) -> Any:
+        again = inspect.BoundArguments(signature, given)  # a dict does
+        return f(*again.args, **again.kwargs)
+
+    return grad(of_all)(dict(bound.arguments))
+
+
+# A rule that a user wrote is handed arrays only in reverse mode, where its adjoints are known: so whole matrices are
+# taken by rows, whatever their shape.
+
+
+def jacobian(f: Callable[..., Any], argnum: Argnums = 0, mode: str | None = "reverse") -> Any:
+    """The derivatives of every output element by every input element, in shape output.shape + input.shape.
+
+    By rows, for which a primitive needs no forward rule; `mode` is that of `needle.jacobian`.
     """
-
-    def __init__(self, f: Callable[..., Any]):
-        self.f = f
-        self.vjps: dict[int, Callable[..., Any] | None] = {}
-        self.jvps: dict[int, Callable[..., Any] | str | None] = {}
-        update_wrapper(self, f)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        places = [i for i, a in enumerate(args) if isinstance(a, Tensor)]
-        return _Primitive(self, args, kwargs, places)(*[args[i] for i in places]) if places else self.f(*args, **kwargs)
+    return transforms.jacobian(f, argnum, mode)
 
 
-class _Primitive(TensorOp):
-    """One call of a primitive."""
-
-    __slots__ = ("args", "kwargs", "of", "places")
-    on_arrays = False
-
-    def __init__(self, of: primitive, args: tuple[Any, ...], kwargs: dict[str, Any], places: list[int]):
-        self.of, self.args, self.kwargs, self.places = of, args, kwargs, places
-
-    def __repr__(self) -> str:
-        return str(getattr(self.of, "__name__", "primitive"))
-
-    def _with(self, values: Sequence[Any]) -> list[Any]:
-        """The positional arguments with the Tensors replaced by these values."""
-        args = list(self.args)
-        for i, value in zip(self.places, values, strict=True):
-            args[i] = value
-        return args
-
-    def compute(self, *arrays: Any) -> Any:
-        return np.asarray(self.of.f(*self._with([a.copy() for a in arrays]), **self.kwargs))
-
-    def gradient(self, out_grad: Any, node: Any) -> Any:
-        args = self._with(node.inputs)
-        return tuple(
-            self._adjoint(i, out_grad, node, args) if wanted(a) else None
-            for i, a in zip(self.places, node.inputs, strict=True)
-        )
-
-    def _adjoint(self, i: int, out_grad: Any, node: Any, args: list[Any]) -> Any:
-        if i not in self.of.vjps:
-            raise NotImplementedError(
-                f"{self!r}: its derivative by argument {i} is not known; write\n"
-                f"    defvjp({self!r}, lambda ans, *args: lambda g: g * slope, argnums=[{i}])"
-            )
-        make = self.of.vjps[i]
-        return None if make is None else make(node, *args, **self.kwargs)(out_grad)
-
-    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
-        moving = [(i, t) for i, t in zip(self.places, tangents, strict=True) if t is not None]
-        if not all(i in self.of.jvps for i, _ in moving):
-            return NotImplemented
-        args, total = self._with(node.inputs), None
-        for i, t in moving:
-            rule = self.of.jvps[i]
-            if rule is None:
-                continue
-            if isinstance(rule, str):
-                along = self.of(*args[:i], t, *args[i + 1 :], **self.kwargs)
-            else:
-                along = rule(t, node, *args, **self.kwargs)
-            total = along if total is None else total + along
-        return total
+def _hessian(f: Any, args: Any, kwargs: Any, argnum: Argnums) -> Any:
+    return jacobian(jacobian(f, argnum), argnum)(*args, **kwargs)
 
 
-def defvjp(f: primitive, *makers: Callable[..., Any] | None, argnums: Iterable[int] | None = None) -> None:
-    """Set the vjps of a primitive by its first arguments, or by `argnums`.
-
-    maker(ans, *args) returns a function of the cotangent g; None means that the gradient is zero.
-    """
-    f.vjps.update(zip(count() if argnums is None else argnums, makers, strict=False))
+def hessian(f: Callable[..., Any], argnum: Argnums = 0) -> Any:
+    """The Jacobian of the Jacobian, for any number of outputs: shape output.shape + input.shape + input.shape."""
+    return Transformed(_hessian, f, argnum=argnum)
 
 
-def defjvp(f: primitive, *rules: Callable[..., Any] | str | None, argnums: Iterable[int] | None = None) -> None:
-    """Set the jvps of a primitive by its first arguments, or by `argnums`.
-
-    A rule is a function rule(g, ans, *args) of the tangent g, "same" if f is linear in the argument, or None if the
-    derivative is zero. Without jvps, forward mode transposes the vjps. Raises ValueError for another string.
-    """
-    if unknown := {rule for rule in rules if isinstance(rule, str)} - {"same"}:
-        raise ValueError(f'defjvp: a rule is a function, "same" or None, got {unknown.pop()!r}')
-    f.jvps.update(zip(count() if argnums is None else argnums, rules, strict=False))
+make_jvp_reversemode = make_jvp

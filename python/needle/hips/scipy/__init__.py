@@ -1,0 +1,1 @@
+"""SciPy on arrays, `needle.scipy` on Tensors. Importing one of the modules here imports SciPy."""
