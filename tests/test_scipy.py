@@ -384,3 +384,13 @@ def test_structural_zeros_pass_routines_that_refuse_nan():
         b = np.array([0.0, 1.0, 2.0])
         gradient = needle.grad(lambda b, solve=solve: needle.where(b > 0, needle.sqrt(solve(b)), 0.0).sum())
         assert_allclose(gradient(b), [0, 0.5 / np.sqrt(2), 0.25], atol=1e-15)
+
+
+def test_scipys_functions_in_python_that_call_a_ufunc():
+    check_grads(lambda x: scipy.special.lambertw(x).real, np.array([0.4, 1.7]))
+    check_grads(lambda x: scipy.special.lambertw(x, -1).imag, 0.8)
+    check_grads(lambda z: scipy.special.lambertw(z, k=1), np.array([0.4 + 0.3j]))
+    check_grads(lambda q: scipy.special.zeta(3.5, q), np.array([0.4, 1.7]))
+    assert needle.grad(lambda x: scipy.special.lambertw(x).real)(0.0) == 1
+    with pytest.raises(NotImplementedError, match="zeta: its derivative by argument 0 is not known"):
+        needle.grad(scipy.special.zeta)(2.0)
