@@ -168,3 +168,23 @@ def test_what_the_namespace_says_of_itself():
 def test_errors_say_what_is_wrong(call, error, words):
     with pytest.raises(error, match=words):
         call(Tensor(M))
+
+
+def test_numpys_assertions_on_tensors():
+    assert_ = nnp.testing
+    t, near = Tensor(M), Tensor(M + 1e-9)
+    for equal in (assert_.assert_equal, assert_.assert_array_equal, assert_.assert_array_max_ulp):
+        equal(t, M)
+        with pytest.raises(AssertionError):
+            equal(M, near)
+    for close in (assert_.assert_allclose, assert_.assert_almost_equal, assert_.assert_array_almost_equal):
+        close(t, near)
+        with pytest.raises(AssertionError):
+            close(actual=t, desired=2 * t)
+    assert_.assert_array_less(t, t + 1)
+    assert_.assert_approx_equal(t[0, 0], M[0, 0])
+    assert_.assert_equal({"a": [t, (1, "b")]}, {"a": [M, (1, "b")]})
+    needle.grad(lambda x: [assert_.assert_allclose(x, M), x.sum()][1])(M)
+    with assert_.assert_raises(ZeroDivisionError):
+        _ = 1 / 0
+    assert assert_.suppress_warnings is np.testing.suppress_warnings

@@ -1,5 +1,6 @@
 """NumPy's functions and the Array API standard on Tensors, differentiable: `import needle.numpy as np`."""
 
+from importlib import import_module as _import_module
 from typing import Any as _Any
 
 import numpy as _numpy
@@ -433,7 +434,9 @@ protocols.bind(globals())
 
 
 def __getattr__(name: str) -> _Any:
-    """What has nothing to differentiate (files, settings, ndarray, testing, ...) is NumPy's own."""
+    """What has nothing to differentiate (files, settings, ndarray, ...) is NumPy's own."""
+    if name == "testing":
+        return _import_module(".testing", __name__)  # which takes long to import
     if name.startswith("_") and name != "__version__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(_numpy, name)
