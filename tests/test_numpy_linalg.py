@@ -11,7 +11,7 @@ from needle import Tensor
 from numpy.linalg import LinAlgError
 from numpy.testing import assert_allclose
 from samples.algebra import hermitian, regular
-from samples.kit import numbers
+from samples.kit import NAN, numbers
 
 V, V4, M, B = numbers((3,)), numbers((4,)), numbers((2, 3)), numbers((3, 2), seed=1)
 A, Z, F = regular((3, 3)), regular((3, 3), "D"), regular((3, 3), "f")
@@ -375,13 +375,48 @@ ERRORS = [
     (lambda: nnp.linalg.solve(np.zeros((2, 2)), np.ones(2)), "Solve: a matrix is singular"),
     (lambda: nnp.linalg.cholesky(-np.eye(2)), "Cholesky: a matrix is not positive definite"),
     (lambda: nnp.linalg.lstsq(A, numbers((2,))), "lstsq: needs a matrix a and a b with as many rows"),
-    (lambda: nnp.linalg.cond(NONE), "cond: is not defined for matrices without elements"),
+    (lambda: nnp.linalg.cond(NONE), "cond: needs elements"),
     (lambda: nnp.linalg.tensorinv(T), "tensorinv: the first 2 axes"),
     (lambda: nnp.linalg.tensorsolve(T, V), "tensorsolve: a must hold"),
     (lambda: needle.grad(lambda a: nnp.linalg.qr(a)[1].sum())(np.zeros((3, 2))), "QR: has no derivative where"),
     (lambda: needle.grad(lambda a: nnp.linalg.slogdet(a)[1])(np.zeros((2, 2))), "Inv: a matrix is singular"),
     (lambda: nnp.linalg.multi_dot([A, T, A]), "multi_dot: factor 1 must be a matrix"),
 ]
+
+
+FAILING = {
+    "inv": lambda np, a: np.linalg.inv(a),
+    "inv of a matrix that is not square": lambda np, a: np.linalg.inv(a[:1]),
+    "inv of a vector": lambda np, a: np.linalg.inv(a[0]),
+    "solve": lambda np, a: np.linalg.solve(a, a),
+    "cholesky": lambda np, a: np.linalg.cholesky(-a),
+    "matrix_power": lambda np, a: np.linalg.matrix_power(a, -1),
+    "det": lambda np, a: np.linalg.det(a[:1]),
+    "slogdet": lambda np, a: np.linalg.slogdet(a[0]),
+    "svd": lambda np, a: np.linalg.svd(a * NAN),
+    "eig": lambda np, a: np.linalg.eig(a * NAN),
+    "eigvals": lambda np, a: np.linalg.eigvals(a * NAN),
+    "eigh": lambda np, a: np.linalg.eigh(a[:1]),
+    "pinv": lambda np, a: np.linalg.pinv(a * NAN),
+    "qr": lambda np, a: np.linalg.qr(a[0]),
+    "lstsq": lambda np, a: np.linalg.lstsq(a, a[:1]),
+    "lstsq of a vector": lambda np, a: np.linalg.lstsq(a[0], a),
+    "tensorinv": lambda np, a: np.linalg.tensorinv(a, 2),
+    "tensorsolve": lambda np, a: np.linalg.tensorsolve(a, a),
+    "multi_dot": lambda np, a: np.linalg.multi_dot([a, a[None], a]),
+    "cond": lambda np, a: np.linalg.cond(a[:0]),
+}
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_a_linalg_error_begins_with_numpys_own_words(name):
+    a = np.array([[1.0, 2.0], [2.0, 4.0]])
+    with pytest.raises(LinAlgError) as numpys:
+        FAILING[name](np, a)
+    for module in (np, nnp):
+        with pytest.raises(LinAlgError) as ours:
+            FAILING[name](module, Tensor(a))
+        assert str(ours.value).startswith(f"{' '.join(str(numpys.value).split())};")
 
 
 @pytest.mark.parametrize(("call", "message"), ERRORS, ids=[message[:40] for _, message in ERRORS])

@@ -386,3 +386,63 @@ def test_windows_are_found_by_numpy_and_are_no_view():
     np.testing.assert_array_equal(t.grad.numpy(), [1, 2, 1])
     with pytest.raises(ValueError, match="copy"):
         nnp.sliding_window_view(t, 2, writeable=True)
+
+
+AXES = {
+    "flip": lambda np, a, axes: np.flip(a, axes),
+    "moveaxis": lambda np, a, axes: np.moveaxis(a, axes, [1, 0]),
+    "transpose": lambda np, a, axes: np.transpose(a[..., 0], axes),
+    "expand_dims": lambda np, a, axes: np.expand_dims(a, axes),
+    "squeeze": lambda np, a, axes: np.squeeze(a[None, None], axes),
+    "roll": lambda np, a, axes: np.roll(a, (1, 1), axes),
+    "rot90": lambda np, a, axes: np.rot90(a, 1, axes),
+    "sum": lambda np, a, axes: np.sum(a, axes),
+    "method sum": lambda np, a, axes: a.sum(axes),
+    "max": lambda np, a, axes: np.max(a, axes),
+    "std": lambda np, a, axes: np.std(a, axes),
+    "average": lambda np, a, axes: np.average(a, axes),
+    "median": lambda np, a, axes: np.median(a, axes),
+    "quantile": lambda np, a, axes: np.quantile(a, 0.3, axes),
+    "gradient": lambda np, a, axes: np.stack(np.gradient(a, axis=axes)),
+    "tensordot": lambda np, a, axes: np.tensordot(a, a, [axes, axes]),
+    "norm": lambda np, a, axes: np.linalg.norm(a, axis=axes),
+    "fftn": lambda np, a, axes: np.fft.fftn(a, axes=axes),
+    "fftshift": lambda np, a, axes: np.fft.fftshift(a, axes),
+    "apply_over_axes": lambda np, a, axes: np.apply_over_axes(np.sum, a, axes),
+}
+LENGTHS = {
+    "reshape": lambda np, a, shape: np.reshape(a, shape),
+    "method reshape": lambda np, a, shape: a.reshape(shape),
+    "reshape in columns": lambda np, a, shape: np.reshape(a, shape, order="F"),
+    "resize": lambda np, a, shape: np.resize(a, shape),
+    "broadcast_to": lambda np, a, shape: np.broadcast_to(a[0, 0, 0], shape),
+    "tile": lambda np, a, shape: np.tile(a, shape),
+    "full": lambda np, a, shape: np.full(shape, a[0, 0, 0]) if np is nnp else np.full(shape, a.flat[0]),
+}
+
+
+@pytest.mark.parametrize("name", AXES)
+def test_axes_may_be_given_in_any_sequence(name):
+    expected = np.asarray(AXES[name](np, T, (0, 1)))
+    for axes in ((0, 1), [0, 1], range(2), np.arange(2), nnp.arange(2)):
+        got = AXES[name](nnp, Tensor(T), axes)
+        np.testing.assert_allclose(got.numpy(), expected, rtol=1e-14, strict=True)
+        needle.jacobian(lambda a, axes=axes: AXES[name](nnp, a, axes))(T)
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+def test_lengths_may_be_given_in_any_sequence(name):
+    for lengths in ((4, 3, 2), [4, 3, 2], range(4, 1, -1), np.array([4, 3, 2]), nnp.array([4, 3, 2])):
+        expected = LENGTHS[name](np, T, (4, 3, 2))
+        got = LENGTHS[name](nnp, Tensor(T), lengths)
+        np.testing.assert_array_equal(got.numpy(), expected, strict=True)
+        needle.jacobian(lambda a, lengths=lengths: LENGTHS[name](nnp, a, lengths))(T)
+    for length in (24, np.int64(24), np.array(24), np.array([24]), nnp.array(24)):
+        expected = LENGTHS[name](np, T, 24)
+        np.testing.assert_array_equal(LENGTHS[name](nnp, Tensor(T), length).numpy(), expected, strict=True)
+
+
+def test_the_method_transpose_takes_any_sequence():
+    for axes in ([1, 0], range(1, -1, -1), np.array([1, 0]), nnp.array([1, 0])):
+        np.testing.assert_array_equal(Tensor(M).transpose(axes).numpy(), M.T, strict=True)
+    np.testing.assert_array_equal(Tensor(T).transpose(np.array([2, 0, 1])).numpy(), T.transpose(2, 0, 1))

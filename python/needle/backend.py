@@ -117,7 +117,7 @@ _PARTS = 16
 """An axis to be summed is laid out in so many parts, which are added to each other first."""
 
 
-def sum_over(a: Any, axes: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False) -> Any:
+def sum_over(a: Any, axes: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False) -> Any:
     """np.add.reduce over axes that are not negative (None: all), but by pairs along every axis.
 
     NumPy adds by pairs along the axis of the shortest stride only, and one by one along all others: a float32 sum over

@@ -12,7 +12,7 @@ NAMES = "abcdefghijklmnopqrstuvwxyz"
 
 def explain(error: Exception, op: Any, arrays: tuple[Any, ...]) -> NoReturn:
     """Raise what `op.compute` raised again, with the op's name, its operands and its hint."""
-    if str(error).startswith(f"{op!r}: "):  # the op has done so
+    if f"{op!r}: " in str(error):  # the op has done so
         raise error
     got = ", ".join(
         f"{name} of shape {a.shape} and dtype {a.dtype}" if hasattr(a, "shape") else f"{name} a tuple of {len(a)}"
@@ -20,7 +20,8 @@ def explain(error: Exception, op: Any, arrays: tuple[Any, ...]) -> NoReturn:
     )
     kinds = (np.linalg.LinAlgError, ValueError, TypeError, IndexError, OverflowError)
     kind = next(k for k in kinds if isinstance(error, k))
-    raise kind(f"{op!r}: {op.hint(*arrays) or error} (got {got})") from error
+    # A program may know a LinAlgError by NumPy's own words, so they come first.
+    raise kind(f"{f'{error}; ' * (kind is kinds[0])}{op!r}: {op.hint(*arrays) or error} (got {got})") from error
 
 
 def wrong_rule(op: Any, inputs: Sequence[Any], got: str, kind: type[Exception] = ValueError) -> Exception:

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import ops
 from ..autograd import Tensor, gradient_dtype
+from ..ops.base import several
 from ..ops.cumulative import BUT_FIRST, BUT_LAST, along
 from ..ops.discrete import discrete
 from ..ops.joining import Concatenate
@@ -69,7 +70,7 @@ def gradient(f: Any, *varargs: Any, axis: int | Sequence[int] | None = None, edg
     It returns a Tensor for one axis, a tuple of them for several.
     """
     f = tensor(f)
-    given = range(f.ndim) if axis is None else axis if isinstance(axis, (tuple, list)) else (axis,)
+    given = range(f.ndim) if axis is None else several(axis)
     axes = [normal_axis("gradient", i, f.ndim) for i in given]
     if len(set(axes)) < len(axes):
         raise ValueError(f"gradient: axis {axis} names an axis of the {f.ndim}-d input twice; name each once")

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..autograd import Tensor, Value, constant
 from ..ops import astype, exp, log, power, reshape, where
+from ..ops.base import several
 from ..ops.discrete import discrete
 from .common import array_of, check_device, holds_tensor, normal_axis, stacked, tensor, tensors
 from .manipulation import expand_dims, moveaxis
@@ -55,7 +56,7 @@ def full(
     check_device("full", device)
     if not holds_tensor(fill_value):
         return made("full", np.full(shape, fill_value, dtype))
-    copies = tensor(fill_value).broadcast_to(tuple(shape) if isinstance(shape, (tuple, list)) else (shape,))
+    copies = tensor(fill_value).broadcast_to(several(shape))
     return astype(copies, copies.dtype if dtype is None else dtype)
 
 

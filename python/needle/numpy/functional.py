@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Tensor
+from ..ops.base import several
 from .common import array_of, normal_axis, tensor
 from .grids import indices
 from .joining import concatenate, stack
@@ -34,7 +35,7 @@ def apply_along_axis(func1d: Callable[..., Any], axis: int, arr: Any, *args: Any
 def apply_over_axes(func: Callable[..., Any], a: Any, axes: Any) -> Tensor:
     """func(a, axis), applied for one axis after the other; an axis that it drops comes back with length 1."""
     a = tensor(a)
-    for axis in axes if isinstance(axes, (tuple, list, np.ndarray)) else (axes,):
+    for axis in several(axes):
         axis = normal_axis("apply_over_axes", axis, a.ndim)
         made = tensor(func(a, axis))
         if made.ndim == a.ndim - 1:

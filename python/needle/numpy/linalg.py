@@ -10,7 +10,7 @@ from numpy.linalg import LinAlgError as LinAlgError
 
 from ..autograd import Tensor
 from ..ops import determinants, elementwise, factorizations, norms, reduction, spectra, systems
-from ..ops.base import normalize_axes
+from ..ops.base import normalize_axes, several
 from ..ops.discrete import discrete
 from ..ops.matrices import as_column, as_factor, as_row, conjugate, dagger
 from ..ops.selection import where
@@ -61,8 +61,14 @@ def _matrices(name: str, a: Any, square: bool = False) -> Tensor:
     a = tensor(a)
     if a.ndim < 2 or (square and a.shape[-1] != a.shape[-2]):
         kind = "square matrices" if square else "matrices"
-        raise LinAlgError(f"{name}: needs {kind} along the last two axes, got shape {a.shape}")
+        numpys = "Last 2 dimensions of the array must be square" if a.ndim > 1 else _not_of(a, "at least two")
+        raise LinAlgError(f"{numpys}; {name}: needs {kind} along the last two axes, got shape {a.shape}")
     return a
+
+
+def _not_of(a: Any, dimensions: str) -> str:
+    """NumPy's words for an array of too few or too many dimensions."""
+    return f"{a.ndim}-dimensional array given. Array must be {dimensions}-dimensional"
 
 
 def _identity(n: int, dtype: Any) -> Tensor:
@@ -112,9 +118,13 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Tensor, Tensor, Tensor, Te
     Those of up to rcond (by default the rounding error of max(M, N) terms) times the largest count as 0, in the
     derivative, too, for which the rank is constant.
     """
-    a, b = _matrices("lstsq", a), tensor(b)
+    a, b = tensor(a), tensor(b)
     if a.ndim != 2 or b.ndim not in (1, 2) or a.shape[0] != b.shape[0]:
-        raise LinAlgError(f"lstsq: needs a matrix a and a b with as many rows, got shapes {a.shape} and {b.shape}")
+        many = [x for x, wrong in ((a, a.ndim != 2), (b, b.ndim not in (1, 2))) if wrong]
+        numpys = _not_of(many[0], "two") if many else "Incompatible dimensions"
+        raise LinAlgError(
+            f"{numpys}; lstsq: needs a matrix a and a b with as many rows, got shapes {a.shape} and {b.shape}"
+        )
     m, n = a.shape
     dtype = _computed_dtype(a, b)
     precision = float(np.finfo(np.float64).eps)
@@ -146,7 +156,10 @@ def tensorsolve(a: Any, b: Any, axes: Any = None) -> Tensor:
     shape = a.shape[-(a.ndim - b.ndim) :]
     n = prod(shape)
     if a.size != n * n or b.size != n:
-        raise LinAlgError(f"tensorsolve: a must hold {n} equations for {n} unknowns, got shapes {a.shape}, {b.shape}")
+        numpys = "Input arrays must satisfy the requirement prod(a.shape[b.ndim:]) == prod(a.shape[:b.ndim])"
+        raise LinAlgError(
+            f"{numpys}; tensorsolve: a must hold {n} equations for {n} unknowns, got shapes {a.shape}, {b.shape}"
+        )
     return solve(a.reshape((n, n)), b.reshape((n,))).reshape(shape)
 
 
@@ -157,7 +170,10 @@ def tensorinv(a: Any, ind: int = 2) -> Tensor:
         raise ValueError(f"tensorinv: ind must be the number of axes to invert over, 1 or more, got {ind}")
     n = prod(a.shape[ind:])
     if a.size != n * n:
-        raise LinAlgError(f"tensorinv: the first {ind} axes and the others must hold equally much, got shape {a.shape}")
+        raise LinAlgError(
+            f"Last 2 dimensions of the array must be square; tensorinv: the first {ind} axes and the others must hold "
+            f"equally much, got shape {a.shape}"
+        )
     return inv(a.reshape((n, n))).reshape(a.shape[ind:] + a.shape[:ind])
 
 
@@ -347,7 +363,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> T
     x = _inexact(x)
     if axis is None and ord is None:
         return norms.norm(x, None, keepdims)
-    axes = tuple(range(x.ndim)) if axis is None else tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
+    axes = tuple(range(x.ndim)) if axis is None else several(axis)
     normalize_axes("norm", axes, x.ndim)
     if len(axes) == 1:
         return _vector_norm(x, ord, axes, keepdims)
@@ -426,7 +442,7 @@ def cond(x: Any, p: Any = None) -> Tensor:
     """
     x = _matrices("cond", _inexact(x), p not in (None, 2, -2))
     if 0 in x.shape[-2:]:
-        raise LinAlgError(f"cond: is not defined for matrices without elements, got shape {x.shape}")
+        raise LinAlgError(f"cond is not defined on empty arrays; cond: needs elements, got shape {x.shape}")
     with np.errstate(all="ignore"):
         if p in (None, 2, -2):
             s = spectra.svdvals(x)

@@ -9,7 +9,7 @@ import numpy as np
 from ..autograd import Tensor
 from ..ops import dtypes, selection
 from ..ops import shape as shapes
-from ..ops.base import normalize_axes
+from ..ops.base import normalize_axes, several
 from ..ops.discrete import discrete
 from ..ops.rearranging import rearranged
 from .common import array_of, check_device, index_of, normal_axis, tensor
@@ -27,7 +27,7 @@ def reshape(a: Any, /, shape: Any, order: str = "C", *, copy: bool | None = None
         raise ValueError(f"reshape: order must be 'C', 'F' or 'A', got {order!r}")
     if copy:
         a = dtypes.astype(a, a.dtype)
-    shape = tuple(shape) if isinstance(shape, (tuple, list, np.ndarray)) else (shape,)
+    shape = several(shape)
     return transpose(transpose(a).reshape(shape[::-1])) if order == "F" else a.reshape(shape)
 
 
@@ -41,7 +41,7 @@ def transpose(a: Any, axes: Any = None) -> Tensor:
     a = tensor(a)
     if axes is None:
         return a if a.ndim < 2 else shapes.transpose(a) if a.ndim == 2 else shapes.permute_dims(a, _reversed(a.ndim))
-    order = (axes,) if isinstance(axes, int) else tuple(axes)
+    order = several(axes)
     if len(normalize_axes("transpose", order, a.ndim)) != a.ndim:
         raise ValueError(f"transpose: axes must name each of the {a.ndim} axes of the input once, got {axes!r}")
     return shapes.permute_dims(a, tuple(normal_axis("transpose", axis, a.ndim) for axis in order))
@@ -72,8 +72,7 @@ def moveaxis(a: Any, source: Any, destination: Any) -> Tensor:
     """Axes moved to other places; the others stay in order."""
     a = tensor(a)
     sources, places = (
-        [normal_axis("moveaxis", axis, a.ndim) for axis in (given if isinstance(given, (tuple, list)) else (given,))]
-        for given in (source, destination)
+        [normal_axis("moveaxis", axis, a.ndim) for axis in several(given)] for given in (source, destination)
     )
     if len(sources) != len(places) or len(set(sources)) < len(sources) or len(set(places)) < len(places):
         raise ValueError(
@@ -97,7 +96,7 @@ def rollaxis(a: Any, axis: int, start: int = 0) -> Tensor:
 def expand_dims(a: Any, axis: Any) -> Tensor:
     """New axes of length 1, at these places of the result."""
     a = tensor(a)
-    places: Any = axis if isinstance(axis, (tuple, list)) else (axis,)
+    places = several(axis)
     ndim, lengths = a.ndim + len(places), iter(a.shape)
     axes = normalize_axes("expand_dims", places, ndim)
     return a.reshape([1 if i in axes else next(lengths) for i in range(ndim)])
@@ -134,7 +133,7 @@ def _each(many: list[Tensor]) -> Any:
 
 def broadcast_to(array: Any, shape: Any, subok: bool = False) -> Tensor:
     """Repeated along new leading axes and axes of length 1, up to this shape."""
-    return tensor(array).broadcast_to(tuple(shape) if isinstance(shape, (tuple, list, np.ndarray)) else (shape,))
+    return tensor(array).broadcast_to(several(shape))
 
 
 def broadcast_arrays(*args: Any, subok: bool = False) -> tuple[Tensor, ...]:
@@ -245,7 +244,7 @@ def repeat(a: Any, repeats: Any, axis: int | None = None) -> Tensor:
 
 def resize(a: Any, new_shape: Any) -> Tensor:
     """As many elements as the new shape holds, from the first on, and again from the first when they run out."""
-    return rearranged(np.resize, tensor(a), new_shape)
+    return rearranged(np.resize, tensor(a), several(new_shape))
 
 
 def sliding_window_view(

@@ -11,7 +11,7 @@ from ..autograd import Axes, Tensor
 from ..ops import dtypes, reduction
 from ..ops import shape as ops_shape
 from ..ops.assignment import set_imag
-from ..ops.base import given_axes
+from ..ops.base import given_axes, several
 from . import assignment, creation, elementwise, indexing, layout, logic, manipulation, products, sorting, statistics
 from .common import check_device
 from .protocols import array_function, array_ufunc
@@ -38,10 +38,10 @@ def reshape(a: Tensor, *shape: Any, order: str = "C", copy: bool | None = None) 
 
 def transpose(a: Tensor, *axes: Any) -> Tensor:
     """Two axes swapped, the last two by default; with as many axes as there are, three or more, all permuted."""
-    given = axes[0] if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
+    given = several(axes[0]) if len(axes) == 1 else axes
     if len(given) == a.ndim > 2:
         return manipulation.transpose(a, given)
-    return ops_shape.transpose_method(a, *axes)
+    return ops_shape.transpose_method(a, *given)
 
 
 def sort(a: Tensor, axis: int = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> None:

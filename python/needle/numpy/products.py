@@ -12,7 +12,7 @@ from ..autograd import Tensor
 from ..ops import arithmetic
 from ..ops import einsum as sums_of_products
 from ..ops import matmul as matrix_product
-from ..ops.base import normalize_axes
+from ..ops.base import normalize_axes, several
 from ..ops.einsum import Einsum
 from ..ops.joining import stack
 from ..ops.matrices import as_column, as_row, conjugate
@@ -59,7 +59,7 @@ class gufunc(ufunc):
     def _places(self, axes: Any, axis: Any) -> list[tuple[int, ...]]:
         if axes is None:
             return [(axis,)] * self.of.nin
-        given = [tuple(place) if isinstance(place, (tuple, list)) else (place,) for place in axes]
+        given = [several(place) for place in axes]
         least = self.of.nin if self.of is np.vecdot else self.of.nargs
         if not least <= len(given) <= self.of.nargs:
             raise ValueError(f"{self.__name__}: axes must have an entry for each of {self.of.nargs}, got {axes!r}")
@@ -264,7 +264,10 @@ def multi_dot(arrays: Any, *, out: Any = None) -> Tensor:
     ]
     for i, a in enumerate(factors):
         if a.ndim != 2:
-            raise np.linalg.LinAlgError(f"multi_dot: factor {i} must be a matrix, got shape {a.shape}")
+            raise np.linalg.LinAlgError(
+                f"{a.ndim}-dimensional array given. Array must be two-dimensional; multi_dot: factor {i} must be a "
+                f"matrix, got shape {a.shape}"
+            )
     for i, (a, b) in enumerate(pairwise(factors)):
         if a.shape[1] != b.shape[0]:
             raise ValueError(f"multi_dot: factors {i} and {i + 1} do not fit, got shapes {a.shape} and {b.shape}")

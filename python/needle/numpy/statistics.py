@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import ops
 from ..autograd import Axes, Tensor, constant
-from ..ops.base import kept_shape, normalize_axes, weak
+from ..ops.base import kept_shape, normalize_axes, several, weak
 from ..ops.discrete import discrete
 from ..ops.extrema import maximum, minimum
 from ..ops.joining import concatenate
@@ -294,7 +294,7 @@ def weights_like(name: str, a: Tensor, axis: Axes, weights: Tensor) -> Tensor:
         raise TypeError(
             f"{name}: weights of another shape than a ({weights.shape}, not {a.shape}) belong to axes; give axis="
         )
-    given = [normal_axis(name, i, a.ndim) for i in (axis if isinstance(axis, (tuple, list)) else (axis,))]
+    given = [normal_axis(name, i, a.ndim) for i in several(axis)]
     if weights.shape != tuple(a.shape[i] for i in given):
         raise ValueError(
             f"{name}: weights must have the shape {a.shape} of a, or that of its axes {axis}, got {weights.shape}"

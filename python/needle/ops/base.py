@@ -276,6 +276,13 @@ def operands(a: Any, b: Any, floating: bool = False) -> tuple[Any, Any]:
     return as_value(a), as_value(b)
 
 
+def several(given: Any) -> tuple[Any, ...]:
+    """Axes or lengths as a tuple: one integer, or a tuple, list, range or array of them."""
+    if hasattr(given, "tolist"):
+        given = given.tolist()
+    return tuple(given) if isinstance(given, (tuple, list, range)) else (given,)
+
+
 def normalize_axes(op: object, axes: Axes, ndim: int) -> tuple[int, ...]:
     """The axes as a sorted tuple of non-negative ints; None means all axes.
 
@@ -283,7 +290,7 @@ def normalize_axes(op: object, axes: Axes, ndim: int) -> tuple[int, ...]:
     """
     if axes is None:
         return tuple(range(ndim))
-    given = axes if isinstance(axes, (tuple, list)) else (axes,)
+    given = (axes,) if type(axes) is int else several(axes)
     if len(given) == 1 and type(given[0]) is int and -ndim <= given[0] < ndim:
         return (given[0] % ndim,)  # the usual case
     normal = []

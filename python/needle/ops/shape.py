@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Tensor
-from .base import View, repeated
+from .base import View, repeated, several
 
 
 class Transpose(View):
@@ -95,7 +95,7 @@ class Reshape(View):
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         size, *lengths = values[0].shape
-        shape = self.shape if isinstance(self.shape, (tuple, list)) else (self.shape,)
+        shape = several(self.shape)
         if -1 in shape:  # computed here, as it is undetermined in an empty batch
             rest = prod(n for n in shape if n != -1)
             shape = tuple([prod(lengths) // max(rest, 1) if n == -1 else n for n in shape])
@@ -104,7 +104,7 @@ class Reshape(View):
 
 def reshape(a: Any, shape: int | tuple[int, ...]) -> Tensor:
     """The elements in row-major order in a new shape; one length may be -1."""
-    return Reshape(shape)(a)
+    return Reshape(shape if type(shape) is int else several(shape))(a)
 
 
 class BroadcastTo(View):
@@ -131,14 +131,14 @@ class BroadcastTo(View):
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         a, (depth,) = values[0], depths
-        shape = self.shape if isinstance(self.shape, (tuple, list)) else (self.shape,)
+        shape = several(self.shape)
         size = a.shape[0]
         return BroadcastTo((size, *shape))(a.reshape((size, *(1,) * (len(shape) - (depth or 0)), *a.shape[1:])))
 
 
 def broadcast_to(a: Any, shape: int | tuple[int, ...]) -> Tensor:
     """a broadcast to this shape, without a copy: repeated along new leading axes and axes of length 1."""
-    return BroadcastTo(shape)(a)
+    return BroadcastTo(shape if type(shape) is int else several(shape))(a)
 
 
 # The methods take a shape or axes as one tuple or as separate integers.
