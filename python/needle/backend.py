@@ -129,7 +129,8 @@ def sum_over(a: Any, axes: Any = None, dtype: Any = None, out: Any = None, keepd
         order = tuple(range(a.ndim)) if axes is None else axes
         while order and prod([a.shape[i] for i in order]) > _RUN and not _in_pairs(a, order):
             a = _halved(a, max(order, key=a.shape.__getitem__), dtype)
-    return np.add.reduce(a, axes, dtype, out, keepdims)
+    add: Any = np.add
+    return add.reduce(a, axes, dtype, out, keepdims)
 
 
 def _in_pairs(a: Any, axes: tuple[int, ...]) -> bool:
