@@ -19,6 +19,7 @@ import scipy.stats
 from calls import as_tensors, outputs, weighted
 from needle import Tensor, hips, ops
 from needle.hips import builtins, core, extend, multigrad_dict
+from needle.hips.differential_operators import make_jvp_reversemode
 from needle.hips.extend import primitive, vspace
 from needle.hips.misc import const_graph, flatten
 from needle.hips.misc.fixed_points import fixed_point
@@ -245,6 +246,18 @@ def test_captured_rules_compute_again():
         assert_allclose(f(x), np.array([3, 2, 1]) * 2 * x)
 
 
+def test_a_tangent_is_broadcast_to_its_output():
+    indexed = primitive(lambda x: (x * 2, np.array([[0, 1, 2], [2, 1, 0]])))
+    hips.defjvp(indexed, lambda g, ans, x: (2 * g, np.zeros(3)))
+    assert_allclose(hips.make_jvp(lambda x: indexed(x)[0][indexed(x)[1]])(X)(T)[1][0], 2 * T)
+    filled = primitive(lambda x: np.full((2, 3), x))
+    hips.defjvp(filled, lambda g, ans, x: g)
+    assert_allclose(hips.deriv(filled)(2.0), np.ones((2, 3)))
+    hips.defjvp(filled, lambda g, ans, x: np.ones(2))
+    with pytest.raises(ValueError, match=r"a jvp returned a tangent of shape \(2,\) for an output of shape \(2, 3\)"):
+        hips.deriv(filled)(2.0)
+
+
 def test_several_outputs():
     both = primitive(lambda x, y: (np.sin(x) * y, {"square": x**2, "y": y}))
     hips.defvjp(
@@ -417,6 +430,17 @@ def test_lists_that_hold_tensors():
     assert hips.grad(lambda x: hnp.concatenate(([x], [1.0])).sum())(3.0) == 1
 
 
+@pytest.mark.parametrize("name", ["stack", "concatenate", "vstack", "hstack", "dstack", "column_stack"])
+def test_what_any_iterable_gives_is_joined(name):
+    join = getattr(hnp, name)
+    expected = getattr(np, name)([X, T])
+    for given in ((a for a in (X, T)), {"a": X, "b": T}.values(), map(np.asarray, [X, T]), [X, T], np.stack([X, T])):
+        assert_array_equal(join(given), expected)
+    gradient = hips.grad(lambda p: hnp.sum(join(p.values()) ** 2))({"a": X, "b": T})
+    assert_array_equal(gradient["a"], 2 * X)
+    assert_array_equal(hips.grad(lambda x: hnp.sum(join(a * x for a in (X, T))))(1.0), (X + T).sum())
+
+
 class Measured:
     """A number with arithmetic of its own."""
 
@@ -456,7 +480,12 @@ def test_values_behind_tensors():
         return hnp.sum(x * floor(x))
 
     floor = notrace_primitive(np.floor)
+    seen, kinds = [], (builtins.DictBox, builtins.SequenceBox)
     assert_array_equal(hips.grad(f)(10 * X), np.floor(10 * X))
+    hips.grad(lambda p: seen.extend(isinstance(p, cls) for cls in kinds) or p["x"][0])({"x": [1.0]})
+    hips.grad(lambda p: seen.extend(isinstance(p, cls) for cls in kinds) or p[0])([1.0])
+    assert seen == [True, False, False, True]
+    assert not isinstance({"x": 1.0}, builtins.DictBox)
     assert not isbox(X) and not isinstance(X, ArrayBox) and getval(X) is X
     assert builtins.dict is dict and hips.tuple is tuple and hips.builtins is builtins
 
@@ -472,6 +501,8 @@ def test_gradients_by_all_arguments():
     assert multigrad_dict(lambda x, y=2.0: x * y**2)(3.0) == {"x": 4.0, "y": 12.0}
     assert core.make_vjp(lambda x: x**2, 3.0)[0](1.0) == 6
     assert core.make_jvp(lambda x: x**2, 3.0)(1.0) == (9.0, 6.0)
+    push = make_jvp_reversemode(layer)(X, W, scale=2.0)
+    assert_allclose(push(T), hips.jacobian(layer)(X, W, scale=2.0) @ T)
     assert unary_to_nary(lambda f, x, k: f(k * x))(lambda a, b: a - b, 1, 2.0)(1.0, 3.0) == -5
     assert subvals((1, 2), [(0, 3)]) == (3, 2)
 
@@ -594,7 +625,7 @@ def test_programs_run_after_a_change_of_their_imports():
         "": "grad jacobian hessian elementwise_grad value_and_grad make_vjp make_jvp make_hvp make_ggnvp checkpoint "
         "holomorphic_grad grad_and_aux grad_named multigrad_dict deriv primitive tensor_jacobian_product "
         "vector_jacobian_product hessian_vector_product hessian_tensor_product",
-        "builtins": "isinstance type tuple list dict",
+        "builtins": "isinstance type tuple list dict DictBox SequenceBox",
         "core": "getval isbox primitive defvjp defjvp vspace VSpace Box make_vjp make_jvp def_linear",
         "differential_operators": "grad jacobian make_jvp_reversemode",
         "extend": "primitive defvjp defjvp defvjp_argnum defvjp_argnums defjvp_argnum defjvp_argnums def_linear vspace "

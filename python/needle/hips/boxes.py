@@ -20,13 +20,17 @@ def getval(value: Any) -> Any:
     return value_of(value, "getval")[()] if isinstance(value, Tensor) else value
 
 
-class _Boxes(type):
+class Boxes(type):
+    """The class of classes for `isinstance` only, which say themselves what is one of theirs."""
+
     def __instancecheck__(cls, value: Any) -> bool:
-        return isbox(value)
+        return bool(cls.has(value))  # type: ignore[attr-defined]
 
 
-class Box(metaclass=_Boxes):
+class Box(metaclass=Boxes):
     """The class of all values that somebody differentiates by, for `isinstance`."""
+
+    has = staticmethod(isbox)
 
 
 setattr(Tensor, "_value", property(getval))  # noqa: B010 - HIPS autograd's name, which is none of Tensor's own

@@ -9,7 +9,24 @@ from builtins import tuple as tuple
 from typing import Any
 
 from ..autograd import Tensor
-from .boxes import getval
+from ..nested import flatten
+from .boxes import Boxes, getval, isbox
+
+
+def _hold_a_box(kind: Any) -> Any:
+    return staticmethod(lambda value: builtins.isinstance(value, kind) and any(map(isbox, flatten(value)[0])))
+
+
+class DictBox(metaclass=Boxes):
+    """The class of dicts that hold what somebody differentiates by, for `isinstance`."""
+
+    has = _hold_a_box(dict)
+
+
+class SequenceBox(metaclass=Boxes):
+    """The same of lists and tuples."""
+
+    has = _hold_a_box((list, tuple))
 
 
 def isinstance(value: Any, cls: Any) -> bool:

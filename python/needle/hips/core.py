@@ -239,6 +239,15 @@ class _Primitive(TensorTupleOp):
         """Whether the derivative by an argument is not zero in any case."""
         return self.of.whole_vjp is not None or self.of.vjps.get(i, i) is not None
 
+    def _broadcast(self, tangent: Any, shape: tuple[int, ...]) -> Any:
+        """The tangent of an output of this shape, from what a rule returned."""
+        given = np.shape(tangent)
+        if given == shape:
+            return tangent
+        if len(given) > len(shape) or any(n not in (1, m) for n, m in zip(given[::-1], shape[::-1], strict=False)):
+            raise ValueError(f"{self!r}: a jvp returned a tangent of shape {given} for an output of shape {shape}")
+        return tangent + np.zeros(shape)
+
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         inputs, outputs = tuple(node.inputs), tuple(node.output)
         parts = list(zip(self.arguments, self._by_argument(tangents), strict=True))
@@ -259,7 +268,8 @@ class _Primitive(TensorTupleOp):
             if along is None:
                 return [np.zeros(y.shape) for y in outputs]
             like = self.rebuild(iter([0.0] * len(outputs)))
-            return [along] if is_leaf(like) else leaves_like(along, like, f"{self!r}: the tangent")
+            tangents = [along] if is_leaf(like) else leaves_like(along, like, f"{self!r}: the tangent")
+            return [self._broadcast(t, y.shape) for t, y in zip(tangents, of[2 * n :], strict=True)]
 
         return _worked(pushed, (*given, *inputs, *outputs))
 

@@ -191,4 +191,11 @@ def hessian(f: Callable[..., Any], argnum: Argnums = 0) -> Any:
     return Transformed(_hessian, f, argnum=argnum)
 
 
-make_jvp_reversemode = make_jvp
+def _make_jvp_reversemode(f: Any, args: Any, kwargs: Any, argnum: Argnums) -> Any:
+    of_x, x = _unary(f, argnum, args, kwargs)
+    return linearize(of_x, x)[1]
+
+
+def make_jvp_reversemode(f: Callable[..., Any], argnum: Argnums = 0) -> Any:
+    """Returns push; push(tangent) is the derivative along the tangent, by the transpose of reverse mode."""
+    return Transformed(_make_jvp_reversemode, f, argnum=argnum)

@@ -6,7 +6,7 @@ So a program meets arrays and NumPy's numbers wherever nobody differentiates, an
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import update_wrapper
+from functools import update_wrapper, wraps
 from types import ModuleType
 from typing import Any
 
@@ -29,6 +29,19 @@ def without_constants(result: Any) -> Any:
         members = map(without_constants, result)
         return type(result)(*members) if hasattr(result, "_fields") else type(result)(members)
     return result
+
+
+_JOINING = {"column_stack", "concatenate", "dstack", "hstack", "row_stack", "stack", "vstack"}
+"""Functions that HIPS autograd lets join what any iterable gives: `np.stack(params.values())`."""
+
+
+def _of_iterables(function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    def of_iterables(arrays: Any, *args: Any, **kwargs: Any) -> Any:
+        listed = arrays if isinstance(arrays, (list, tuple, np.ndarray, Value)) else list(arrays)
+        return function(listed, *args, **kwargs)
+
+    return of_iterables
 
 
 def door(numpys: Any, needles: Callable[..., Any], module: str) -> Any:
@@ -77,6 +90,7 @@ def opened(names: dict[str, Any], numpys: Any, needles: Any) -> tuple[Callable[[
             found = Indexed(mine, other)
         elif callable(mine) and not isinstance(mine, type) and other is not mine:
             found = door(mine, other, module)
+            found = _of_iterables(found) if name in _JOINING else found
         elif isinstance(mine, ModuleType) and isinstance(other, ModuleType):
             found = other
         if not name.startswith("__"):
