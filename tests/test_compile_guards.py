@@ -8,11 +8,11 @@ import dataclasses
 import enum
 import functools
 import itertools
+import logging
 import math
 import operator
 import random
 import sys
-import threading
 import types
 from collections import OrderedDict, defaultdict, deque
 from contextvars import ContextVar
@@ -1402,7 +1402,7 @@ def test_code_that_is_found_only_when_it_runs(monkeypatch):
         calls += changing
         return x * n * RATE
 
-    hidden = threading.local()  # into which nobody looks
+    hidden: Any = logging.Logger("hidden")  # into which nobody looks
     hidden.f = inner
     f = module_of("program", "def f(x):\n    return hidden.f(x)", hidden=hidden).f
     guards = guards_of(f, 1)

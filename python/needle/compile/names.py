@@ -40,7 +40,7 @@ def is_users_module(module: Any) -> bool:
     file = getattr(module, "__file__", None)
     if isinstance(file, str):
         return not is_library(file)
-    return module is not None and module.__name__ not in sys.builtin_module_names
+    return module is not None and getattr(module, "__name__", "") not in sys.builtin_module_names
 
 
 def is_users_class(cls: type[Any]) -> bool:
@@ -50,10 +50,7 @@ def is_users_class(cls: type[Any]) -> bool:
     return module is None or is_users_module(module)
 
 
-_OPAQUE = words(
-    "_asyncio _io _thread _weakref asyncio concurrent importlib io logging multiprocessing re select selectors "
-    "socket ssl subprocess tempfile threading traceback warnings"
-)
+_OPAQUE = words("_thread importlib logging re traceback warnings")
 """Objects from these modules are not searched: they change all the time, and no number is computed from them."""
 
 
@@ -65,7 +62,7 @@ def is_opaque(cls: type[Any]) -> bool:
 _GLOBALS = words("LOAD_GLOBAL STORE_GLOBAL DELETE_GLOBAL LOAD_NAME LOAD_FROM_DICT_OR_GLOBALS")
 _ATTRIBUTES = words("LOAD_ATTR LOAD_METHOD STORE_ATTR DELETE_ATTR IMPORT_FROM")
 _BETWEEN = words("CACHE EXTENDED_ARG NOP COPY PUSH_NULL PRECALL")  # in a chain such as config.lr += 1
-_REFLECTING = words(
+REFLECTING = words(
     "__dict__ __getattribute__ __getstate__ __reduce__ __reduce_ex__ attrgetter delattr dir dumps eval exec "
     "getattr getattr_static getmembers hasattr methodcaller setattr vars"
 )
@@ -88,7 +85,7 @@ class Facts:
                 strings += [s for s in c if isinstance(s, str)]
         self.strings = frozenset([s for s in strings if s.isidentifier()])
         self.names = self.strings.union(code.co_names)
-        reflecting = _REFLECTING.intersection(code.co_names)
+        reflecting = REFLECTING.intersection(code.co_names)
         if code.co_filename.startswith(PLAIN_SPOKEN):  # here, getattr and its like name attributes by literal strings
             reflecting &= {"__dict__", "vars"}
         self.reflects = bool(reflecting)

@@ -67,7 +67,7 @@ def kind_of(value: Any) -> str:
 
 
 def short(value: Any) -> str:
-    if not (is_leaf(value) or (type(value) is tuple and all(map(is_leaf, value)))):
+    if not all(isinstance(a, _SHOWN) or is_leaf(a) for a in (value if type(value) is tuple else (value,))):
         return _a(kind_of(value))
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
@@ -76,12 +76,15 @@ def short(value: Any) -> str:
 _PLAIN = frozenset(
     [int, float, complex, bool, str, bytes, NoneType, type(...), type(NotImplemented), range, slice, _Missing]
 )
+_SHOWN = (np.generic, np.dtype, Enum, int, str, bytes)
 _BY_REPR = frozenset([float, complex, range, slice])  # repr tells 0.0 from -0.0, and takes every nan for the same
 
 
 def is_leaf(value: Any) -> bool:
     """Whether the value is immutable through and through."""
-    return type(value) in _PLAIN or isinstance(value, (np.generic, np.dtype, Enum, int, str, bytes))
+    return type(value) in _PLAIN or (
+        isinstance(value, _SHOWN) and not isinstance(value, np.void) and not type(value).__dictoffset__
+    )
 
 
 def same(old: Any, new: Any) -> bool:
@@ -102,6 +105,13 @@ def same(old: Any, new: Any) -> bool:
     return kind is MethodType and old.__self__ is new.__self__ and old.__func__ is new.__func__
 
 
+def bytes_of(buffer: Any) -> bytes:
+    try:
+        return bytes(buffer)
+    except ValueError:  # a memoryview that was released
+        return b""
+
+
 class Content:
     """The bytes of an array or another buffer at one time."""
 
@@ -112,7 +122,7 @@ class Content:
         self.kept: Any = None
         self.bytes = b""
         if not isinstance(array, np.ndarray):
-            self.bytes = bytes(array)
+            self.bytes = bytes_of(array)
             return
         self.shape, self.dtype = array.shape, array.dtype
         if array.nbytes > 4096 and not array.dtype.hasobject:
@@ -124,7 +134,7 @@ class Content:
     def holds(self) -> bool:
         array, kept = self.array, self.kept
         if not isinstance(array, np.ndarray):
-            return bytes(array) == self.bytes
+            return bytes_of(array) == self.bytes
         if array.shape != self.shape or array.dtype != self.dtype:
             return False
         if self.bytes or kept is None:

@@ -7,13 +7,15 @@ what the call changed, and the code that ran shows which part of the state it ma
 from __future__ import annotations
 
 import gc
+import importlib
 import os
+import random
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
-from types import CodeType, FrameType, FunctionType, MethodType
+from types import CodeType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,18 +23,14 @@ import numpy as np
 from ..autograd import Value
 from ..nested import children_of
 from .guards import Guards
-from .names import PLAIN_SPOKEN, facts_of, is_library, within, words
+from .names import PLAIN_SPOKEN, REFLECTING, facts_of, is_library, within
 from .places import NUMPYS, Where, global_random_states
 from .search import Search, TooMuchError, arguments_of
+from .unwatched import is_pure, looks_outside
 
-_CLOCKS = frozenset(
-    map(
-        time.__dict__.get,
-        words("time time_ns perf_counter perf_counter_ns monotonic monotonic_ns process_time process_time_ns ctime"),
-    )
-)
-_ENTROPY = frozenset([os.urandom])
-"""Functions that return something else each time."""
+_IMPORT = importlib.import_module.__code__
+_SEED = random.Random.seed.__code__
+_ENVIRONMENT = {os.getenv.__code__, type(os.environ).__getitem__.__code__}
 _CONTEXTS = frozenset(
     code
     for entry in (np.errstate.__enter__, np.errstate.__call__, np.seterr, warnings.catch_warnings.__enter__)
@@ -44,7 +42,8 @@ _CONTEXTS = frozenset(
 class Reads:
     """What a call of f reads. Create it before the call, and make the call within `with reads:`.
 
-    Raises TooMuchError if f can reach more than is worth searching; so may `guards()`.
+    Raises TooMuchError if f can reach more than is worth searching; so may `guards()`, or UnseenError if f may have
+    read an object into which one cannot see.
     """
 
     def __init__(self, f: Callable[..., Any], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None):
@@ -56,6 +55,10 @@ class Reads:
         self._asked = ""
         self.sets_errors = False
         """Whether the user's code has set how floating-point errors are treated, or which warnings are shown."""
+        self._reflects = False
+        self._harmless: dict[tuple[int, str], Any] = {}
+        """C functions that may be called, by what has them."""
+        self._variables: dict[int, ContextVar[Any]] = {}
         before = Search(None)
         self._begin(before)
         for value, where in self._arguments():
@@ -105,11 +108,15 @@ class Reads:
             if event == "c_call":
                 self._note_builtin(frame, arg)
             return
-        code = frame.f_code
+        code, back = frame.f_code, frame.f_back
         if code in _CONTEXTS:
-            caller: Any = frame.f_back
             decorated = code.co_name == "inner"
-            self.sets_errors = self.sets_errors or decorated or not caller.f_code.co_filename.startswith(PLAIN_SPOKEN)
+            users = back is not None and not back.f_code.co_filename.startswith(PLAIN_SPOKEN)
+            self.sets_errors = self.sets_errors or decorated or users
+        elif code is _IMPORT and back is not None and not is_library(back.f_code.co_filename):
+            self._asked = self._asked or f"it imports a module by name, at {back.f_code.co_filename}:{back.f_lineno}"
+        elif code is _SEED and frame.f_locals["a"] is None:
+            self._asked = self._asked or "it makes a random generator without a seed"
         if code.co_flags & (CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR) and id(frame) in self._frames:
             self._advanced = self._advanced or self._frames[id(frame)][1]
         noted = self._ran.get(id(code))
@@ -124,13 +131,19 @@ class Reads:
             self._note_late(code, frame.f_globals)
 
     def _note_builtin(self, frame: FrameType, function: Any) -> None:
-        """A C function is called, perhaps one that returns something else each time."""
-        try:
-            own = function in _ENTROPY or (function in _CLOCKS and not is_library(frame.f_code.co_filename))
-        except TypeError:  # unhashable
+        """A C function is called, perhaps one that looks at what cannot be watched."""
+        name, owner = getattr(function, "__name__", ""), getattr(function, "__self__", None)
+        whose = owner if isinstance(owner, (ModuleType, type)) else function if owner is None else type(owner)
+        if (id(whose), name) in self._harmless:
             return
-        if own and not self._asked and not _is_importing(frame):
-            self._asked = f"it calls {function.__name__}(), which says something else each time"
+        self._asked = self._asked or looks_outside(frame, function)
+        if name in REFLECTING or name == "globals":
+            self._reflects = self._reflects or name not in frame.f_code.co_names  # by another name
+        elif isinstance(owner, ContextVar):
+            if not frame.f_code.co_filename.startswith(PLAIN_SPOKEN):
+                self._variables[id(owner)] = owner
+        elif is_pure(function):
+            self._harmless[id(whose), name] = whose
 
     def _note_late(self, code: CodeType, scope: dict[str, Any]) -> None:
         """Code runs that the search before the call did not find: note what it names now."""
@@ -180,7 +193,7 @@ class Reads:
             raise self._failed
         facts = [facts_of(code) for code, _ in self._ran.values()]
         search = None
-        if not any(known.reflects for known in facts):
+        if not (self._reflects or any(known.reflects for known in facts)):
             search = self._search(frozenset().union(*[known.names for known in facts]))
         return (self._search(None) if search is None or search.reflects else search).guards
 
@@ -193,6 +206,10 @@ class Reads:
         for code, scopes in self._ran.values():
             for scope in scopes:
                 search.code(code, scope)
+        if any(code in _ENVIRONMENT for code, _ in self._ran.values()):
+            search.visit(os.environ, Where(None, "module", "os.environ"))
+        for variable in self._variables.values():
+            search.visit(variable, Where(None, "context variable", variable.name))
         search.run()
         inner = {id(c) for code, _ in self._ran.values() for c in facts_of(code).inner}
         for code, scopes in self._ran.values():
@@ -201,15 +218,6 @@ class Reads:
                     search.visit(function, Where(None, "global", function.__name__))
         search.run()
         return search
-
-
-def _is_importing(frame: FrameType | None) -> bool:
-    """Whether an import is running this code, such as the first use of numpy.random."""
-    while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
-            return True
-        frame = frame.f_back
-    return False
 
 
 def _functions_of(code: CodeType) -> list[Any]:

@@ -7,12 +7,14 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
-from enum import Enum
 from functools import cached_property, partial, partialmethod
-from operator import attrgetter, methodcaller
+from gc import get_referents
+from operator import attrgetter, is_, methodcaller
+from threading import local
 from types import (
     AsyncGeneratorType,
     BuiltinMethodType,
+    CellType,
     CodeType,
     CoroutineType,
     FunctionType,
@@ -22,8 +24,10 @@ from types import (
     MethodType,
     MethodWrapperType,
     ModuleType,
+    SimpleNamespace,
 )
 from typing import Any
+from weakref import ProxyTypes, ref
 
 import numpy as np
 
@@ -32,6 +36,7 @@ from ..transforms import Transformed
 from .guards import ATTRIBUTES, CODE, CONTENTS, DEFAULTS, KWDEFAULTS, Guards, get, item
 from .names import (
     PLAIN_SPOKEN,
+    REFLECTING,
     STANDARD,
     Facts,
     facts_of,
@@ -40,8 +45,10 @@ from .names import (
     is_users_class,
     is_users_module,
     within,
+    words,
 )
-from .places import MISSING, Content, Where, behind, is_leaf, mover
+from .places import MISSING, Content, Where, behind, bytes_of, is_leaf, mover
+from .unwatched import LRU_CACHE, is_pure, is_seen
 
 MOST_ITEMS = 100_000
 """How many values may be visited for one function."""
@@ -56,8 +63,30 @@ class TooMuchError(Exception):
     """A function can reach too much for a search to be worthwhile."""
 
 
+class UnseenError(Exception):
+    """A function may have read an object whose state cannot be seen."""
+
+
+_ARGS = attrgetter("args")
+_OF_FUNCTIONS = words("__closure__ __code__ __defaults__ __globals__ __kwdefaults__")
+"""Code that names any of these may look into functions that it does not call."""
+
+
 def _value_here(variable: ContextVar[Any]) -> Any:
     return variable.get(MISSING)
+
+
+class _Kept:
+    """Gets what functools.lru_cache keeps with a function, as the same tuple as long as it is the same."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Any, ...] = ()
+
+    def __call__(self, function: Any) -> tuple[Any, ...]:
+        now = tuple(sorted(get_referents(function), key=id))  # their own order is that of their use
+        if len(now) != len(self._last) or not all(map(is_, now, self._last)):
+            self._last = now
+        return self._last
 
 
 def _functions_in(value: Any) -> list[Any] | None:
@@ -92,6 +121,9 @@ class Search:
         self._slots: set[tuple[int, Any]] = set()
         self._todo: deque[tuple[Any, Where]] = deque()
         self._items = self._bytes = 0
+        codes = [code for code, _ in (ran or {}).values() if facts_of(code).users]
+        self._inspects = frozenset().union(*[_OF_FUNCTIONS & facts_of(code).names for code in codes])
+        self._tries = names is None or any(code.co_exceptiontable for code in codes)
 
     def run(self) -> None:
         while self._todo:
@@ -105,7 +137,7 @@ class Search:
             raise TooMuchError(f"more than {MOST_ITEMS} values can be reached from it")
 
     def visit(self, value: Any, where: Where) -> None:
-        if not (is_leaf(value) or isinstance(value, (Value, ModuleType)) or id(value) in self._seen):
+        if not (is_leaf(value) or id(value) in self._seen):
             self._seen[id(value)] = value
             self._todo.append((value, where))
 
@@ -137,7 +169,7 @@ class Search:
         self.guards.note_sequence(sequence, members, where)
 
     def _content(self, array: Any, where: Where) -> None:
-        self._bytes += array.nbytes if isinstance(array, np.ndarray) else len(bytes(array))
+        self._bytes += array.nbytes if isinstance(array, np.ndarray) else len(bytes_of(array))
         if self._bytes > MOST_BYTES:
             raise TooMuchError(f"arrays of more than {MOST_BYTES >> 20} MB can be reached from it")
         self.guards.note_content(Content(array), where)
@@ -147,16 +179,23 @@ class Search:
     def _expand(self, value: Any, where: Where) -> None:
         if type(value) in LOOKED_THROUGH:
             self.visit(getattr(value, LOOKED_THROUGH[type(value)]), where)
+        elif value is sys.modules or type(value) in ProxyTypes or (isinstance(value, ref) and not _is_class(value())):
+            self._unseen(value, where)
+        elif isinstance(value, (Value, ModuleType)):
+            self._dict_of(value, where)
         elif isinstance(value, FunctionType):
             self.function(value, where)
         elif isinstance(value, MethodType):
             self.visit(value.__self__, Where(None, "self", "self") if where.form == "function" else where)
             self.visit(value.__func__, where)
         elif isinstance(value, (BuiltinMethodType, MethodWrapperType)):
+            self.reflects = self.reflects or value.__name__ in REFLECTING
             self.visit(value.__self__, where)
         elif isinstance(value, type):
             self._class(value, where)
         elif isinstance(value, partial):
+            if isinstance(value.func, BuiltinMethodType) and not is_pure(value.func):
+                self._unseen(value, where)
             self.visit(value.func, where)
             self.visit(value.args, where)
             self.visit(value.keywords, where)
@@ -166,7 +205,7 @@ class Search:
                 self.visit(function, where)
         elif isinstance(value, np.ndarray):
             self._array(value, where)
-        elif isinstance(value, bytearray) or type(value).__module__ == "array":
+        elif isinstance(value, (bytearray, memoryview, np.void)) or type(value).__module__ == "array":
             self._content(value, where)
         elif isinstance(value, (GeneratorType, CoroutineType, AsyncGeneratorType)):
             frame = getattr(value, "gi_frame", None) or getattr(value, "cr_frame", None)
@@ -177,13 +216,30 @@ class Search:
             kind, state = moving
             self.movers.append((kind, state, state(), where))
             for part in behind(value) if kind == "iterator" else ():
+                if isinstance(part, BuiltinMethodType) and not is_pure(part):
+                    self._unseen(value, where)
                 self.visit(part, where)
         elif isinstance(value, (attrgetter, methodcaller)):
             self.reflects = True
         elif isinstance(value, ContextVar):
             self._got(_value_here, value, where)
+        elif isinstance(value, CellType):
+            self._got(CONTENTS, value, where)
+        elif isinstance(value, LRU_CACHE):
+            self._cached(value, where)
         else:
             self._object(value, where)
+
+    def _unseen(self, value: Any, where: Where) -> None:
+        if self._ran is not None:
+            name = type(value).__name__
+            raise UnseenError(f"it may read {where}, and into an object of class {name} one cannot see")
+
+    def _cached(self, function: Any, where: Where) -> None:
+        """A function with an lru_cache: what it calls, and the results that it keeps."""
+        self._attributes_of(function, where)
+        for part in self._got(_Kept(), function, where, visit=False):
+            self.visit(part, where)
 
     def _array(self, array: Any, where: Where) -> None:
         self._content(array, where)
@@ -214,8 +270,11 @@ class Search:
             for key in list(value):
                 self.visit(key, where)
                 self._stands(scope, key, Where(where, "[]", key), owner=value)
-        cls = type(value)
-        if cls is not object and cls.__module__ != "builtins" and not is_opaque(cls):
+        if not is_seen(value):
+            self._unseen(value, where)
+        if isinstance(value, BaseException):
+            self._got(_ARGS, value, Where(where, ".", "args"))
+        if not is_opaque(cls := type(value)) or cls is local:
             self._attributes_of(value, where)
 
     def _attributes_of(self, value: Any, where: Where) -> None:
@@ -237,32 +296,37 @@ class Search:
                 self._got(member.__get__, value, Where(where, ".", name))
 
     def _dict_of(self, value: Any, where: Where) -> None:
-        """The attributes in an object's own dict."""
+        """The attributes in the own dict of an object, or of a module or Tensor if it is the user's."""
         attributes = _dict_or_none(value)
         if attributes is None:
             return
+        if isinstance(value, ModuleType):
+            if not is_users_module(value):
+                return
+        elif isinstance(value, Value) and not is_users_class(type(value)):
+            return
         lookup: Any = type(value).__getattribute__
-        if lookup is object.__getattribute__:
+        if lookup is object.__getattribute__ or lookup is local.__getattribute__:
             self._got(ATTRIBUTES, value, Where(where, ".", "__dict__"), visit=False)
         if attributes is value or id(attributes) in self._seen:
             return
         self._seen[id(attributes)] = attributes
         self._sequence(attributes, Where(where, ".", "__dict__"))
-        names = self._names
+        names = None if isinstance(value, SimpleNamespace) else self._names  # its repr reads them all
         for name in list(attributes):
             if names is None or name in names:
                 self._stands(attributes, name, Where(where, ".", name))
 
     def _class(self, cls: type[Any], where: Where) -> None:
         """The members of the user's classes: all data, and those functions that ran."""
-        if issubclass(cls, (Enum, Value)):
-            return
+        if is_users_class(type(cls)):
+            self.visit(type(cls), Where(None, "global", type(cls).__name__))
         bases = [base for base in cls.__mro__ if is_users_class(base)]
         for i, base in enumerate(bases):
             for name, member in list(vars(base).items()):
                 functions = _functions_in(member)
                 if functions is None:
-                    if (name.startswith("__") and name.endswith("__")) or type(member) is MemberDescriptorType:
+                    if _is_special(name) or type(member) is MemberDescriptorType:
                         continue
                 elif self._ran is not None and not any(map(self._has_run, functions)):
                     continue
@@ -276,7 +340,9 @@ class Search:
         return self._ran is None or code is None or id(code) in self._ran
 
     def function(self, function: Any, where: Where) -> None:
-        if not self._has_run(function):
+        if function.__dict__ or (self._tries and not is_library(function.__code__.co_filename)):
+            self._dict_of(function, Where(None, "function", function.__name__))
+        if not (self._has_run(function) or self._inspects):
             return
         code = function.__code__
         owner = None if where.form in {"function", "self"} else function.__name__
@@ -289,8 +355,8 @@ class Search:
             if isinstance(value, ModuleType):
                 for known in facts:
                     self._module(value, known, Where(None, "cell", name))
-        if self._ran is None or function.__dict__:
-            self._dict_of(function, Where(None, "function", function.__name__))
+        if "__globals__" in self._inspects:
+            self._scope(function.__globals__)
         for known in facts:
             self.codes[id(known.code)] = known.code
             if self._ran is None:
@@ -309,8 +375,8 @@ class Search:
         """The globals that the user's code names, and the attributes of modules."""
         facts = facts_of(code)
         self.codes[id(code)] = code
-        if not facts.users or code.co_name == "<module>":  # a module imported during the call
-            return
+        if not facts.users or (code.co_name == "<module>" and code.co_filename == scope.get("__file__")):
+            return  # a module that was imported during the call
         for name in facts.globals:
             where = Where(None, "global", name)
             value = self._stands(scope, name, where)
@@ -319,6 +385,8 @@ class Search:
                 value = self._stands(given if isinstance(given, dict) else vars(given), name, where)
             if isinstance(value, ModuleType) and is_users_module(value):
                 self._module(value, facts, where)
+        if "globals" in facts.globals:
+            self._scope(scope)
         for names in facts.chains:
             self._chain(scope.get(names[0], MISSING), names[1:], Where(None, "global", names[0]))
         for name, level in facts.imports:
@@ -332,6 +400,15 @@ class Search:
                 if isinstance(module, ModuleType) and is_users_module(module):
                     self._module(module, facts, Where(None, "module", ".".join(parts[: i + 1])))
 
+    def _scope(self, scope: dict[str, Any]) -> None:
+        """All globals of a module."""
+        self._sequence(scope, Where(None, "global", "globals()"))
+        for name in list(scope):
+            value = scope.get(name)
+            visit = not isinstance(value, FunctionType) or (self._ran is not None and self._has_run(value))
+            if not _is_special(name):
+                self._stands(scope, name, Where(None, "global", name), visit=visit)
+
     def _chain(self, value: Any, names: tuple[str, ...], where: Where) -> None:
         """The attributes `a.b.c` of modules, each in the module that holds it."""
         for name in names:
@@ -340,7 +417,9 @@ class Search:
             if str(getattr(value, "__file__", "")).startswith(PLAIN_SPOKEN):
                 return  # nobody replaces np.tanh
             where = Where(where, ".", name)
-            value = self._stands(vars(value), name, where, visit=is_users_module(value))
+            scope = vars(value)
+            visit = is_users_module(value) or not callable(scope.get(name))
+            value = self._stands(scope, name, where, visit=visit)
 
     def _module(self, module: ModuleType, facts: Facts, where: Where) -> None:
         """The attributes of one of the user's modules that code may read under another name for the module."""
@@ -348,17 +427,26 @@ class Search:
             return
         self._slots.add((id(module), facts))
         scope = vars(module)
-        for name in facts.names if facts.reflects else facts.attributes:
+        for name in {*facts.names, *scope} if facts.reflects else facts.attributes:
             if name in scope or (facts.reflects and name in facts.strings):
                 value = self._stands(scope, name, Where(where, ".", name))
                 if isinstance(value, ModuleType):
                     self._module(value, facts, Where(where, ".", name))
 
 
+def _is_class(value: Any) -> bool:
+    return isinstance(value, type)
+
+
+def _is_special(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
+
+
 def _dict_or_none(value: Any) -> Any:
     """The dict of an object's attributes, even if its class overrides attribute access."""
+    look: Any = local.__getattribute__ if isinstance(value, local) else object.__getattribute__
     try:
-        attributes = object.__getattribute__(value, "__dict__")
+        attributes = look(value, "__dict__")
     except AttributeError:
         return None
     return attributes if type(attributes) is dict else None

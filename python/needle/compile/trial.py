@@ -31,7 +31,7 @@ from .plan import Plan
 from .reads import Reads
 from .record import Newborn, Recorder
 from .replay import Replay
-from .search import TooMuchError
+from .search import TooMuchError, UnseenError
 from .simplify import needed
 from .source import Source
 
@@ -104,7 +104,7 @@ class Trial:
             try:
                 replay.guards = self._reads.guards()
                 self.replay = None if self.why else replay
-            except TooMuchError as error:
+            except (TooMuchError, UnseenError) as error:
                 self.give_up(str(error))
         arguments.write_back(recorder.changed_tensors, self._as_given)
         if self._arrays and not wrapped:
