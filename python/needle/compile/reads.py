@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import importlib
 import os
-import random
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -29,7 +28,6 @@ from .search import Search, TooMuchError, arguments_of
 from .unwatched import is_pure, looks_outside
 
 _IMPORT = importlib.import_module.__code__
-_SEED = random.Random.seed.__code__
 _ENVIRONMENT = {os.getenv.__code__, type(os.environ).__getitem__.__code__}
 _CONTEXTS = frozenset(
     code
@@ -115,7 +113,7 @@ class Reads:
             self.sets_errors = self.sets_errors or decorated or users
         elif code is _IMPORT and back is not None and not is_library(back.f_code.co_filename):
             self._asked = self._asked or f"it imports a module by name, at {back.f_code.co_filename}:{back.f_lineno}"
-        elif code is _SEED and frame.f_locals["a"] is None:
+        elif code.co_name == "seed" and _is_pythons(code) and frame.f_locals["a"] is None:
             self._asked = self._asked or "it makes a random generator without a seed"
         if code.co_flags & (CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR) and id(frame) in self._frames:
             self._advanced = self._advanced or self._frames[id(frame)][1]
@@ -218,6 +216,11 @@ class Reads:
                     search.visit(function, Where(None, "global", function.__name__))
         search.run()
         return search
+
+
+def _is_pythons(seed: CodeType) -> bool:
+    module = sys.modules.get("random")  # importing it takes a while
+    return module is not None and seed is module.Random.seed.__code__
 
 
 def _functions_of(code: CodeType) -> list[Any]:

@@ -16,7 +16,6 @@ import types
 from _thread import RLock, allocate_lock
 from collections import OrderedDict, defaultdict, deque
 from contextvars import ContextVar
-from decimal import Decimal
 from functools import lru_cache, partial
 from operator import attrgetter, itemgetter, methodcaller
 from types import FrameType, GetSetDescriptorType, MemberDescriptorType, MethodDescriptorType, WrapperDescriptorType
@@ -100,7 +99,7 @@ def _full_name(function: Any) -> str:
 
 _SEEN = {
     *[cls for module in (builtins, types, datetime) for cls in vars(module).values() if isinstance(cls, type)],
-    *(OrderedDict, defaultdict, deque, ContextVar, Decimal, partial, ref, LRU_CACHE, type(allocate_lock())),
+    *(OrderedDict, defaultdict, deque, ContextVar, partial, ref, LRU_CACHE, type(allocate_lock())),
     *(threading.local, type(RLock()), re.Pattern, re.Match, attrgetter, itemgetter, methodcaller),
 } - {memoryview, types.FrameType}
 """Classes defined in C that are immutable, or whose objects a search looks into, or of which no number is made."""
@@ -142,6 +141,8 @@ def is_seen(value: Any) -> bool:
     module = str(cls.__module__).partition(".")[0]
     if cls in _SEEN or module in _SEEN_ALL:
         return cls.__name__ not in _POSITIONS
+    if (module, cls.__name__) == ("decimal", "Decimal"):
+        return True
     if module == "_io":
         return value in (sys.stdout, sys.stderr) or not _is_readable(value)
     return issubclass(cls, BaseException) or cls.__name__ in _FUNCTIONS
