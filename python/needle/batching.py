@@ -47,13 +47,13 @@ class Batched(Wrapped):
     def detach(self) -> Tensor:
         return Batched(self.level, self.value.detach())
 
-    def _refuse(self, *_: Any) -> Any:
+    def _refuse(self, *_: Any, **__: Any) -> Any:
         raise TypeError(
             f"the value of a tensor of shape {self.shape} was asked for inside a batched transform (jacobian, "
             "hessian), where it stands for many values; use needle.where for a choice that depends on it"
         )
 
-    numpy = item = tolist = __bool__ = __index__ = _refuse
+    numpy = item = tolist = __bool__ = __index__ = __array__ = _refuse
 
 
 def _one_by_one(op: Op, values: tuple[Any, ...], batched: tuple[Any, ...], size: int) -> Any:

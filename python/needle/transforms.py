@@ -428,7 +428,9 @@ class _Pushed:
         level = next_level()
         values = [as_value(a, "jvp") for a in arguments.leaves]
         leaves = [a if a.dtype.kind == "b" else dual(level, a, t) for a, t in zip(values, tangents, strict=True)]
-        watched = is_watched(arguments.leaves) or any(map(autograd.is_recorded_inside, tangents))
+        # Of Tensors, others may differentiate the results by what f closes over.
+        tensors = any(isinstance(a, Tensor) for a in arguments.leaves)
+        watched = tensors or is_watched(arguments.leaves) or any(map(autograd.is_recorded_inside, tangents))
         out = arguments.call(f, leaves, True if watched and autograd.is_recording() else None)
         self.aux = None
 
@@ -491,7 +493,7 @@ class Linearized:
     def __call__(self, *tangents: Any) -> Any:
         run, arguments = self._pullback._run, self._pullback._arguments
         given = _matching("linearize", "tangents", list(tangents), arguments.chosen)
-        watched = run.watched or any(autograd.is_recorded_inside(t) for t in given)
+        watched = run.watched or run.recorded or any(autograd.is_recorded_inside(t) for t in given)
         level = next_level()
         was_recording = autograd.set_recording(True if watched else None)
         try:
@@ -654,7 +656,8 @@ class SecondOrder:
             return
         self._run = _Reversed(self._f, self._arguments, False)
         self._output = _one_number("hvp", self._run)
-        self._product = None if self._run.watched else HessianProduct(self._output, self._run.variables)
+        if not (self._run.watched or self._run.recorded):
+            self._product = HessianProduct(self._output, self._run.variables)
 
     @property
     def value(self) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 
 from .. import watching
 from ..memory import handed_out
-from .modes import DETACHED, RECORDED
+from .modes import DETACHED, FOLLOWED
 from .tensor import Tensor, TensorTuple, as_value
 from .value import Value
 from .versions import Assigned, latest
@@ -86,16 +86,14 @@ class Wrapped(Tensor):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         self._leaves_the_record("np.asarray(t)", "t.numpy()")
-        raise TypeError(f"np.asarray(t): {self._refusal()}; write t.numpy()")
+        return self.value.__array__(dtype, copy)
 
     def __index__(self) -> int:
+        self._leaves_the_record("an index", "t.item()")
         return self.value.detach().__index__()
 
     def __reduce__(self) -> Any:
         raise TypeError(f"pickle: {self._refusal()}; return it from the function first")
-
-    def __copy__(self) -> Tensor:
-        return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         return self.astype(self.dtype)
@@ -127,7 +125,7 @@ for _name, _property in {
 
 
 def _as_leaf(wrapped: Any) -> None:
-    wrapped.op, wrapped.inputs, wrapped.saved, wrapped._grad, wrapped.needs = None, (), None, None, RECORDED
+    wrapped.op, wrapped.inputs, wrapped.saved, wrapped._grad, wrapped.needs = None, (), None, None, FOLLOWED
 
 
 def is_recorded_inside(tensor: Tensor) -> bool:

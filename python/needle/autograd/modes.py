@@ -65,3 +65,4 @@ CONSTANT = 0  # no adjoint is ever computed for it
 DETACHED = 1  # starts no recording, yet receives its gradient where it takes part in one
 RECORDED = 3  # starts recording
 VARIABLE = 7  # starts recording for a transform that differentiates by it
+FOLLOWED = 15  # is wrapped by a transform that follows it, also where the graph records nothing

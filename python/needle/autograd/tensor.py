@@ -15,7 +15,7 @@ from ..backend import Device, default_device
 from ..memory import hand_out
 from ..views import note_view
 from .lazy import compute_deferred
-from .modes import CONSTANT, DETACHED, RECORDED, VARIABLE, is_recording
+from .modes import CONSTANT, DETACHED, FOLLOWED, RECORDED, VARIABLE, is_recording
 from .value import Value
 from .versions import latest
 
@@ -196,7 +196,7 @@ class Tensor(DeclaredTensor):
         return bool(self._looked_at("bool(t)").item())
 
     def _leaves_the_record(self, what: str, instead: str) -> None:
-        if self.needs > DETACHED and is_recording() and not is_gradient(self):
+        if is_recorded(self) and not is_gradient(self):
             raise TypeError(
                 f"{what}: this Tensor needs a gradient, and {what} would drop it silently; write {instead} where "
                 "only the value is meant. np.stack([t, u]) makes one Tensor of several, needle.numpy.zeros(shape) one "
@@ -234,7 +234,7 @@ class Tensor(DeclaredTensor):
         return _rebuild, (self._looked_at("pickle"), self.needs, gradient)
 
     def __copy__(self) -> Tensor:
-        return _rebuild(self._array, self.needs, getattr(self._grad, "array", None))
+        return self.__deepcopy__({})
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         """A leaf is copied as a leaf. What was computed is copied by an operation: a leaf would drop its gradient."""
@@ -316,13 +316,14 @@ def as_value(value: Any, op: object = "as_value") -> Any:
     return constant(array)
 
 
+_not_recorded = {True: DETACHED, None: VARIABLE, False: FOLLOWED}
+"""By the mode: the highest state of values that nobody records an operation on."""
+
+
 def is_recorded(*inputs: Any) -> bool:
-    """Whether an operation on these would be recorded."""
-    if is_recording():
-        for a in inputs:
-            if isinstance(a, Value) and a.needs > DETACHED:
-                return True
-    return False
+    """Whether the graph records an operation on these, or a running transform follows it."""
+    highest = _not_recorded[is_recording()]
+    return any(isinstance(a, Value) and a.needs > highest for a in inputs)
 
 
 def is_gradient(value: Any) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy import ndarray
 
 from .. import autograd, special, watching
-from ..autograd import CONSTANT, DETACHED, RECORDED, Tensor, Value, Wrapped, is_recorded, is_recording, value_of
+from ..autograd import CONSTANT, DETACHED, RECORDED, Tensor, Value, is_recorded, is_recording, value_of
 from ..backend import as_array
 from ..memory import handed_out
 from ..ops.base import Elementwise, decides_itself
@@ -104,7 +104,7 @@ def _without_gradient(function: Any, name: str, args: Any, options: dict[str, An
 
     def plain(a: Any) -> Any:
         if isinstance(a, Value):
-            if isinstance(a, Wrapped) or is_recorded(a):
+            if is_recorded(a):
                 raise TypeError(
                     f"{name}: has no derivative in Needle, and would drop the gradient that a Tensor of shape "
                     f"{a.shape} needs; write {name}(t.numpy()) where only the value is meant, or make it "

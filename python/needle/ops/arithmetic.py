@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import watching
-from ..autograd import ZERO, Tensor, as_value, get_asked, is_recorded
+from ..autograd import ZERO, Tensor, as_value, get_asked, is_recorded, is_recording
 from ..pool import SMALLEST, result_of
 from .base import NUMBERS, Bilinear, Elementwise, Linear, ScalarOp, aligned, operands, scaled, spread
 from .discrete import Discrete
@@ -132,7 +132,7 @@ def subtract(a: Any, b: Any) -> Tensor:
         if type(b) is int and a.dtype.kind == "u" and 0 <= b <= np.iinfo(a.dtype).max:
             b = b - 2 ** (8 * a.dtype.itemsize) if b else 0  # -b as the unsigned number that wraps to it
         return AddScalar.of(-b)(a)
-    if get_asked() is not None or not is_recorded(a, b):
+    if get_asked() is not None or not (is_recording() and is_recorded(a, b)):
         if type(a) in NUMBERS:
             return RSubScalar.of(a)(b)
         return EWISE_SUB(*operands(a, b))
