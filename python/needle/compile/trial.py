@@ -208,10 +208,9 @@ class Trial:
                 self._note_hidden_base(y)
                 if self._is_recorded(y):
                     replay.recorded.append(replay.tensors.index(i))
-        for i, (base, path) in links.items():
+        for i, (base, path, own) in links.items():
             made = f"r{base}" if isinstance(base, int) else self._there(base)
             if path:
-                own = isinstance(self._names[i], Assigned)
                 operands = self.source.name(path), str(leaves[i].needs), str(own)
                 made = self._with_gradient(self.source.call(make.view, made, *operands), leaves[i])
             replay.sharing.append(f"r{i} = {made}")
@@ -230,7 +229,7 @@ class Trial:
         links, share = sharing.links(self._names, lambda t: self._is_outside(t) or self._place_of(t) is not None)
         if share:
             self.give_up("it returns views of one value that share memory, but not that value")
-        return {i: link for i, link in links.items() if self._can_share(leaves, i, *link)}
+        return {i: link for i, link in links.items() if self._can_share(leaves, i, *link[:2])}
 
     def _can_share(self, leaves: Sequence[Any], i: int, base: Any, path: Sequence[Any]) -> bool:
         """Whether a result can be made a view of its base, or the same object."""
@@ -306,7 +305,7 @@ class Trial:
     def _all_as_given(self, leaves: Sequence[Any]) -> list[Any]:
         """The results, as the function would return them if it were given arrays."""
         made = [self._as_given(y) for y in leaves]
-        for i, (base, path) in self._links(leaves).items():
+        for i, (base, path, _) in self._links(leaves).items():
             place = None if isinstance(base, int) else self._place_of(base)
             if isinstance(base, int):
                 made[i] = make.view(made[base], path, CONSTANT) if isinstance(made[base], ndarray) else made[i]
