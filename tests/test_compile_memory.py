@@ -180,7 +180,7 @@ class Caller:
         how, at = rng.integers(3), rng.integers(2)
         if isinstance(target, Tensor) and target.requires_grad:
             if how == 0 and target.op is not None:
-                target.cached_data[at] = 5.0
+                target.cached_data[at % len(target)] = 5.0
         elif target.ndim and target.shape[0] > 1:
             if how and isinstance(target, Tensor):
                 target.cached_data[at] = 4.0
@@ -397,6 +397,30 @@ def test_constants_are_new_at_each_call():
             fresh += 1
             made.cached_data[:] = 5.0 + i
             y.cached_data[:] = 5.0
+
+
+@pytest.mark.filterwarnings("ignore:.*is not compiled")
+def test_data_are_set_and_elements_are_assigned():
+    def before(x, w):
+        w.data = w * 2
+        w[0] = 5.0
+        return x * w
+
+    def after(x, w):
+        w[0] = 5.0
+        w.data = w * 2
+        return x * w
+
+    for f in (before, after):
+        seen = []
+        for g in both(f):
+            w = Tensor(np.ones(3), requires_grad=False)
+            head, array = w[:2], w.cached_data
+            for _ in range(4):
+                seen.append([g(Tensor(np.ones(3), requires_grad=False), w).numpy(), head.numpy(), array.copy()])
+        for got, expected in zip(seen[4:], seen[:4], strict=True):
+            for a, b in zip(got, expected, strict=True):
+                assert_array_equal(a, b)
 
 
 # Contexts ------------------------------------------------------------------------------------------------------------

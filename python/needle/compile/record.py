@@ -38,6 +38,8 @@ class Recorder(Watcher):
         """Tensors whose value ("data") or gradient ("grad") was set, by id."""
         self.written: dict[int, Any] = {}
         """The arrays of Tensors with assigned elements ("elements" are among what was set), as they were, by id."""
+        self._assigning: Any = None
+        self._set_both = False
         self.gradients_read: dict[int, tuple[Any, Node | None]] = {}
         """Tensors whose earlier gradient was read, and its node; None if there was none."""
         self._to_check: list[Node] = []
@@ -69,7 +71,7 @@ class Recorder(Watcher):
         node = self._nodes.get(id(array))
         if node is None:
             node = self._put(array, _node_of(array, None, ()))
-        if node.op is None and "data" not in self.changed_tensors.get(id(a), (None, ()))[1]:
+        if node.op is None and "data" not in self._what(a):
             self.named.setdefault(id(a), (a, node))
         return node
 
@@ -143,11 +145,22 @@ class Recorder(Watcher):
 
     def changed(self, tensor: Any, what: str) -> None:
         """A Tensor's "data" or "grad" was set, or something of it that a replay cannot set."""
+        if what == "data":
+            both = self._set_both if tensor is self._assigning else id(tensor) in self.written
+            if both:
+                self.give_up("it sets the data of a tensor, and assigns to its elements")
+            self._assigning = None
         self.changed_tensors.setdefault(id(tensor), (tensor, set()))[1].add(what)
+
+    def _what(self, tensor: Any) -> set[str]:
+        """What was set of a Tensor so far."""
+        return self.changed_tensors.get(id(tensor), (None, set()))[1]
 
     def elements_change(self, tensor: Any) -> None:
         """Elements of a Tensor are about to be assigned to."""
+        self._set_both = id(tensor) not in self.written and "data" in self._what(tensor)
         self.written.setdefault(id(tensor), tensor._array)
+        self._assigning = tensor
         self.changed(tensor, "elements")
 
     def joined(self, watcher: Any) -> None:
@@ -157,7 +170,7 @@ class Recorder(Watcher):
     def gradient_read(self, tensor: Any) -> None:
         """A Tensor's gradient was read: one from before the function ran is an input, too."""
         key = id(tensor)
-        if key in self.gradients_read or "grad" in self.changed_tensors.get(key, (None, ()))[1]:
+        if key in self.gradients_read or "grad" in self._what(tensor):
             return
         gradient = tensor._grad
         self.gradients_read[key] = tensor, self.add_input(gradient.array) if type(gradient) is Gradient else None
