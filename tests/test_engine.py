@@ -1682,19 +1682,17 @@ def test_transpose_swaps_two_axes():
     a = np.arange(24.0).reshape(2, 3, 4)
     x = Tensor(a)
     assert ops.transpose(x).shape == (2, 4, 3)
-    assert x.transpose().shape == (2, 4, 3)
+    assert x.transpose().shape == x.T.shape == (4, 3, 2)  # the methods are NumPy's
     for y in [ops.transpose(x, (0, 2)), x.transpose((0, 2)), x.transpose(0, 2), ops.transpose(x, axes=(-1, 0))]:
         assert_array_equal(y.numpy(), a.swapaxes(0, 2))
     assert x.mT.shape == (2, 4, 3)
     assert x[0].T.shape == (4, 3)
     assert x[0, 0].T.shape == (4,)
-    with pytest.raises(ValueError, match=r"Tensor\.T.*\(2, 3, 4\).*mT"):
-        _ = x.T
     for wrong in [(0,), (0, 1, 2), 1]:
         with pytest.raises(ValueError, match=r"transpose.*two axes"):
             ops.transpose(x, wrong)
     assert x.transpose(2, 0, 1).shape == (4, 2, 3)  # as many axes as there are, three or more: NumPy's permutation
-    with pytest.raises(ValueError, match="two axes"):
+    with pytest.raises(ValueError, match="transpose: axis 2 does not exist"):
         x[0].transpose(0, 1, 2)
 
 
@@ -1706,7 +1704,7 @@ def test_methods_take_axes_or_axis():
             assert method(axes).shape == method(axes=axes).shape == method(axis=axes).shape == shape
             assert_array_equal(method(axes).numpy(), method(axis=axes).numpy())
         assert method(axis=1, keepdims=True).shape == (2, 1)
-        with pytest.raises(TypeError, match=rf"Tensor\.{name}.*axes or axis, not both"):
+        with pytest.raises(TypeError, match=rf"{name}: give axes or axis, not both"):
             method(0, axis=0)
 
 

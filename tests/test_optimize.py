@@ -461,6 +461,30 @@ def test_bounds_are_spread_over_the_leaves(given, bounds, low, high):
         assert_array_equal(np.broadcast_to(got.ub, 7), high)
 
 
+PAIRS = [(0, 1), (None, 5), (-2.5, None)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("written", [list, tuple, iter])
+def test_bounds_are_pairs_as_in_scipy(given, count, written):
+    """One pair a parameter, for all that SciPy takes as x0."""
+    for x0 in (np.zeros(count), [0.0] * count, (0.0,) * count, Tensor(np.zeros(count)), *[0.0][: count == 1]):
+        got = given(lambda x: x, x0, bounds=written(PAIRS[:count]))["bounds"]
+        assert_array_equal(got.lb, [0, -INF, -2.5][:count])
+        assert_array_equal(got.ub, [1, 5, INF][:count])
+
+
+@pytest.mark.parametrize("pairs", [np.array([[0, 1], [2, 5]]), [Tensor([0, 1]), (2, Tensor(5.0))]])
+def test_bounds_are_pairs_of_arrays(given, pairs):
+    got = given(lambda x: x, np.zeros(2), bounds=pairs)["bounds"]
+    assert_array_equal([got.lb, got.ub], [[0, 2], [1, 5]])
+
+
+def test_least_squares_reads_low_and_high_as_scipy(given):
+    got = given(lambda x: x, np.zeros(2), bounds=([0, 2], [1, 5]), run=least_squares)["bounds"]
+    assert_array_equal([got.lb, got.ub], [[0, 2], [1, 5]])
+
+
 def test_bounds_of_complex_leaves(given):
     bounds = ([-1, None], [1 + 2j, np.array([3, 4])])
     got = given(lambda p: p[0].real, [0j, np.zeros(2, complex)], bounds=bounds)["bounds"]
@@ -483,7 +507,8 @@ def test_bounds_hold(method):
 
 def test_a_leaf_can_be_fixed_by_its_bounds():
     for method in ("L-BFGS-B", "TNC", "SLSQP"):
-        found = minimize(lambda p: (p[0] - p[1]) ** 2, [0.0, 0.5], method=method, bounds=([None, 0.5], [None, 0.5]))
+        fixed = [(None, None), (0.5, 0.5)]
+        found = minimize(lambda p: (p[0] - p[1]) ** 2, [0.0, 0.5], method=method, bounds=fixed)
         assert_allclose(found.x, [0.5, 0.5], atol=1e-6)
 
 
@@ -817,7 +842,14 @@ def total(p: Any) -> Any:
         (lambda p: (p.sum(), p.sum()), np.ones(3), {}, "one real number, got tuple"),
         (total, 1.0, {"has_aux": True}, "with has_aux, f must return a pair, got Tensor"),
         (total, 1.0, {"bounds": 3}, r"bounds must be a pair \(low, high\).*got 3"),
-        (total, [1.0, 2.0, 3.0], {"bounds": [(0, 1)] * 3}, r"bounds must be a pair \(low, high\)"),
+        (
+            total,
+            [1.0, 2.0, 3.0],
+            {"bounds": [(0, 1)] * 4},
+            r"bounds must be a pair \(low, high\).*one such pair a param",
+        ),
+        (total, [1.0, 2.0, 3.0], {"bounds": [(0, 1), (3, 2), (None, None)]}, "low <= high"),
+        (total, np.ones(2), {"bounds": [(0, 1), (np.nan, 2)]}, "low <= high"),
         (total, 1.0, {"bounds": (1, 0)}, "low <= high"),
         (total, 1.0, {"bounds": (np.nan, 0)}, "low <= high"),
         (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
 from math import prod
 from typing import Any
@@ -322,17 +322,44 @@ def _spread(packing: _Packing, what: str, given: Any, default: float) -> Any:
     return packing.vector(found)
 
 
+_OR_PAIRS = "; or for a vector, as in SciPy, one such pair a parameter"
+
+
+def _are_pairs(packing: _Packing, bounds: Any) -> bool:
+    """Whether these are the bounds that `scipy.optimize.minimize` takes for this vector: one pair a parameter."""
+    if packing.name != "minimize" or any(a.dtype.kind not in "f" for a in packing.arrays):
+        return False
+    is_flat = isinstance(packing.params, (list, tuple)) and all(a.ndim == 0 for a in packing.arrays)
+    is_vector = is_leaf(packing.params) and packing.arrays[0].ndim < 2
+    if not (is_flat or is_vector) or not isinstance(bounds, (tuple, list, np.ndarray)):
+        return False
+    return len(bounds) == packing.start.size and all(map(_is_pair, bounds))
+
+
+def _is_pair(given: Any) -> bool:
+    """Whether it is two of numbers and None."""
+    is_row = isinstance(given, (tuple, list)) or getattr(given, "ndim", 0) == 1
+    return is_row and len(given) == 2 and all(b is None or np.ndim(b) == 0 for b in given)
+
+
 def _bounds(optimize: Any, packing: _Packing, bounds: Any) -> Any:
-    """(low, high) as SciPy's Bounds of the vector."""
+    """(low, high), or SciPy's pairs of them, as SciPy's Bounds of the vector."""
     if bounds is None or isinstance(bounds, optimize.Bounds):
         return bounds
-    if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
+    bounds = list(bounds) if isinstance(bounds, Iterator) else bounds  # zip(lows, highs)
+    if _are_pairs(packing, bounds):
+        numbers = [[np.nan if b is None else packing.array(b).item() for b in pair] for pair in bounds]
+        low, high = np.array(numbers, np.float64).T
+        low = np.where([pair[0] is None for pair in bounds], -np.inf, low)
+        high = np.where([pair[1] is None for pair in bounds], np.inf, high)
+    elif not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
         raise TypeError(
-            f"{packing.name}: bounds must be a pair (low, high), each None, a number or a structure like params, got "
-            f"{bounds!r}"
+            f"{packing.name}: bounds must be a pair (low, high), each None, a number or a structure like params"
+            f"{_OR_PAIRS if packing.name == 'minimize' else ''}, got {bounds!r}"
         )
-    low = _spread(packing, "bounds[0]", bounds[0], -np.inf)
-    high = _spread(packing, "bounds[1]", bounds[1], np.inf)
+    else:
+        low = _spread(packing, "bounds[0]", bounds[0], -np.inf)
+        high = _spread(packing, "bounds[1]", bounds[1], np.inf)
     if not (low <= high).all():
         raise ValueError(f"{packing.name}: bounds must be numbers with low <= high, got {bounds!r}")
     return optimize.Bounds(low, high)
@@ -424,8 +451,9 @@ def minimize(
     the value, from one run; Newton-CG, trust-ncg, trust-krylov and trust-constr get products with the Hessian, dogleg
     and trust-exact the Hessian.
 
-    `bounds` are (low, high), each None, a number, or a structure like params with numbers and arrays that broadcast to
-    the leaves; a number or None in it stands for all below it. On a complex leaf, a real bound holds for both parts,
+    `bounds` are SciPy's for a vector (an array, a flat list of numbers): one pair (low, high) a parameter, of numbers
+    and None. For every structure they can also be one pair (low, high), each None, a number, or a structure like params
+    with numbers and arrays that broadcast to the leaves; a number or None in it stands for all below it. On a complex leaf, a real bound holds for both parts,
     and a complex one has a part for each. `constraints` are dicts with "type" ("eq", "ineq") and "fun", or SciPy's
     NonlinearConstraint: their functions receive the structure, too, and Needle computes their derivatives. SciPy's
     Bounds and LinearConstraint are about the vector: leaf by leaf, a complex element as its two parts.
@@ -483,7 +511,8 @@ def least_squares(
 
     `residuals(params, *args)` returns numbers and arrays in any structure (with `has_aux`, a pair of them and
     anything): one vector, in which complex ones count as real and imaginary part. Its Jacobian is computed in forward
-    or reverse mode, whichever is cheaper. `params`, `bounds` and `callback` are those of `minimize`; `x_scale` is None,
+    or reverse mode, whichever is cheaper. `params` and `callback` are those of `minimize`, and so are
+    `bounds`, but always one pair (low, high), as in SciPy; `x_scale` is None,
     "jac", or numbers as in `bounds`. `method`, `loss` and the options (ftol, xtol, gtol, f_scale, tr_solver,
     tr_options, max_nfev, verbose) are SciPy's.
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..backend import sum_over
 from ..ops.arithmetic import AddScalar, AddScaled, DivScalar, MulScalar, RDivScalar, RSubScalar
-from ..ops.base import ScalarOp, normalize_axes
+from ..ops.base import ScalarOp, reduced_axes
 from ..ops.discrete import Discrete
 from ..ops.dtypes import Cast
 from ..ops.elementwise import ReLU, zeros_beside
@@ -73,7 +73,7 @@ def _into(op: Any, node: Node, inputs: tuple[Any, ...]) -> tuple[Callable[..., A
             return np.matmul if node.nbytes >= SMALLEST else np.dot, (a, b, node)
         return None
     if cls is Summation and node.dtype == inputs[0].dtype and node.dtype.char != "e":
-        axes = None if op.axes is None else normalize_axes(op, op.axes, len(inputs[0].shape))
+        axes = None if op.axes is None else reduced_axes(op, op.axes, len(inputs[0].shape))
         return sum_over, (inputs[0], axes, None, node, op.keepdims)
     call = ufunc_call(node)
     if call is not None:

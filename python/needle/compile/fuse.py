@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import GradientOf
-from ..ops.base import normalize_axes
+from ..ops.base import reduced_axes
 from ..ops.discrete import Discrete
 from ..ops.moments import Std, Var
 from ..ops.reduction import Max, Min, NanMax, NanMin, Prod, Summation
@@ -120,7 +120,7 @@ def rows_after(op: Any, shape: tuple[int, ...], rows: int) -> tuple[str, tuple[i
     lead = leading(shape, rows)
     if lead is None:
         return None
-    axes = normalize_axes(op, op.axes, len(shape))
+    axes = reduced_axes(op, op.axes, len(shape))
     after = tuple([axis - lead + 1 for axis in axes if axis >= lead])
     if len(after) == len(axes):
         return ROWS, after

@@ -66,6 +66,16 @@ def normal_axis(name: str, axis: Any, ndim: int) -> int:
     return normal
 
 
+def along(name: str, a: Tensor, axis: Any) -> tuple[Tensor, int]:
+    """The tensor and one axis of it as a non-negative integer; without an axis, all elements in a line.
+
+    A number, too, is a line of one element: its "axis 0" is one, as in NumPy.
+    """
+    if axis is None or (a.ndim == 0 and axis in (0, -1)):
+        return a.reshape((a.size,)), 0
+    return a, normal_axis(name, axis, a.ndim)
+
+
 def check_device(name: str, device: Any) -> None:
     """ValueError for a device that is not on this machine."""
     if device is not None and device not in (*all_devices(), "cpu"):

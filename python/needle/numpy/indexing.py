@@ -11,7 +11,7 @@ from ..ops import selection
 from ..ops.discrete import discrete, discrete_tuple
 from ..ops.indexing import is_input
 from ..ops.rearranging import rearranged
-from .common import array_of, filled_out, index_of, into, normal_axis, tensor, tensors
+from .common import along, array_of, filled_out, index_of, into, normal_axis, tensor, tensors
 from .manipulation import ravel
 
 # ----------------------------------------------------------------------------------------------------- by index
@@ -23,10 +23,7 @@ def take(a: Any, indices: Any, axis: int | None = None, out: Any = None, mode: s
     Indices beyond the ends are an error, or, as `mode` says, begin again at the other end ("wrap") or stand for the
     first and the last element ("clip").
     """
-    a = tensor(a)
-    if axis is None:
-        a, axis = ravel(a), 0
-    axis = normal_axis("take", axis, a.ndim)
+    a, axis = along("take", tensor(a), axis)
     if mode == "raise" and is_input(indices):
         return into(out, a[(*(slice(None),) * axis, indices)])
     index = in_range("take", indices, a.shape[axis], mode)

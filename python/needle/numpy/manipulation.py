@@ -9,10 +9,10 @@ import numpy as np
 from ..autograd import Tensor
 from ..ops import dtypes, selection
 from ..ops import shape as shapes
-from ..ops.base import normalize_axes, several
+from ..ops.base import normalize_axes, reduced_axes, several
 from ..ops.discrete import discrete
 from ..ops.rearranging import rearranged
-from .common import array_of, check_device, index_of, normal_axis, tensor
+from .common import along, array_of, check_device, index_of, normal_axis, tensor
 
 # ------------------------------------------------------------------------------------------------------- shapes
 
@@ -38,17 +38,7 @@ def ravel(a: Any, order: str = "C") -> Tensor:
 
 def transpose(a: Any, axes: Any = None) -> Tensor:
     """The axes in another order: reversed, or as `axes` says."""
-    a = tensor(a)
-    if axes is None:
-        return a if a.ndim < 2 else shapes.transpose(a) if a.ndim == 2 else shapes.permute_dims(a, _reversed(a.ndim))
-    order = several(axes)
-    if len(normalize_axes("transpose", order, a.ndim)) != a.ndim:
-        raise ValueError(f"transpose: axes must name each of the {a.ndim} axes of the input once, got {axes!r}")
-    return shapes.permute_dims(a, tuple(normal_axis("transpose", axis, a.ndim) for axis in order))
-
-
-def _reversed(ndim: int) -> tuple[int, ...]:
-    return tuple(range(ndim - 1, -1, -1))
+    return shapes.permute_dims(tensor(a), axes)
 
 
 permute_dims = transpose
@@ -105,7 +95,7 @@ def expand_dims(a: Any, axis: Any) -> Tensor:
 def squeeze(a: Any, axis: Any = None) -> Tensor:
     """Without the axes of length 1, or without these."""
     a = tensor(a)
-    axes = [i for i, n in enumerate(a.shape) if n == 1] if axis is None else normalize_axes("squeeze", axis, a.ndim)
+    axes = [i for i, n in enumerate(a.shape) if n == 1] if axis is None else reduced_axes("squeeze", axis, a.ndim)
     if any(a.shape[i] != 1 for i in axes):
         raise ValueError(f"squeeze: only axes of length 1 can be left out, got axis={axis!r} for shape {a.shape}")
     return a.reshape([n for i, n in enumerate(a.shape) if i not in axes])
@@ -225,10 +215,7 @@ def tile(A: Any, reps: Any) -> Tensor:
 
 def repeat(a: Any, repeats: Any, axis: int | None = None) -> Tensor:
     """Each element this many times along an axis (by default of the flattened input); `repeats` may be one a place."""
-    a = tensor(a)
-    if axis is None:
-        a, axis = a.reshape((a.size,)), 0
-    axis = normal_axis("repeat", axis, a.ndim)
+    a, axis = along("repeat", tensor(a), axis)
     counts = index_of(repeats)
     if counts.dtype.kind not in "biu" or (counts < 0).any():
         raise ValueError(f"repeat: repeats must be integers that are not negative, got {repeats!r}")

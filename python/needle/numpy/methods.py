@@ -3,29 +3,56 @@
 from __future__ import annotations
 
 import sys
+from functools import wraps
+from inspect import Parameter, signature
 from typing import Any
 
 import numpy as np
 
 from ..autograd import Axes, Tensor
-from ..ops import dtypes, reduction
+from ..ops import dtypes, moments, reduction
 from ..ops import shape as ops_shape
 from ..ops.assignment import set_imag
-from ..ops.base import given_axes, several
+from ..ops.base import given_axes
 from . import assignment, creation, elementwise, indexing, layout, logic, manipulation, products, sorting, statistics
 from .common import check_device
 from .protocols import array_function, array_ufunc
 
 
 def _reduction(own: Any, numpys: Any) -> Any:
-    """Needle's method, which also takes what else NumPy's takes: dtype=, out=, initial=, where=."""
+    """NumPy's method over axes. In the second place it takes the course's `keepdims`, too: True and False are neither a
+    dtype nor an array, which NumPy has there."""
+    name = numpys.__name__
 
-    def method(a: Tensor, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None, **more: Any) -> Tensor:
-        if more:
-            return numpys(a, given_axes(f"Tensor.{numpys.__name__}", axes, axis), keepdims=keepdims, **more)
-        return own(a, axes, keepdims, axis=axis)
+    def method(
+        a: Tensor, axes: Axes = None, *more: Any, axis: Axes = None, keepdims: bool = False, **options: Any
+    ) -> Tensor:
+        if len(more) == 1 and isinstance(more[0], bool):
+            keepdims, more = more[0], ()
+        if not more and not options:
+            return own(a, axes, keepdims, axis=axis)
+        if keepdims is not False:
+            options["keepdims"] = keepdims
+        return numpys(a, given_axes(name, axes, axis), *more, **options)
 
-    method.__name__, method.__doc__ = numpys.__name__, numpys.__doc__
+    method.__name__, method.__doc__ = name, numpys.__doc__
+    return method
+
+
+def _along(numpys: Any) -> Any:
+    """NumPy's method along an axis, which may be named `axes`, too."""
+    parameters = list(signature(numpys).parameters.values())
+    parameters.append(Parameter("axes", Parameter.KEYWORD_ONLY, default=None, annotation="Any"))
+
+    @wraps(numpys)
+    def method(a: Tensor, *args: Any, axes: Any = None, **options: Any) -> Any:
+        if axes is not None:
+            if "axis" in options:
+                given_axes(numpys.__name__, axes, options["axis"])
+            options["axis"] = axes
+        return numpys(a, *args, **options)
+
+    setattr(method, "__signature__", signature(numpys).replace(parameters=parameters))  # noqa: B010
     return method
 
 
@@ -36,12 +63,17 @@ def reshape(a: Tensor, *shape: Any, order: str = "C", copy: bool | None = None) 
     return manipulation.reshape(a, shape[0] if len(shape) == 1 else shape, order, copy=copy)
 
 
-def transpose(a: Tensor, *axes: Any) -> Tensor:
-    """Two axes swapped, the last two by default; with as many axes as there are, three or more, all permuted."""
-    given = several(axes[0]) if len(axes) == 1 else axes
-    if len(given) == a.ndim > 2:
-        return manipulation.transpose(a, given)
-    return ops_shape.transpose_method(a, *given)
+def astype(
+    a: Tensor, dtype: Any, order: str = "K", casting: Any = "unsafe", subok: bool = True, copy: bool = True
+) -> Tensor:
+    """a converted to another dtype, by a conversion that `casting` allows; without `copy`, a itself if it has it."""
+    if order not in ("K", "A", "C", "F"):
+        raise ValueError(f"Tensor.astype: order must be 'K', 'A', 'C' or 'F', got {order!r}")
+    if casting != "unsafe" and not np.can_cast(a.dtype, dtype, casting):
+        raise TypeError(
+            f"Tensor.astype: cannot convert {a.dtype} to {np.dtype(dtype)} by casting={casting!r}; leave casting out"
+        )
+    return a if not copy and a.dtype == dtype else dtypes.astype(a, dtype)
 
 
 def sort(a: Tensor, axis: int = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> None:
@@ -124,20 +156,21 @@ METHODS: dict[str, Any] = {
     "__dlpack__": dlpack,
     "__dlpack_device__": dlpack_device,
     "to_device": to_device,
-    "all": logic.all,
-    "any": logic.any,
-    "argmax": indexing.argmax,
-    "argmin": indexing.argmin,
-    "argpartition": sorting.argpartition,
-    "argsort": sorting.argsort,
+    "all": _along(logic.all),
+    "any": _along(logic.any),
+    "argmax": _along(indexing.argmax),
+    "argmin": _along(indexing.argmin),
+    "argpartition": _along(sorting.argpartition),
+    "argsort": _along(sorting.argsort),
+    "astype": astype,
     "base": property(layout.base),
     "choose": indexing.choose,
     "clip": elementwise.clip,
-    "compress": compress,
+    "compress": _along(compress),
     "conjugate": dtypes.conj,
     "copy": creation.copy,
-    "cumprod": statistics.cumprod,
-    "cumsum": statistics.cumsum,
+    "cumprod": _along(statistics.cumprod),
+    "cumsum": _along(statistics.cumsum),
     "diagonal": manipulation.diagonal,
     "dot": products.dot,
     "fill": fill,
@@ -146,29 +179,28 @@ METHODS: dict[str, Any] = {
     "flatten": flatten,
     "imag": property(elementwise.imag, set_imag),
     "itemsize": property(layout.itemsize),
-    "max": _reduction(reduction.max_method, statistics.max),
-    "mean": _reduction(reduction.mean_method, statistics.mean),
-    "min": statistics.min,
+    "max": _reduction(reduction.max, statistics.max),
+    "mean": _reduction(reduction.mean, statistics.mean),
+    "min": _reduction(reduction.min, statistics.min),
     "nonzero": indexing.nonzero,
-    "partition": partition,
-    "prod": statistics.prod,
+    "partition": _along(partition),
+    "prod": _reduction(reduction.prod, statistics.prod),
     "put": assignment.put,
     "ravel": manipulation.ravel,
-    "repeat": manipulation.repeat,
+    "repeat": _along(manipulation.repeat),
     "reshape": reshape,
     "round": elementwise.round,
     "searchsorted": indexing.searchsorted,
-    "sort": sort,
-    "squeeze": manipulation.squeeze,
-    "std": statistics.std,
+    "sort": _along(sort),
+    "squeeze": _along(manipulation.squeeze),
+    "std": _reduction(moments.std, statistics.std),
     "strides": property(layout.strides),
-    "sum": _reduction(reduction.sum_method, statistics.sum),
+    "sum": _reduction(reduction.summation, statistics.sum),
     "swapaxes": manipulation.swapaxes,
-    "take": indexing.take,
+    "take": _along(indexing.take),
     "tobytes": layout.tobytes,
     "trace": products.trace,
-    "transpose": transpose,
-    "var": statistics.var,
+    "var": _reduction(moments.var, statistics.var),
     "view": layout.view,
 }
 for _name, _method in METHODS.items():

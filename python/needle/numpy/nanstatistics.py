@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import ops
 from ..autograd import Axes, Tensor
+from ..ops.base import reduced_axes
 from ..ops.discrete import discrete
 from ..ops.extrema import fmax, fmin
 from ..ops.selection import where as choose
@@ -137,7 +138,7 @@ def _moment(
     if mask is True:
         return moment(a, axis, dtype, None, ddof, keepdims, mean=mean)
     counted = tensor(mask).broadcast_to(a.shape)
-    axes = statistics.reduced_axes(f"nan{moment.__name__}", axis, a.ndim)
+    axes = reduced_axes(f"nan{moment.__name__}", axis, a.ndim)
     enough = discrete(np.count_nonzero, counted, axis=axes, keepdims=keepdims) > ddof
     if not array_of(enough).all():
         warnings.warn(

@@ -15,13 +15,13 @@ import numpy as np
 
 from .. import ops
 from ..autograd import Axes, Tensor, constant, gradient_dtype
-from ..ops.base import kept_shape, weak
+from ..ops.base import kept_shape, reduced_axes, weak
 from ..ops.discrete import discrete
 from ..ops.selection import masked
 from ..ops.selection import where as choose
 from ..ops.shape import permute_dims
 from .common import array_of, filled_out, into, tensor
-from .statistics import reduced_axes, weights_like
+from .statistics import weights_like
 
 # Each method says at which place among n sorted elements, counted from 0, the quantile q lies. They are those of
 # Hyndman and Fan, "Sample Quantiles in Statistical Packages", 1996, and four that go back to older versions of NumPy.

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..autograd import Tensor, Wrapped, is_recorded
 from ..ops.discrete import SHAPED_BY_DATA, discrete, discrete_tuple
-from .common import array_of, normal_axis, tensor
+from .common import along, array_of, normal_axis, tensor
 from .indexing import take_along_axis
 from .joining import concatenate
 from .manipulation import flip, ravel
@@ -52,13 +52,13 @@ def argsort(
 
 
 def _along(name: str, a: Any, axis: int | None, order: Any) -> tuple[Tensor, int]:
-    """The Tensor and the axis to sort along."""
+    """The Tensor and the axis to sort along. A number is not sorted along an axis, but has an order along it."""
     if order is not None:
         raise ValueError(f"{name}: order= names fields, which a Tensor does not have")
     a = tensor(a)
-    if axis is None:
-        return ravel(a), 0
-    return a, normal_axis(name, axis, a.ndim)
+    if name.startswith("arg"):
+        return along(name, a, axis)
+    return (ravel(a), 0) if axis is None else (a, normal_axis(name, axis, a.ndim))
 
 
 def _order(a: Tensor, axis: int, kind: Any, descending: bool) -> Tensor:

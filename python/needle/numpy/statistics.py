@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import ops
 from ..autograd import Axes, Tensor, constant
-from ..ops.base import kept_shape, normalize_axes, several, weak
+from ..ops.base import kept_shape, reduced_axes, several, weak
 from ..ops.discrete import discrete
 from ..ops.extrema import maximum, minimum
 from ..ops.joining import concatenate
@@ -118,11 +118,6 @@ def _never_chosen(op: Any, dtype: Any) -> Any:
 
 
 # --------------------------------------------------------------------------------------------------------- arguments
-
-
-def reduced_axes(name: str, axis: Axes, ndim: int) -> tuple[int, ...]:
-    """The axes to reduce, sorted and non-negative. A number may be reduced over its "axis 0", as in NumPy."""
-    return () if ndim == 0 and axis in (0, -1) else normalize_axes(name, axis, ndim)
 
 
 def _shape_without(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:

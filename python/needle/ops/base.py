@@ -308,16 +308,31 @@ def normalize_axes(op: object, axes: Axes, ndim: int) -> tuple[int, ...]:
     return tuple(sorted(normal))
 
 
+def reduced_axes(op: object, axes: Axes, ndim: int) -> tuple[int, ...]:
+    """The axes to reduce, sorted and non-negative. A number may be reduced over its "axis 0", as in NumPy."""
+    return () if ndim == 0 and axes in (0, -1) else normalize_axes(op, axes, ndim)
+
+
 def batch_axes(op: object, axes: Axes, depth: int | None) -> tuple[int, ...]:
     """The axes of a batched input that has `depth` axes after the batch axis."""
-    return tuple(axis + 1 for axis in normalize_axes(op, axes, depth or 0))
+    return tuple(axis + 1 for axis in reduced_axes(op, axes, depth or 0))
 
 
-def given_axes(name: str, axes: Axes, axis: Axes) -> Axes:
-    """Whichever of Needle's `axes` and NumPy's `axis` a method was given. Raises TypeError if both were."""
-    if axes is not None and axis is not None:
+def given_axes(name: str, axes: Any, axis: Any, keepdims: Any = False, default: Any = None) -> Any:
+    """Whichever of Needle's `axes` and NumPy's `axis` a function was given, the other being the default.
+
+    Raises TypeError if both were, and for a `keepdims` that is something else: NumPy has other arguments in its place.
+    """
+    if keepdims is not False and keepdims is not True and not isinstance(keepdims, (int, np.bool)):
+        raise TypeError(
+            f"{name}: keepdims must be True or False, got {keepdims!r}; NumPy's other arguments are those of "
+            "needle.numpy's function of this name"
+        )
+    if axis is default:
+        return axes
+    if axes is not default:
         raise TypeError(f"{name}: give axes or axis, not both (got axes={axes!r}, axis={axis!r})")
-    return axis if axes is None else axes
+    return axis
 
 
 def kept_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:

@@ -26,7 +26,7 @@ from . import (
 from .base import operator, reflected
 from .matmul import MATMUL, matmul
 from .power import power
-from .softmax import logsumexp_method
+from .softmax import logsumexp
 
 OPERATORS: dict[str, Any] = {
     "__add__": operator(ar.add, ar.EWISE_ADD, ar.AddScalar),
@@ -86,10 +86,10 @@ OPERATORS: dict[str, Any] = {
 }
 
 METHODS: dict[str, Any] = {
-    "sum": reduction.sum_method,
-    "max": reduction.max_method,
-    "mean": reduction.mean_method,
-    "logsumexp": logsumexp_method,
+    "sum": reduction.summation,
+    "max": reduction.max,
+    "mean": reduction.mean,
+    "logsumexp": logsumexp,
     "reshape": shape.reshape_method,
     "broadcast_to": shape.broadcast_to_method,
     "transpose": shape.transpose_method,
@@ -106,7 +106,7 @@ METHODS: dict[str, Any] = {
     "masked": selection.masked,
     "astype": dtypes.astype,
     "real": property(dtypes.real, assignment.set_real),
-    "T": property(shape.full_transpose),
+    "T": property(shape.transpose_method),
     "mT": property(shape.matrix_transpose),
 }
 

@@ -40,7 +40,14 @@ class Convolve(Bilinear):
 
 
 def convolve(a: Any, b: Any, valid: bool = False) -> Tensor:
-    """The convolution of two 1-d sequences: all sums, or with `valid` only the complete ones."""
+    """The convolution of two 1-d sequences: all sums, or with `valid` only the complete ones.
+
+    Raises TypeError for one of NumPy's modes in the place of `valid`.
+    """
+    if not isinstance(valid, (bool, np.bool)):
+        raise TypeError(
+            f"convolve: valid must be True or False, got {valid!r}; needle.numpy.convolve has NumPy's modes"
+        )
     return (CONVOLVE_VALID if valid else CONVOLVE)(as_value(a), as_value(b))
 
 

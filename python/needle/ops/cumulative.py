@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import watching
 from ..autograd import Tensor, TensorOp, as_value
-from .base import Linear, normalize_axes
+from .base import Linear, given_axes, normalize_axes
 from .discrete import Discrete
 from .joining import Concatenate
 
@@ -55,9 +55,9 @@ class CumSum(_Cumulative, Linear):
         return CumSum(self.axis, not self.reverse).on(out_grad)
 
 
-def cumsum(a: Any, axis: int | None = None) -> Tensor:
+def cumsum(a: Any, axis: int | None = None, *, axes: int | None = None) -> Tensor:
     """The cumulative sum along an axis; None accumulates all elements in row-major order."""
-    a, axis = _flat_or_along("cumsum", a, axis)
+    a, axis = _flat_or_along("cumsum", a, given_axes("cumsum", axes, axis))
     return CumSum(axis)(a)
 
 
@@ -93,12 +93,12 @@ class CumProd(_Cumulative):
         return a[along(self.axis, BUT_LAST if self.reverse else BUT_FIRST)]
 
 
-def cumprod(a: Any, axis: int | None = None) -> Tensor:
+def cumprod(a: Any, axis: int | None = None, *, axes: int | None = None) -> Tensor:
     """The cumulative product along an axis; None accumulates all elements in row-major order.
 
     The gradient is exact at zeros as well.
     """
-    a, axis = _flat_or_along("cumprod", a, axis)
+    a, axis = _flat_or_along("cumprod", a, given_axes("cumprod", axes, axis))
     return CumProd(axis)(a)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Tensor
-from .base import Linear, normalize_axes
+from .base import Linear, given_axes, normalize_axes
 
 
 class Concatenate(Linear):
@@ -39,9 +39,9 @@ class Concatenate(Linear):
         return Concatenate(self.axis + (self.axis >= 0))(*_all_batched(values, depths))
 
 
-def concatenate(tensors: Any, axis: int = 0) -> Tensor:
+def concatenate(tensors: Any, axis: int = 0, *, axes: int = 0) -> Tensor:
     """The tensors joined along an axis; their shapes are equal in all other axes."""
-    return Concatenate(axis)(*tensors)
+    return Concatenate(given_axes("concatenate", axes, axis, default=0))(*tensors)
 
 
 class Stack(Linear):
@@ -67,11 +67,11 @@ class Stack(Linear):
         return Stack(self.axis + (self.axis >= 0))(*_all_batched(values, depths))
 
 
-def stack(tensors: Any, axis: int = 0) -> Tensor:
+def stack(tensors: Any, axis: int = 0, *, axes: int = 0) -> Tensor:
     """The tensors, all of one shape, joined along a new axis."""
     members = list(tensors)
     ndim = members[0].ndim + 1 if members else 1
-    (axis,) = normalize_axes("stack", axis, ndim)
+    (axis,) = normalize_axes("stack", (given_axes("stack", axes, axis, default=0),), ndim)
     return Stack(axis)(*members)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..autograd import Axes, Tensor
 from ..backend import sum_over
-from .base import batch_axes, normalize_axes
+from .base import batch_axes, given_axes, reduced_axes
 from .reduction import Reduction, Summation, count_along, with_kept_axes
 from .selection import zeroed
 
@@ -27,7 +27,7 @@ class _Moment(Reduction):
 
     def _variance(self, a: Any) -> Any:
         """The variance; float16 gives float32, as its sums overflow beyond 65,504."""
-        axes = normalize_axes(self, self.axes, a.ndim)
+        axes = reduced_axes(self, self.axes, a.ndim)
         wide = a.astype(np.float32) if a.dtype == np.float16 else a
         count = count_along(a.shape, axes)
         if a.dtype.kind not in "fc" or count <= self.correction:  # NumPy has warnings for too few elements
@@ -45,7 +45,7 @@ class _Moment(Reduction):
         """
         if a.dtype == np.float16:
             a = a.astype(np.float32)
-        axes = normalize_axes(self, self.axes, a.ndim)
+        axes = reduced_axes(self, self.axes, a.ndim)
         count = count_along(a.shape, axes)
         mean, divisor = Summation(axes, keepdims=True).on(a) / count, float(count - self.correction)
         slope = (a - mean) / (divisor if divisor > 0 else 0.0)
@@ -76,9 +76,9 @@ class Var(_Moment):
         return 2 * self._along_tangent(self._slope(node.inputs[0]), tangents[0])
 
 
-def var(a: Any, axes: Axes = None, keepdims: bool = False, correction: float = 0) -> Tensor:
+def var(a: Any, axes: Axes = None, keepdims: bool = False, correction: float = 0, *, axis: Axes = None) -> Tensor:
     """The variance over axes: the sum of |a - mean(a)|**2 over the number of elements minus `correction`."""
-    return Var(axes, correction, keepdims)(a)
+    return Var(given_axes("var", axes, axis, keepdims), correction, keepdims)(a)
 
 
 class Std(_Moment):
@@ -97,9 +97,9 @@ class Std(_Moment):
         return _zero_safe_divide(self._along_tangent(self._slope(a), tangents[0]), y)
 
 
-def std(a: Any, axes: Axes = None, keepdims: bool = False, correction: float = 0) -> Tensor:
+def std(a: Any, axes: Axes = None, keepdims: bool = False, correction: float = 0, *, axis: Axes = None) -> Tensor:
     """The square root of `var`. Its gradient is 0 where all elements are equal."""
-    return Std(axes, correction, keepdims)(a)
+    return Std(given_axes("std", axes, axis, keepdims), correction, keepdims)(a)
 
 
 def _zero_safe_divide(a: Any, b: Any) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..autograd import Axes, Tensor
 from ..backend import sum_over
-from .base import kept_shape, normalize_axes
+from .base import given_axes, kept_shape, reduced_axes
 from .matrices import conjugate
 from .reduction import Reduction, with_kept_axes
 from .selection import zeroed
@@ -24,7 +24,7 @@ class Norm(Reduction):
     def compute(self, a: Any) -> Any:
         dtype = a.dtype if a.dtype.kind in "fc" else np.dtype(np.float64)
         wide = a.astype(np.float32 if dtype == np.float16 else dtype, copy=False)
-        axes = normalize_axes(self, self.axes, a.ndim)
+        axes = reduced_axes(self, self.axes, a.ndim)
         parts = (wide.real, wide.imag) if dtype.kind == "c" else (wide,)
         if len(axes) == a.ndim:
             flat = [part.ravel(order="K") for part in parts]
@@ -41,6 +41,6 @@ class Norm(Reduction):
         return with_kept_axes(slope, a.shape, self.axes) * conjugate(a)
 
 
-def norm(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:
+def norm(a: Any, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None) -> Tensor:
     """The Euclidean norm over axes: None for all, an int, or a tuple. Its gradient at 0 is 0."""
-    return Norm(axes, keepdims)(a)
+    return Norm(given_axes("norm", axes, axis, keepdims), keepdims)(a)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..autograd import Axes, Tensor, TensorOp, as_value, gradient_dtype
 from ..backend import sum_over
-from .base import Linear, batch_axes, given_axes, kept_shape, normalize_axes
+from .base import Linear, batch_axes, given_axes, kept_shape, reduced_axes
 from .cumulative import can_divide_by_factors, product_before
 from .discrete import is_same
 from .selection import chosen, zeroed
@@ -19,7 +19,7 @@ from .shape import BroadcastTo
 def with_kept_axes(reduced: Any, shape: tuple[int, ...], axes: Axes) -> Any:
     """The result of a reduction over `axes`, with these as axes of length 1: it broadcasts against the input."""
     if reduced.ndim:
-        kept = kept_shape(shape, normalize_axes("with_kept_axes", axes, len(shape)))
+        kept = kept_shape(shape, reduced_axes("with_kept_axes", axes, len(shape)))
         if reduced.shape != kept:
             reduced = reduced.reshape(kept)
     return reduced
@@ -43,7 +43,7 @@ class Summation(Reduction, Linear):
     __slots__ = ()
 
     def compute(self, a: Any) -> Any:
-        axes = None if self.axes is None else normalize_axes(self, self.axes, a.ndim)
+        axes = None if self.axes is None else reduced_axes(self, self.axes, a.ndim)
         return sum_over(a, axes, None, None, self.keepdims)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
@@ -52,15 +52,17 @@ class Summation(Reduction, Linear):
         return out_grad if out_grad.shape == shape else BroadcastTo(shape).on(out_grad)
 
 
-def summation(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:
+def summation(a: Any, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None) -> Tensor:
     """The sum over axes: None for all, an int, or a tuple. float16 is summed in float32."""
+    axes = given_axes("sum", axes, axis, keepdims)
     return (SUM if axes is None and not keepdims else Summation(axes, keepdims))(a)
 
 
-def mean(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:
+def mean(a: Any, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None) -> Tensor:
     """The arithmetic mean over axes; integers give float64. The mean of no elements is NaN, as in NumPy."""
+    axes = given_axes("mean", axes, axis, keepdims)
     a = as_value(a)
-    count = count_along(a.shape, normalize_axes("mean", axes, a.ndim))
+    count = count_along(a.shape, reduced_axes("mean", axes, a.ndim))
     if a.dtype == np.float16:
         return (summation(a.astype(np.float32), axes, keepdims) / count).astype(np.float16)
     return summation(a, axes, keepdims) / count
@@ -76,7 +78,7 @@ class Prod(Reduction):
     __slots__ = ()
 
     def compute(self, a: Any) -> Any:
-        axes = normalize_axes(self, self.axes, a.ndim)
+        axes = reduced_axes(self, self.axes, a.ndim)
         if a.dtype == np.float16:
             return a.prod(axes, dtype=np.float32, keepdims=self.keepdims).astype(np.float16)
         return a.prod(axes, keepdims=self.keepdims)
@@ -93,15 +95,15 @@ class Prod(Reduction):
         if can_divide_by_factors(y):
             return with_kept_axes(y, a.shape, self.axes) / a
         others: Any = 1
-        for axis in normalize_axes(self, self.axes, a.ndim):
+        for axis in reduced_axes(self, self.axes, a.ndim):
             others = product_before(a, axis - a.ndim) * product_before(a, axis - a.ndim, reverse=True) * others
             a = Prod(axis, keepdims=True).on(a)
         return others
 
 
-def prod(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:
+def prod(a: Any, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None) -> Tensor:
     """The product over axes. Its gradient is exact at zeros as well."""
-    return Prod(axes, keepdims)(a)
+    return Prod(given_axes("prod", axes, axis, keepdims), keepdims)(a)
 
 
 class _Extremum(Reduction):
@@ -110,7 +112,7 @@ class _Extremum(Reduction):
     of: np.ufunc
 
     def compute(self, a: Any) -> Any:
-        return self.of.reduce(a, axis=normalize_axes(self, self.axes, a.ndim), keepdims=self.keepdims)
+        return self.of.reduce(a, axis=reduced_axes(self, self.axes, a.ndim), keepdims=self.keepdims)
 
     def hint(self, *arrays: Any) -> str:
         return f"no elements have no {self.of.__name__}; check the shape" if arrays[0].size == 0 else ""
@@ -138,9 +140,9 @@ class Max(_Extremum):
     of = np.maximum
 
 
-def max(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:
+def max(a: Any, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None) -> Tensor:
     """The largest element over axes. Equal elements share its gradient evenly."""
-    return Max(axes, keepdims)(a)
+    return Max(given_axes("max", axes, axis, keepdims), keepdims)(a)
 
 
 class Min(_Extremum):
@@ -148,9 +150,9 @@ class Min(_Extremum):
     of = np.minimum
 
 
-def min(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:
+def min(a: Any, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None) -> Tensor:
     """The smallest element over axes. Equal elements share its gradient evenly."""
-    return Min(axes, keepdims)(a)
+    return Min(given_axes("min", axes, axis, keepdims), keepdims)(a)
 
 
 class NanMax(_Extremum):
@@ -165,18 +167,6 @@ class NanMin(_Extremum):
 
     __slots__ = ()
     of = np.fmin
-
-
-def sum_method(a: Tensor, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None) -> Tensor:
-    return summation(a, given_axes("Tensor.sum", axes, axis), keepdims)
-
-
-def mean_method(a: Tensor, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None) -> Tensor:
-    return mean(a, given_axes("Tensor.mean", axes, axis), keepdims)
-
-
-def max_method(a: Tensor, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None) -> Tensor:
-    return max(a, given_axes("Tensor.max", axes, axis), keepdims)
 
 
 SUM = Summation()

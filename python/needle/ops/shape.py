@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor
-from .base import View, repeated, several
+from ..autograd import Tensor, as_value
+from .base import View, given_axes, normalize_axes, repeated, several
 
 
 class Transpose(View):
@@ -38,8 +38,12 @@ class Transpose(View):
 SWAP_LAST = Transpose()
 
 
-def transpose(a: Any, axes: tuple[int, int] | None = None) -> Tensor:
-    """a with two axes swapped, by default the last two. Raises ValueError unless `axes` are two axes of a."""
+def transpose(a: Any, axes: tuple[int, int] | None = None, *, axis: tuple[int, int] | None = None) -> Tensor:
+    """a with two axes swapped, by default the last two. Raises ValueError unless `axes` are two axes of a.
+
+    NumPy's transpose, which reverses all axes or puts them in another order, is needle.numpy's, and the method.
+    """
+    axes = given_axes("transpose", axes, axis)
     if axes is not None and (not isinstance(axes, (tuple, list)) or len(axes) != 2):
         raise ValueError(f"transpose: axes must be the two axes to swap, like (0, 2), got {axes!r}")
     return Transpose(None if axes is None else (axes[0], axes[1]))(a)
@@ -71,9 +75,19 @@ class Permute(View):
         return Permute((0, *(axis + 1 if axis >= 0 else axis for axis in self.axes)))(values[0])
 
 
-def permute_dims(a: Any, axes: tuple[int, ...]) -> Tensor:
-    """a with its axes in this order: axis i of the result is axis axes[i] of a."""
-    return Permute(axes)(a)
+def permute_dims(a: Any, axes: tuple[int, ...] | None = None, *, axis: tuple[int, ...] | None = None) -> Tensor:
+    """a with its axes in this order: axis i of the result is axis axes[i] of a; without an order, reversed.
+
+    Raises ValueError unless `axes` name each axis of a once.
+    """
+    axes = given_axes("permute_dims", axes, axis)
+    a = as_value(a, "permute_dims")
+    if axes is None:
+        return a if a.ndim < 2 else SWAP_LAST(a) if a.ndim == 2 else Permute(tuple(range(a.ndim))[::-1])(a)
+    order = several(axes)
+    if len(normalize_axes("transpose", order, a.ndim)) != a.ndim:
+        raise ValueError(f"transpose: axes must name each of the {a.ndim} axes of the input once, got {axes!r}")
+    return Permute(tuple([axis.__index__() % a.ndim for axis in order]))(a)
 
 
 class Reshape(View):
@@ -153,25 +167,16 @@ def broadcast_to_method(a: Tensor, *shape: Any) -> Tensor:
 
 
 def transpose_method(a: Tensor, *axes: Any) -> Tensor:
-    if len(axes) == 1 and not isinstance(axes[0], int):
-        axes = axes[0]
-    if axes and axes != (None,) and axes is not None and len(axes) != 2:
-        raise ValueError(
-            f"Tensor.transpose: takes the two axes to swap, got {axes!r}; swap twice for another permutation"
-        )
-    return transpose(a, axes or None)
+    """a with its axes reversed, or in the order given as one tuple or as separate integers, as in NumPy.
+
+    A pair of axes, which NumPy refuses for three dimensions or more, swaps these two.
+    """
+    order = axes[0] if len(axes) == 1 else axes or None
+    if a.ndim > 2 and isinstance(order, (tuple, list)) and len(order) == 2:
+        return transpose(a, order)
+    return permute_dims(a, order)
 
 
 def matrix_transpose(a: Tensor) -> Tensor:
     """a.mT: the last two axes swapped."""
     return SWAP_LAST(a)
-
-
-def full_transpose(a: Tensor) -> Tensor:
-    """a.T, for up to two dimensions. Raises ValueError beyond: `a.mT` swaps the last two axes of any tensor."""
-    if a.ndim > 2:
-        raise ValueError(
-            f"Tensor.T: is for 1-d and 2-d tensors, got shape {a.shape}; a.mT swaps the last two axes, "
-            "a.transpose(i, j) any two"
-        )
-    return transpose(a) if a.ndim == 2 else a

@@ -105,9 +105,9 @@ class LogSumExp(TensorOp):
         return type(self)(batch_axes(self, self.axes, depths[0]), self.keepdims)(values[0])
 
 
-def logsumexp(a: Any, axes: Axes = None, keepdims: bool = False) -> Tensor:
+def logsumexp(a: Any, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None) -> Tensor:
     """log(sum(exp(a))) over axes, without overflow; -inf where all elements are -inf."""
-    return LogSumExp(axes, keepdims)(a)
+    return LogSumExp(given_axes("logsumexp", axes, axis, keepdims), keepdims)(a)
 
 
 class Softmax(TensorOp):
@@ -136,9 +136,9 @@ class Softmax(TensorOp):
         return Softmax(batch_axes(self, self.axes, depths[0]))(values[0])
 
 
-def softmax(a: Any, axes: Axes = -1) -> Tensor:
+def softmax(a: Any, axes: Axes = -1, *, axis: Axes = -1) -> Tensor:
     """exp(a) / sum(exp(a)) over axes, without overflow. Several infinite maxima share the 1 evenly."""
-    return Softmax(axes)(a)
+    return Softmax(given_axes("softmax", axes, axis, default=-1))(a)
 
 
 class LogSoftmax(TensorOp):
@@ -168,9 +168,9 @@ class LogSoftmax(TensorOp):
         return LogSoftmax(batch_axes(self, self.axes, depths[0]))(values[0])
 
 
-def logsoftmax(a: Any, axes: Axes = -1) -> Tensor:
+def logsoftmax(a: Any, axes: Axes = -1, *, axis: Axes = -1) -> Tensor:
     """log(softmax(a)) over axes, by default the last, without overflow."""
-    return LogSoftmax(axes)(a)
+    return LogSoftmax(given_axes("logsoftmax", axes, axis, default=-1))(a)
 
 
 class SoftmaxLoss(TensorOp):
@@ -276,7 +276,3 @@ def less_labels(probabilities: Any, labels: Any, scale: Any) -> Any:
 def one_hot(labels: Any, classes: int, dtype: Any) -> Any:
     """The one-hot rows of the labels."""
     return cpu().one_hot(classes, labels, dtype)
-
-
-def logsumexp_method(a: Tensor, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None) -> Tensor:
-    return logsumexp(a, given_axes("Tensor.logsumexp", axes, axis), keepdims)
