@@ -176,7 +176,7 @@ def test_repeated_elements_of_a_list_add_up():
     [
         (lambda t: nnp.zeros(3, device="gpu"), ValueError, "all_devices"),
         (lambda t: nnp.zeros(3, dtype=object), TypeError, "booleans or numbers"),
-        (lambda t: nnp.array(["a"]), TypeError, "booleans or numbers"),
+        (lambda t: nnp.array(["a"]), TypeError, "an array or a number"),
         (lambda t: nnp.array([t, [t]]), ValueError, "one shape"),
         (lambda t: nnp.array([t, t], copy=False), ValueError, "without a copy"),
         (lambda t: nnp.array([1.0], copy=False), ValueError, "needs a copy"),

@@ -104,6 +104,55 @@ def as_array(value: object, op: object = None) -> Any:
     return value
 
 
+_PLAIN = frozenset({np.ndarray, np.memmap, int, float, bool, complex, str, bytes, type(None), dict, set})
+
+
+def array_of_numbers(what: object, value: Any, dtype: Any = None, copy: bool = True) -> Any:
+    """The array of booleans or numbers that `value` is, a copy unless told otherwise; `what` asks for it.
+
+    Raises TypeError for what is no number, and for what is more than an array, as that would be lost: a mask, units,
+    labels, fields, the product of an np.matrix. ValueError for ragged lists.
+    """
+    if type(value) is not np.ndarray:
+        refuse_more_than_arrays(what, value)
+    try:
+        array = np.array(value, dtype=dtype) if copy else np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{what}: cannot make an array of {type(value).__name__}: {error}") from error
+    if array.dtype.kind not in "biufc":
+        fix = "choose a field, like a['x']" if array.dtype.names else "to make numbers of it, give dtype=float"
+        raise TypeError(
+            f"{what}: needs a Tensor, an array or a number, got {type(value).__name__} of dtype {array.dtype}; {fix}"
+        )
+    return array
+
+
+def refuse_more_than_arrays(what: object, value: Any) -> None:
+    """TypeError for an array with more to it than its elements, alone or in a list: see `array_of_numbers`."""
+    cls = type(value)
+    if cls in _PLAIN or issubclass(cls, np.generic):
+        return
+    if issubclass(cls, (list, tuple)):
+        for kind in set(map(type, value)) - _PLAIN:
+            for member in value:
+                if type(member) is kind:
+                    refuse_more_than_arrays(what, member)
+        return
+    if issubclass(cls, np.ma.MaskedArray):
+        lost, fix = "a masked array's mask", "fill the gaps with a.filled(0), or choose with np.where"
+    elif issubclass(cls, np.matrix):
+        lost, fix = "the product that * is of an np.matrix", "write np.asarray(a), and @ for the product"
+    elif issubclass(cls, np.ndarray):
+        lost, fix = f"what {cls.__name__} adds to an array", "write np.asarray(a)"
+    elif hasattr(cls, "toarray"):
+        lost, fix = f"the zeros that a sparse {cls.__name__} leaves out", "write a.toarray()"
+    elif hasattr(cls, "to_numpy"):
+        lost, fix = f"the labels of a {cls.__name__}", "write a.to_numpy()"
+    else:
+        return
+    raise TypeError(f"{what}: {lost} would be lost; {fix}")
+
+
 def is_finite(a: Any) -> bool:
     """Whether all elements are; the sum of their squares tells in a fraction of the time, mostly."""
     if a.dtype.kind not in "fc":

@@ -18,6 +18,7 @@ import numpy as np
 
 from . import watching
 from .autograd import DETACHED, Tensor, TensorTuple, Wrapped, as_value, constant
+from .backend import refuse_more_than_arrays
 from .nested import children_of, flatten, is_leaf, map_leaves
 from .transforms import SecondOrder, hessian, jacobian, running, value_and_grad
 
@@ -44,6 +45,7 @@ def _array_of(name: str, what: str, value: Any) -> Any:
         if watching.active:
             watching.tell("read", value._array, name)
         return value._array
+    refuse_more_than_arrays(f"{name}: {what}", value)
     try:
         array = np.array(value)
     except ValueError:  # a ragged list
@@ -453,10 +455,11 @@ def minimize(
 
     `bounds` are SciPy's for a vector (an array, a flat list of numbers): one pair (low, high) a parameter, of numbers
     and None. For every structure they can also be one pair (low, high), each None, a number, or a structure like params
-    with numbers and arrays that broadcast to the leaves; a number or None in it stands for all below it. On a complex leaf, a real bound holds for both parts,
-    and a complex one has a part for each. `constraints` are dicts with "type" ("eq", "ineq") and "fun", or SciPy's
-    NonlinearConstraint: their functions receive the structure, too, and Needle computes their derivatives. SciPy's
-    Bounds and LinearConstraint are about the vector: leaf by leaf, a complex element as its two parts.
+    with numbers and arrays that broadcast to the leaves; a number or None in it stands for all below it. On a complex
+    leaf, a real bound holds for both parts, and a complex one has a part for each. `constraints` are dicts with "type"
+    ("eq", "ineq") and "fun", or SciPy's NonlinearConstraint: their functions receive the structure, too, and Needle
+    computes their derivatives. SciPy's Bounds and LinearConstraint are about the vector: leaf by leaf, a complex
+    element as its two parts.
     `callback(params)` or `callback(intermediate_result=...)` is called after each iteration; StopIteration ends the
     iterations as in SciPy (TNC lets it through).
 

@@ -53,7 +53,7 @@ from .autograd import (
     sweep,
     value_of,
 )
-from .backend import as_array
+from .backend import array_of_numbers
 from .compile.places import global_random_states
 from .compile.plan import Plan
 from .compile.record import Newborn, Recorder
@@ -708,15 +708,7 @@ def _fed(variable: Node, value: Any) -> Any:
         raise TypeError(f"{what} is the node {_expression(value, 100)}; feed an array, a number, a list or a Tensor")
     if isinstance(value, Value):
         return _value_of(value, what)
-    if hasattr(value, "mask"):
-        raise TypeError(f"{what} is a masked array, whose mask would be lost; fill the gaps with a.filled(0)")
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{what} is no array: {error}") from error
-    if array.dtype.kind not in "biufc":
-        raise TypeError(f"{what} must be numbers or booleans, got {type(value).__name__} of dtype {array.dtype}")
-    return as_array(array)
+    return array_of_numbers(what, value, copy=False)
 
 
 # The names that classical programs use -------------------------------------------------------------------------------

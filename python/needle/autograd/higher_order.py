@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import watching
+from ..backend import array_of_numbers
 from ..memory import as_recorded
 from ..pool import ALONE, owns_memory
 from .adjoints import ZERO, add_adjoint, whole_adjoint
@@ -247,7 +248,7 @@ def _set_grad(self: Tensor, value: Any) -> None:
     if value is None:
         self._grad = None if self.op is None else _RETAIN
         return
-    array = latest(value)._array if isinstance(value, Tensor) else np.array(value)
+    array = latest(value)._array if isinstance(value, Tensor) else array_of_numbers("Tensor.grad", value)
     dtype = gradient_dtype(self._array.dtype)
     if array.shape != self._array.shape or array.dtype != dtype:
         raise ValueError(

@@ -6,9 +6,8 @@ import weakref
 from operator import is_
 from typing import Any
 
-import numpy as np
-
 from .. import watching
+from ..backend import array_of_numbers
 from ..memory import as_recorded, handed_out
 from . import lazy
 from .levels import Wrapped, WrappedTuple
@@ -146,7 +145,7 @@ def _data(self: Tensor) -> Tensor:
 def _set_data(self: Tensor, value: Any) -> None:
     if isinstance(value, Tensor):
         watching.tell("seen", value)
-    array = latest(value)._array if isinstance(value, Tensor) else np.array(value)
+    array = latest(value)._array if isinstance(value, Tensor) else array_of_numbers("Tensor.data", value)
     old = self._array
     if array.shape != old.shape or array.dtype != old.dtype:
         raise ValueError(

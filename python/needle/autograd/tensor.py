@@ -11,7 +11,7 @@ import numpy as np
 from numpy import ndarray
 
 from .. import watching
-from ..backend import Device, default_device
+from ..backend import Device, array_of_numbers, default_device
 from ..memory import hand_out
 from ..views import note_view
 from .lazy import compute_deferred
@@ -46,16 +46,8 @@ class Tensor(DeclaredTensor):
             array = tensor._array
         if device is not None and device not in (default_device(),):
             raise ValueError(f"Tensor: device {device!r} is not on this machine; needle.all_devices() lists them")
-        try:
-            self._array = np.array(array, dtype=dtype)
-        except ValueError as error:
-            raise ValueError(f"Tensor: cannot make an array of {type(array).__name__}: {error}") from error
+        self._array = array_of_numbers("Tensor", array, dtype)
         kind = self._array.dtype.kind
-        if kind not in "biufc":
-            raise TypeError(
-                f"Tensor: needs booleans or numbers, got dtype {self._array.dtype} from {type(array).__name__}; "
-                "give dtype=float to convert"
-            )
         if requires_grad and kind == "b":
             raise ValueError("Tensor: booleans have no gradient; leave requires_grad out, or give dtype=float")
         if watching.active and tensor is not None:
@@ -73,7 +65,7 @@ class Tensor(DeclaredTensor):
     @staticmethod
     def make_const(array: Any, *, requires_grad: bool = False) -> Tensor:
         """A tensor that shares this array's memory, without a copy; by default it needs no gradient."""
-        tensor = constant(hand_out(np.asarray(array)))
+        tensor = constant(hand_out(array_of_numbers("Tensor.make_const", array, copy=False)))
         tensor.needs = RECORDED if requires_grad else CONSTANT
         return tensor
 
@@ -298,21 +290,13 @@ def value_of(a: Tensor, what: str) -> Any:
     return a._array.copy()
 
 
-def as_value(value: Any, op: object = "as_value") -> Any:
+def as_value(value: Any, op: object = "an operand") -> Any:
     """A Tensor or TensorTuple as it is; an array, number or list of numbers as a constant of its own (a copy)."""
     if isinstance(value, Value):
         return latest(value)
-    array = np.array(value)
+    array = array_of_numbers(op, value)
     if watching.active and type(value) is ndarray:
         watching.tell("copied", value, array)
-    if type(value) is not ndarray and isinstance(value, ndarray) and hasattr(value, "mask"):
-        raise TypeError(
-            f"{op!r}: a masked array's mask would be lost; fill the gaps with a.filled(0), or choose with np.where"
-        )
-    if array.dtype.kind not in "biufc":
-        raise TypeError(
-            f"{op!r}: needs a Tensor, an array or a number, got {type(value).__name__}; convert it with np.asarray"
-        )
     return constant(array)
 
 

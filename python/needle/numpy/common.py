@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from ..autograd import Tensor, Value, as_value, is_recorded, value_of
-from ..backend import all_devices
+from ..backend import all_devices, refuse_more_than_arrays
 from ..ops.base import NUMBERS, normalize_axes
 from ..ops.dtypes import astype
 from ..ops.joining import Stack
@@ -51,6 +52,8 @@ def stacked(items: Any) -> Tensor:
 
 def array_of(a: Any, dtype: Any = None) -> Any:
     """What only steers (indices, masks, counts) as an array of its own; a Tensor's gradient has no part in it."""
+    if isinstance(a, ndarray) and type(a) is not ndarray:
+        refuse_more_than_arrays("an index, a mask or a count", a)
     return np.array(value_of(a, "an index, a mask or a count") if isinstance(a, Tensor) else a, dtype)
 
 

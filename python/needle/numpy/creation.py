@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Tensor, Value, constant
+from ..backend import array_of_numbers, refuse_more_than_arrays
 from ..ops import astype, exp, log, power, reshape, where
 from ..ops.base import several
 from ..ops.discrete import discrete
@@ -55,6 +56,7 @@ def full(
     """`fill_value`, broadcast to the shape; its gradient is the sum over its copies."""
     check_device("full", device)
     if not holds_tensor(fill_value):
+        refuse_more_than_arrays("full", fill_value)
         return made("full", np.full(shape, fill_value, dtype))
     copies = tensor(fill_value).broadcast_to(several(shape))
     return astype(copies, copies.dtype if dtype is None else dtype)
@@ -158,7 +160,7 @@ def array(
                 f"array: {_what(object)} cannot be had with dtype {a.dtype} without a copy; leave copy= out"
             )
     else:
-        a = _without_copy(object, dtype) if copy is False else made("array", np.array(object, dtype))
+        a = _without_copy(object, dtype) if copy is False else constant(array_of_numbers("array", object, dtype))
     if 0 < ndmax < a.ndim:
         raise ValueError(f"array: ndmax={ndmax} is exceeded by {a.ndim} dimensions")
     return reshape(a, (1,) * (ndmin - a.ndim) + a.shape) if a.ndim < ndmin else a
@@ -172,7 +174,6 @@ def _without_copy(thing: Any, dtype: Any) -> Tensor:
     """A constant that shares an array's memory."""
     if not isinstance(thing, np.ndarray) or (dtype is not None and thing.dtype != np.dtype(dtype)):
         raise ValueError(f"array: {_what(thing)} needs a copy to become a Tensor; leave copy= out")
-    made("array", thing)
     return Tensor.make_const(thing)
 
 

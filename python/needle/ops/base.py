@@ -350,15 +350,10 @@ def decides_itself(a: Any) -> bool:
 
 
 def is_operand(a: Any) -> bool:
-    """Whether a Tensor's operators handle it as the other operand.
-
-    Not arrays of a higher priority: np.matrix and masked arrays take precedence, as they do over NumPy's own arrays.
-    """
+    """Whether a Tensor's operators handle it as the other operand: what they refuse, like a masked array, they name."""
     if type(a) in NUMBERS or type(a) is ndarray:
         return True
-    if not isinstance(a, OPERANDS) or decides_itself(a):
-        return False
-    return not isinstance(a, ndarray) or a.__array_priority__ <= 0
+    return isinstance(a, OPERANDS) and not decides_itself(a)
 
 
 def _with_number(function: Callable[[Any, Any], Any], scalar_op: Any) -> Callable[[Any, Any], Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import CONSTANT, Tensor, Value, as_value
+from ..backend import array_of_numbers
 from .base import NUMBERS, Elementwise, aligned, broadcast_hint, operands
 from .discrete import is_same
 from .selection import chosen
@@ -106,7 +107,7 @@ def clip(a: Any, low: Any = None, high: Any = None) -> Tensor:
         a = a if low is None else maximum(a, low)
         return a if high is None else minimum(a, high)
     low, high = [bound.numpy() if isinstance(bound, Value) else bound for bound in (low, high)]
-    low, high = [b if b is None or type(b) in NUMBERS else np.array(b) for b in (low, high)]
+    low, high = [b if b is None or type(b) in NUMBERS else array_of_numbers("clip", b) for b in (low, high)]
     return a.astype(a.dtype) if low is high is None else Clip(low, high)(a)
 
 

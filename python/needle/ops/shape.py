@@ -173,7 +173,7 @@ def transpose_method(a: Tensor, *axes: Any) -> Tensor:
     """
     order = axes[0] if len(axes) == 1 else axes or None
     if a.ndim > 2 and isinstance(order, (tuple, list)) and len(order) == 2:
-        return transpose(a, order)
+        return transpose(a, (order[0], order[1]))
     return permute_dims(a, order)
 
 
