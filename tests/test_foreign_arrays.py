@@ -80,11 +80,10 @@ def test_what_would_be_lost_is_named(name, how):
 
 @pytest.mark.parametrize("how", [*NUMPYS, *OPERATORS])
 @pytest.mark.parametrize("name", ARRAYS)
-@pytest.mark.parametrize("requires_grad", [True, False])
-def test_operators_and_numpys_functions_name_it_too(name, how, requires_grad):
+def test_operators_and_numpys_functions_name_it_too(name, how):
     a, words = FOREIGN[name]
     with pytest.raises(TypeError, match=words):
-        NUMPYS.get(how, getattr(operator, how, None))(Tensor([1.0, 1.0, 1.0], requires_grad=requires_grad), a)
+        NUMPYS.get(how, getattr(operator, how, None))(Tensor([1.0, 1.0, 1.0]), a)
 
 
 @pytest.mark.parametrize("how", OPERATORS)
@@ -98,9 +97,10 @@ def test_no_gradient_is_dropped_on_either_side(name, how):
 
 
 def test_a_constant_beside_a_mask_keeps_the_mask():
-    product = FOREIGN["masked"][0] * Tensor([2.0, 2.0, 2.0], requires_grad=False)
-    assert_array_equal(product.mask, [False, True, False])
-    assert_array_equal(product.compressed(), [2.0, 6.0])
+    masked, twos = FOREIGN["masked"][0], Tensor([2.0, 2.0, 2.0], requires_grad=False)
+    for product in (masked * twos, twos * masked):
+        assert_array_equal(product.mask, [False, True, False])
+        assert_array_equal(product.compressed(), [2.0, 6.0])
 
 
 def test_plain_arrays_go_through(tmp_path):

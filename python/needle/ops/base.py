@@ -350,10 +350,20 @@ def decides_itself(a: Any) -> bool:
 
 
 def is_operand(a: Any) -> bool:
-    """Whether a Tensor's operators handle it as the other operand: what they refuse, like a masked array, they name."""
+    """Whether a Tensor's operators handle it as the other operand.
+
+    Not arrays of a higher priority: np.matrix and masked arrays take precedence, as they do over NumPy's own arrays.
+    """
     if type(a) in NUMBERS or type(a) is ndarray:
         return True
-    return isinstance(a, OPERANDS) and not decides_itself(a)
+    if not isinstance(a, OPERANDS) or decides_itself(a):
+        return False
+    return not isinstance(a, ndarray) or a.__array_priority__ <= 0
+
+
+def _is_refused(a: Tensor, other: Any) -> bool:
+    """Whether the other operand takes precedence, but cannot carry the gradient: the operation says what is wrong."""
+    return a.needs > DETACHED and isinstance(other, ndarray) and not decides_itself(other)
 
 
 def _with_number(function: Callable[[Any, Any], Any], scalar_op: Any) -> Callable[[Any, Any], Any]:
@@ -395,7 +405,7 @@ def operator(function: Callable[[Any, Any], Any], op: Any = None, scalar_op: Any
     """
 
     def method(self: Any, other: Any) -> Any:
-        if is_operand(other):
+        if is_operand(other) or _is_refused(self, other):
             return function(self, other)
         return NotImplemented
 
@@ -441,7 +451,7 @@ def reflected(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     """The method behind a binary operator whose left operand is not a Tensor."""
 
     def method(self: Any, other: Any) -> Any:
-        if is_operand(other):
+        if is_operand(other) or _is_refused(self, other):
             return function(other, self)
         return NotImplemented
 
