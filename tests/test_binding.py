@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import inspect
+import os
 import subprocess
 import sys
 import types
@@ -145,3 +147,34 @@ def test_importing_needle_imports_nothing_but_numpy():
     assert foreign - {"numpy"} == {"needle"}  # NumPy loads some of its own modules when they are asked for
     heavy = {"asyncio", "concurrent", "email", "http", "logging", "multiprocessing", "subprocess", "unittest", "urllib"}
     assert sorted(name for name in added if name.split(".")[0] in heavy) == []
+
+
+@pytest.mark.parametrize("name", ["testing.check_grads", "symbolic.Executor", "scipy.special", "special", "einops"])
+def test_parts_are_there_when_asked_for(name):
+    """They need no import of their own, and SciPy and the like are not imported before."""
+    place = Path(needle.__file__).parents[1]
+    code = f"import sys; sys.path.insert(0, {str(place)!r}); import needle; assert 'scipy' not in sys.modules"
+    assert "needle" in imported(f"{code}; needle.{name}")
+
+
+def test_an_unknown_name_is_one():
+    with pytest.raises(AttributeError, match="module 'needle' has no attribute 'nmupy'"):
+        _ = needle.nmupy
+
+
+def test_a_star_import_replaces_no_builtin():
+    names: dict[str, object] = {}
+    exec("from needle import *", names)
+    assert {"Tensor", "grad", "summation"} <= names.keys()
+    assert [n for n in names if hasattr(builtins, n) and n[0] != "_"] == []
+
+
+def test_a_type_checker_sees_a_typo(tmp_path):
+    program = tmp_path / "typo.py"
+    program.write_text("import needle\nt = needle.Tensor(1.0)\nt.nmupy()\n(t + 1).shpae\nneedle.nmupy\n")
+    place = Path(needle.__file__).parents[1]
+    check = [sys.executable, "-m", "mypy", "--config-file=", "--follow-imports=silent", str(program)]
+    done = subprocess.run(
+        check, capture_output=True, text=True, check=False, env=os.environ | {"MYPYPATH": str(place)}, cwd=tmp_path
+    )
+    assert [line for line in ("nmupy", "shpae") if f'has no attribute "{line}"' not in done.stdout] == [], done.stdout

@@ -587,6 +587,21 @@ def test_accumulated_gradients_are_differentiated_through_all_calls():
     assert x.grad.item() == 12 + 2
 
 
+@pytest.mark.parametrize(
+    "step",
+    [lambda w: w - 0.1 * w.grad, lambda w: w - w.grad, lambda w: w + w.grad * -0.1, lambda w: w * 0.9 - 0.1 * w.grad],
+)
+def test_a_recorded_step_says_how_to_take_it(step):
+    w = Tensor([1.0, 2.0])
+    loss = (w * w).sum()
+    loss.backward()
+    w = step(w)
+    (w * w).sum().backward()
+    with pytest.raises(AttributeError, match=r"take it under needle\.no_grad\(\), or through W\.data") as found:
+        _ = w.grad
+    assert "retain" not in str(found.value)
+
+
 def test_an_inner_tensor_says_why_it_has_no_gradient():
     x = Tensor([1.0, 2.0])
     y = x * 2

@@ -6,6 +6,7 @@ import copy
 import gc
 import pickle
 import threading
+import traceback
 from collections import namedtuple
 from dataclasses import dataclass
 from itertools import product
@@ -779,3 +780,35 @@ def test_squares_of_the_smallest_and_the_largest_numbers(dtype):
         assert_array_equal(needle.grad(lambda x, weight=weight: (x**2 * weight).sum())(x), expected)
         if abs(a) > info.smallest_subnormal:
             assert_array_equal(needle.hvp(lambda x: (x**2).sum(), (x,), (x / 2,)), x)
+
+
+def filled(x):
+    out = np.empty(3)
+    out[0] = x[0] ** 2
+    return out.sum()
+
+
+FILLED = {
+    "grad": lambda: needle.grad(filled)(np.ones(3)),
+    "grad by a list": lambda: needle.grad(filled)([1.0, 2.0, 3.0]),
+    "value_and_grad": lambda: needle.value_and_grad(filled)(Tensor(np.ones(3))),
+    "vjp": lambda: needle.vjp(filled, np.ones(3)),
+    "jacobian": lambda: needle.jacobian(filled)(np.ones(3)),
+    "grad of grad": lambda: needle.grad(lambda x: needle.grad(filled)(x).sum())(np.ones(3)),
+}
+
+
+@pytest.mark.parametrize("how", FILLED)
+def test_a_filled_array_says_what_to_write(how):
+    """In its own message: NumPy's, "setting an array element with a sequence", helps nobody."""
+    with pytest.raises(TypeError, match=r"needle\.numpy\.zeros\(shape\)") as found:
+        FILLED[how]()
+    assert found.value.__cause__ is None
+    assert any(frame.name == "filled" for frame in traceback.extract_tb(found.value.__traceback__))
+
+
+@pytest.mark.parametrize("x", [np.ones(3), [1.0, 2.0], Tensor(np.ones(3))])
+def test_hessian_is_named(x):
+    for f, call in [(lambda x: np.ones(3) * x[0], x), (lambda x: x[0] > 1, x), (lambda x: x, "text")]:
+        with pytest.raises((TypeError, ValueError), match=r"^hessian: "):
+            needle.hessian(f)(call)

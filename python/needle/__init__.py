@@ -1,5 +1,10 @@
 """Needle: a define-by-run tensor framework in plain Python on NumPy."""
 
+import builtins as _builtins
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
 from . import autograd as autograd
 from . import backend as backend
 from . import numpy as numpy
@@ -121,4 +126,25 @@ from .transforms import stop_gradient as stop_gradient
 from .transforms import value_and_grad as value_and_grad
 from .transforms import vjp as vjp
 
+if _TYPE_CHECKING:
+    from . import einops as einops
+    from . import scipy as scipy
+    from . import special as special
+    from . import symbolic as symbolic
+    from . import testing as testing
+
+_LAZY = ("einops", "scipy", "special", "symbolic", "testing")
+
+if not _TYPE_CHECKING:  # else a type checker would take every name
+
+    def __getattr__(name: str) -> _Any:
+        """A part of Needle that is imported when it is first asked for."""
+        if name in _LAZY:
+            return _import_module(f".{name}", __name__)
+        raise AttributeError(f"module 'needle' has no attribute {name!r}")
+
+
 __version__ = "0.1.0"
+
+__all__ = [name for name in dir() if name[0] != "_" and not hasattr(_builtins, name)]
+"""What `from needle import *` brings: all but what would replace a builtin."""

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from . import autograd, watching
-from .autograd import DETACHED, VARIABLE, Tensor, Wrapped, as_value, constant, gradient_dtype
+from .autograd import DETACHED, VARIABLE, GradientLostError, Tensor, Wrapped, as_value, constant, gradient_dtype
 from .batching import Batched
 from .forward import Dual, HessianProduct, dual
 from .nested import flatten, leaves_like, map_leaves
@@ -105,6 +105,10 @@ def _call(f: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], re
         _calls += 1
     try:
         return f(*args, **kwargs)
+    except ValueError as error:
+        if isinstance(lost := error.__cause__, GradientLostError):  # NumPy's words for out[i] = t hide what to write
+            raise GradientLostError(str(lost)).with_traceback(error.__traceback__) from None
+        raise
     finally:
         with _lock:
             _calls -= 1
@@ -169,7 +173,7 @@ class _Reversed:
 
     def __init__(self, f: Callable[..., Any], arguments: _Arguments, has_aux: bool):
         self.variables: list[Any] = []
-        values = [as_value(a, "grad") for a in arguments.leaves]
+        values = [as_value(a, arguments.name) for a in arguments.leaves]
         self.watched = is_watched(arguments.leaves)
         self._run(f, arguments, values, has_aux)
         if not self.watched:
@@ -324,12 +328,17 @@ def _grad_by_array(f: Any, args: tuple[Any, ...], i: int) -> Any:
     return _gradient_leaves([x], run.pull([constant_like(_one_number("grad", run), 1.0)]))[0]
 
 
-def _grad(f: Any, args: Any, kwargs: Any, argnums: Argnums, has_aux: bool) -> Any:
-    if type(argnums) is int and not (has_aux or kwargs or running.get()) and -len(args) <= argnums < len(args):
+def _grad(f: Any, args: Any, kwargs: Any, argnums: Argnums, has_aux: bool, *, name: str = "grad") -> Any:
+    if (
+        name == "grad"
+        and type(argnums) is int
+        and not (has_aux or kwargs or running.get())
+        and -len(args) <= argnums < len(args)
+    ):
         x = args[argnums]
         if type(x) is np.ndarray and x.dtype.kind in "fc" and not watching.active:
             return _grad_by_array(f, args, argnums % len(args))
-    run, _, gradient = _differentiated(f, _Arguments("grad", args, kwargs, argnums), has_aux)
+    run, _, gradient = _differentiated(f, _Arguments(name, args, kwargs, argnums), has_aux)
     return (gradient, run.aux) if has_aux else gradient
 
 
@@ -426,7 +435,7 @@ class _Pushed:
 
     def __init__(self, f: Callable[..., Any], arguments: _Arguments, tangents: Sequence[Any], has_aux: bool):
         level = next_level()
-        values = [as_value(a, "jvp") for a in arguments.leaves]
+        values = [as_value(a, arguments.name) for a in arguments.leaves]
         leaves = [a if a.dtype.kind == "b" else dual(level, a, t) for a, t in zip(values, tangents, strict=True)]
         # Of Tensors, others may differentiate the results by what f closes over.
         tensors = any(isinstance(a, Tensor) for a in arguments.leaves)
@@ -552,8 +561,8 @@ def _blocks(batches: Sequence[Any], leaves: Sequence[Any]) -> list[list[Any]]:
     return blocks
 
 
-def _jacobian(f: Any, args: Any, kwargs: Any, argnums: Argnums, mode: str | None) -> Any:
-    arguments = _Arguments("jacobian", args, kwargs, argnums)
+def _jacobian(f: Any, args: Any, kwargs: Any, argnums: Argnums, mode: str | None, *, name: str = "jacobian") -> Any:
+    arguments = _Arguments(name, args, kwargs, argnums)
     leaves = arguments.leaves
     inputs = sum(_facts(a).size for a in leaves)
     run = None
@@ -563,7 +572,7 @@ def _jacobian(f: Any, args: Any, kwargs: Any, argnums: Argnums, mode: str | None
         mixed = _are_mixed(leaves, outputs)
         if mixed and mode == "reverse":
             raise TypeError(
-                'jacobian: a complex output has no derivative by a real input in reverse mode; use mode="forward"'
+                f'{name}: a complex output has no derivative by a real input in reverse mode; use mode="forward"'
             )
         many = sum(y.size for y in outputs) > inputs and not _are_mixed(outputs, leaves)
         if mode is None and (mixed or many):
@@ -582,7 +591,7 @@ def _jacobian(f: Any, args: Any, kwargs: Any, argnums: Argnums, mode: str | None
         outputs, rebuild = pushed.outputs, pushed.rebuild
         if _are_mixed(outputs, leaves):
             raise TypeError(
-                'jacobian: a real output has no derivative by a complex input in forward mode; use mode="reverse"'
+                f'{name}: a real output has no derivative by a complex input in forward mode; use mode="reverse"'
             )
         batches = [_batch_of(t, level, total, y) for t, y in zip(pushed.tangents, outputs, strict=True)]
         columns = _blocks(batches, leaves)  # by output, then by input; the output's axes go first
@@ -629,7 +638,8 @@ def jacobian(
 
 
 def _hessian(f: Any, args: Any, kwargs: Any, argnums: Argnums) -> Any:
-    return _jacobian(grad(f, argnums), args, kwargs, argnums, "forward")
+    gradient = Transformed(_grad, f, argnums=argnums, has_aux=False, name="hessian")
+    return _jacobian(gradient, args, kwargs, argnums, "forward", name="hessian")
 
 
 def hessian(f: Callable[..., Any], argnums: Argnums = 0, *, argnum: Argnums | None = None) -> Any:

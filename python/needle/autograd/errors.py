@@ -7,6 +7,11 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+
+class GradientLostError(TypeError):
+    """A Tensor that needs a gradient was to become a number or an array."""
+
+
 NAMES = "abcdefghijklmnopqrstuvwxyz"
 
 

@@ -210,7 +210,7 @@ class GradientOf(TensorOp):
                 raise ValueError(
                     f"backward(): cannot differentiate through the .grad of a Tensor of shape {self.variable.shape}: "
                     "the output that it came from is gone. Keep that output (the loss) in a variable until .grad has "
-                    "been read, or write x.grad.detach() where only the value is meant"
+                    "been read, or write x.grad.detach() where only the value is meant, as in a step W - lr * W.grad"
                 )
             output, out_grad = source
             seed = seed_of(output, out_grad)

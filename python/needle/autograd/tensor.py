@@ -14,6 +14,7 @@ from .. import watching
 from ..backend import Device, array_of_numbers, default_device
 from ..memory import hand_out
 from ..views import note_view
+from .errors import GradientLostError
 from .lazy import compute_deferred
 from .modes import CONSTANT, DETACHED, FOLLOWED, RECORDED, VARIABLE, is_recording
 from .value import Value
@@ -146,15 +147,20 @@ class Tensor(DeclaredTensor):
 
     # `data` is put here by history.py; `grad`, `retain_grad` and `backward` by higher_order.py.
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "_array":
-            return compute_deferred(self)
-        if name == "grad":
+    if not TYPE_CHECKING:  # a type checker sees that t.nmupy is none
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "_array":
+                return compute_deferred(self)
+            if name != "grad":
+                raise AttributeError(f"'Tensor' object has no attribute {name!r}")
+            fix = "call t.retain_grad() before backward() to have this one, too"
+            if _is_step(self):
+                fix = "a step like W = W - lr * W.grad is recorded: take it under needle.no_grad(), or through W.data"
             raise AttributeError(
                 f"Tensor.grad: this tensor is not a leaf but the output of {self.op!r}, and backward() keeps gradients "
-                "only on leaves; call t.retain_grad() before backward() to have this one, too"
+                f"only on leaves; {fix}"
             )
-        raise AttributeError(f"'Tensor' object has no attribute {name!r}")
 
     # Python's protocols --------------------------------------------------------------------------------------
 
@@ -189,7 +195,7 @@ class Tensor(DeclaredTensor):
 
     def _leaves_the_record(self, what: str, instead: str) -> None:
         if is_recorded(self) and not is_gradient(self):
-            raise TypeError(
+            raise GradientLostError(
                 f"{what}: this Tensor needs a gradient, and {what} would drop it silently; write {instead} where "
                 "only the value is meant. np.stack([t, u]) makes one Tensor of several, needle.numpy.zeros(shape) one "
                 "that others can be assigned to"
@@ -313,6 +319,16 @@ def is_recorded(*inputs: Any) -> bool:
 def is_gradient(value: Any) -> bool:
     """Whether it is the `.grad` of a tensor, which can be computed again, recorded, when somebody differentiates it."""
     return hasattr(value.op, "replay")
+
+
+def _is_step(value: Any) -> bool:
+    """Whether it is a sum or difference into which a gradient goes."""
+    reached = value.inputs if repr(value.op) in ("EWiseAdd", "EWiseSub") else ()
+    for _ in range(4):
+        if any(map(is_gradient, reached)):
+            return True
+        reached = tuple([b for a in reached for b in a.inputs])[:64]
+    return False
 
 
 def gradient_dtype(dtype: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..memory import hand_out
 from .lazy import compute_deferred
@@ -45,8 +45,10 @@ class Value:
         """Whether no recorded operation made it."""
         return self.op is None
 
-    def __getattr__(self, name: str) -> Any:
-        # Reached only when the normal way fails: a slot left empty because its value was deferred.
-        if name == "_array":
-            return compute_deferred(self)
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            # Reached only when the normal way fails: a slot left empty because its value was deferred.
+            if name == "_array":
+                return compute_deferred(self)
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

@@ -103,14 +103,15 @@ def _without_gradient(function: Any, name: str, args: Any, options: dict[str, An
     """What NumPy's own function makes of constants."""
 
     def plain(a: Any) -> Any:
+        value: Any = a
         if isinstance(a, Value):
             if is_recorded(a):
                 raise TypeError(
                     f"{name}: has no derivative in Needle, and would drop the gradient that a Tensor of shape "
-                    f"{a.shape} needs; write {name}(t.numpy()) where only the value is meant, or make it "
+                    f"{value.shape} needs; write {name}(t.numpy()) where only the value is meant, or make it "
                     "differentiable with needle.custom_gradient or needle.numerical"
                 )
-            return value_of(a, name) if isinstance(a, Tensor) else a.numpy()
+            return value_of(a, name) if isinstance(a, Tensor) else value.numpy()
         if isinstance(a, (list, tuple)) and type(a) in (list, tuple):
             return type(a)(map(plain, a))
         return {key: plain(value) for key, value in a.items()} if type(a) is dict else a

@@ -362,8 +362,9 @@ def is_operand(a: Any) -> bool:
 
 
 def _is_refused(a: Tensor, other: Any) -> bool:
-    """Whether the other operand takes precedence, but cannot carry the gradient: the operation says what is wrong."""
-    return a.needs > DETACHED and isinstance(other, ndarray) and not decides_itself(other)
+    """Whether the other operand takes precedence, but has no right result for it: the operation says what is wrong."""
+    cannot = a.needs > DETACHED or isinstance(other, np.matrix)
+    return cannot and isinstance(other, ndarray) and not decides_itself(other)
 
 
 def _with_number(function: Callable[[Any, Any], Any], scalar_op: Any) -> Callable[[Any, Any], Any]:

@@ -106,7 +106,7 @@ def clip(a: Any, low: Any = None, high: Any = None) -> Tensor:
     if any(isinstance(bound, Value) and bound.needs != CONSTANT for bound in (low, high)):
         a = a if low is None else maximum(a, low)
         return a if high is None else minimum(a, high)
-    low, high = [bound.numpy() if isinstance(bound, Value) else bound for bound in (low, high)]
+    low, high = [bound.numpy() if isinstance(bound, Tensor) else bound for bound in (low, high)]
     low, high = [b if b is None or type(b) in NUMBERS else array_of_numbers("clip", b) for b in (low, high)]
     return a.astype(a.dtype) if low is high is None else Clip(low, high)(a)
 
