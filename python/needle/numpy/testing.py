@@ -8,12 +8,12 @@ from typing import Any
 
 from numpy import testing
 
-from ..autograd import Value
+from ..autograd import Tensor, TensorTuple
 
 
 def _values(a: Any) -> Any:
     """The same with arrays in the place of Tensors, in lists, tuples and dicts, too."""
-    if isinstance(a, Value):
+    if isinstance(a, (Tensor, TensorTuple)):
         return a.numpy()
     if type(a) is dict:
         return {key: _values(value) for key, value in a.items()}
