@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import needle
 import numpy as np
 import scipy.integrate
 import scipy.linalg
@@ -13,6 +14,22 @@ from .kit import Sample, numbers, sample
 SQUARE = numbers((3, 3)) / 3 + 2 * np.eye(3)
 OTHER = numbers((2, 2)) / 3 + np.eye(2)
 COMPLEX = numbers((2, 2), "D") / 3 + 2 * np.eye(2)
+
+
+def adjoints_of_hyperbolas(g, y0, t, k):
+    """Of y' = -k y**2, by y0, t and k, in one vector."""
+    ode = integrate.OdeInt(lambda y, t, k: -k * y * y, {"rtol": 1e-10, "atol": 1e-12})
+    return integrate.OdeAdjoint(ode)(g, needle.stop_gradient(ode(y0, t, k)), y0, t, k)
+
+
+def adjoints_by_formula(g, y0, t, k):
+    """Since y = y0 / (1 + k y0 (t - t[0]))."""
+    passed = (t - t[0])[:, None]
+    shrunk = 1 + k * y0 * passed
+    by_t = -k * np.sum(g * (y0 / shrunk) ** 2, axis=1)
+    by_t[0] -= by_t.sum()
+    return np.concatenate([np.sum(g / shrunk**2, axis=0), by_t, [-np.sum(g * passed * (y0 / shrunk) ** 2)]])
+
 
 SCIPY: dict[str, list[Sample]] = {
     "SolveTriangular": [
@@ -57,6 +74,17 @@ SCIPY: dict[str, list[Sample]] = {
             numbers((2,), positive=True),
             np.array([0.0, 0.4, 0.7]),
             np.array(0.6),
+        )
+    ],
+    "OdeAdjoint": [
+        sample(
+            adjoints_of_hyperbolas,
+            lambda *arrays: adjoints_of_hyperbolas(*map(needle.Tensor, arrays)).numpy(),  # SciPy has no such function
+            numbers((3, 2)),
+            numbers((2,), positive=True),
+            np.array([0.0, 0.2, 0.3]),
+            np.array(0.6),
+            exact=adjoints_by_formula,
         )
     ],
 }
