@@ -3,6 +3,7 @@ ufuncs with their options."""
 
 from __future__ import annotations
 
+import cmath
 import copy
 import math
 import pickle
@@ -13,6 +14,8 @@ import needle.numpy as nnp
 import numeric
 import numpy as np
 import pytest
+import scipy.integrate
+import scipy.special
 from needle import Tensor
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -193,3 +196,37 @@ def test_numpys_functions_of_arrays_write_into_a_tensor(call):
 def test_an_arrays_own_clip_is_differentiated_by_its_bounds():
     a = np.array([-2.0, 0.1, 3.0, 4.0])
     assert needle.grad(lambda t: a.clip(-1, t).sum())(1.0) == 2
+
+
+LOST = {
+    "math.exp": (lambda t: math.exp(t) + 1, r"In place of math\.exp, use np\.exp"),
+    "in a sum": (lambda t: 1 + 2 * math.sin(t * t), r"In place of math\.sin, use np\.sin"),
+    "math.lgamma": (lambda t: math.lgamma(t) + 1, r"use needle\.scipy\.special\.gammaln"),
+    "cmath.exp": (lambda t: cmath.exp(t) + 1, r"In place of cmath\.exp, use np\.exp"),
+    "solve_ivp": (
+        lambda t: scipy.integrate.solve_ivp(lambda s, y: -t * y, (0, 1), [1.0]),
+        r"SciPy's solve_ivp .*use needle\.scipy\.integrate\.odeint",
+    ),
+    "logsumexp": (lambda t: scipy.special.logsumexp(np.stack([t, t])), r"use needle\.scipy\.special\.logsumexp"),
+    "ellip_harm": (lambda t: scipy.special.ellip_harm(5, 8, 1, 1, t), r"^ellip_harm: has no derivative"),
+}
+
+
+@pytest.mark.parametrize("transform", [lambda f: f(Tensor(1.5)), lambda f: needle.grad(f)(1.5)], ids=["plain", "grad"])
+@pytest.mark.parametrize("name", LOST)
+def test_a_lost_gradient_names_its_caller(name, transform):
+    call, words = LOST[name]
+    with pytest.raises(TypeError, match=words):
+        transform(call)
+
+
+def test_a_plotted_gradient_says_what_to_write():
+    matplotlib = pytest.importorskip("matplotlib.figure")
+    with pytest.raises(TypeError, match=r"matplotlib's \w+ draws or prints values: write t\.numpy\(\)"):
+        matplotlib.Figure().subplots().plot(Tensor([1.0, 2.0]))
+
+
+def test_a_number_asked_for_in_an_unknown_way_is_named_as_before():
+    for ask in (float, lambda t: eval("float(t)"), lambda t: list(map(float, [t]))):
+        with pytest.raises(TypeError, match="would drop it silently"):
+            ask(Tensor(1.5))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from operator import attrgetter
-from sys import modules
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy import ndarray
 
-from .. import watching
+from .. import callers, watching
 from ..backend import Device, array_of_numbers, default_device
 from ..memory import hand_out
 from ..views import note_view
@@ -198,8 +197,7 @@ class Tensor(DeclaredTensor):
             raise GradientLostError(
                 f"{what}: this Tensor needs a gradient, and {what} would drop it silently; write {instead} where "
                 "only the value is meant. np.stack([t, u]) makes one Tensor of several, needle.numpy.zeros(shape) one "
-                "that others can be assigned to"
-                + ("; needle.scipy has SciPy's functions that are no ufuncs" if "scipy" in modules else "")
+                f"that others can be assigned to{callers.advice()}"
             )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:

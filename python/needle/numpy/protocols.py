@@ -106,9 +106,10 @@ def _without_gradient(function: Any, name: str, args: Any, options: dict[str, An
         value: Any = a
         if isinstance(a, Value):
             if is_recorded(a):
+                called = name.lstrip("_")  # SciPy's ufuncs behind its functions begin with one
                 raise TypeError(
-                    f"{name}: has no derivative in Needle, and would drop the gradient that a Tensor of shape "
-                    f"{value.shape} needs; write {name}(t.numpy()) where only the value is meant, or make it "
+                    f"{called}: has no derivative in Needle, and would drop the gradient that a Tensor of shape "
+                    f"{value.shape} needs; write {called}(t.numpy()) where only the value is meant, or make it "
                     "differentiable with needle.custom_gradient or needle.numerical"
                 )
             return value_of(a, name) if isinstance(a, Tensor) else value.numpy()
