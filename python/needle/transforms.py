@@ -21,6 +21,7 @@ from .autograd import DETACHED, VARIABLE, GradientLostError, Tensor, Wrapped, as
 from .batching import Batched
 from .forward import Dual, HessianProduct, dual
 from .nested import flatten, leaves_like, map_leaves
+from .ops.assignment import assigned, let_go
 from .tape import Taped, constant_like, is_on_tape, next_level, pull_back
 
 Argnums = int | str | Sequence[int | str]
@@ -81,15 +82,15 @@ class _Arguments:
                 "that is named in argnums is given by that name"
             ) from None
 
-    def call(self, f: Callable[..., Any], leaves: Sequence[Any], recording: bool | None) -> Any:
-        """Call f with these in place of the leaves."""
+    def call(self, f: Callable[..., Any], leaves: Sequence[Any], recording: bool | None, level: int = 0) -> Any:
+        """Call f with these in place of the leaves. They are wrapped at this level, or variables of the graph."""
         args, kwargs, values = list(self.args), self.kwargs, self.rebuild(iter(leaves))
         for key, value in zip(self.keys, (values,) if self.single else values, strict=True):
             if isinstance(key, str):
                 kwargs = {**kwargs, key: value}
             else:
                 args[key] = value
-        return _call(f, args, kwargs, recording)
+        return _call(f, args, kwargs, recording, level=level, variables=leaves)
 
     def like(self, leaves: Sequence[Any]) -> Any:
         """These in the structure of the argument, or a tuple of structures for several argnums."""
@@ -97,14 +98,28 @@ class _Arguments:
         return built if self.single else tuple(built)
 
 
-def _call(f: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], recording: bool | None) -> Any:
-    """f(*args, **kwargs), with the engine recording or not, and with `running` and `_calls` set meanwhile."""
+def _call(
+    f: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    recording: bool | None,
+    *,
+    level: int,
+    variables: Sequence[Any],
+) -> Any:
+    """f(*args, **kwargs), with the engine recording or not, and with `running` and `_calls` set meanwhile.
+
+    What f assigned to holds nothing of the transform afterwards; what f returned does, for the transform to read.
+    """
     global _calls
     was_running, was_recording = running.set(True), autograd.set_recording(recording)
+    noted: dict[int, Any] = {}
+    were_noted = assigned.set(noted)
     with _lock:
         _calls += 1
     try:
-        return f(*args, **kwargs)
+        out = f(*args, **kwargs)
+        return map_leaves(lambda y: y, out) if noted else out  # the latest versions instead of names for them
     except ValueError as error:
         if isinstance(lost := error.__cause__, GradientLostError):  # NumPy's words for out[i] = t hide what to write
             raise GradientLostError(str(lost)).with_traceback(error.__traceback__) from None
@@ -114,6 +129,9 @@ def _call(f: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], re
             _calls -= 1
         autograd.reset_recording(was_recording)
         running.reset(was_running)
+        assigned.reset(were_noted)
+        if noted:
+            let_go(noted, level, variables)
 
 
 def is_watched(leaves: Sequence[Any]) -> bool:
@@ -169,6 +187,7 @@ class _Reversed:
 
     watched = False
     """Whether somebody else may differentiate what is computed: then a tape records it, and not the engine's graph."""
+    level = 0
     aux: Any = None
 
     def __init__(self, f: Callable[..., Any], arguments: _Arguments, has_aux: bool):
@@ -202,7 +221,8 @@ class _Reversed:
         else:
             self.variables = [_variable(a) for a in values]
         # A tape needs no engine record: keep one that is active around this run, but begin none.
-        out = arguments.call(f, self.variables, True if not self.watched or autograd.is_recording() else None)
+        recording = True if not self.watched or autograd.is_recording() else None
+        out = arguments.call(f, self.variables, recording, self.level)
         self.tree, self.aux = _split_aux(out) if has_aux else (out, None)
         self.outputs, self.rebuild = flatten(self.tree)
 
@@ -316,7 +336,7 @@ def _grad_by_array(f: Any, args: tuple[Any, ...], i: int) -> Any:
     x = args[i]
     variable = constant(x.copy())
     variable.needs = VARIABLE
-    y = _call(f, (*args[:i], variable, *args[i + 1 :]), {}, True)
+    y = _call(f, (*args[:i], variable, *args[i + 1 :]), {}, True, level=0, variables=[variable])
     if type(y) is Tensor and not _calls and type(variable) is Tensor and y.needs > DETACHED:
         array = y._array
         if array.size == 1 and array.dtype.kind == "f":
@@ -440,7 +460,7 @@ class _Pushed:
         # Of Tensors, others may differentiate the results by what f closes over.
         tensors = any(isinstance(a, Tensor) for a in arguments.leaves)
         watched = tensors or is_watched(arguments.leaves) or any(map(autograd.is_recorded_inside, tangents))
-        out = arguments.call(f, leaves, True if watched and autograd.is_recording() else None)
+        out = arguments.call(f, leaves, True if watched and autograd.is_recording() else None, level)
         self.aux = None
 
         def split(y: Any) -> tuple[Any, Any]:

@@ -7,12 +7,17 @@ is one buffer: each backward step reads the elements that were assigned, and cle
 
 Views work as in NumPy: `y = x[1:]; y[0] = 1` changes x, and `x[1] = 1` changes y. The ops that make views note their
 bases. A write goes to the base at the root, and the views are updated when they are next read.
+
+A version that is overwritten whole is let go of. When a transform is done with its function, the tensors that this
+assigned to hold plain values again: see `let_go`.
 """
 
 from __future__ import annotations
 
 import sys
 import weakref
+from collections.abc import Sequence
+from contextvars import ContextVar
 from functools import lru_cache
 from sys import getrefcount
 from typing import Any
@@ -21,6 +26,7 @@ import numpy as np
 
 from .. import watching
 from ..autograd import (
+    DETACHED,
     IDENTITY,
     RECORDED,
     ZERO,
@@ -37,12 +43,14 @@ from ..autograd import (
     constant,
     enable_grad,
     explain,
+    find_topo_sort,
     gradient_dtype,
     is_recorded,
     is_recording,
     latest,
     names,
     no_grad,
+    on_paths_to,
     original_of,
     released,
     set_value,
@@ -78,6 +86,12 @@ class SetItem(TensorOp):
     def _moves(self) -> tuple[Op, ...]:
         """The path without steps to real or imaginary parts: it leads to whole elements."""
         return tuple([op for op in self.path if not op.elementwise])
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it replaces all elements, so that nothing depends on the old ones."""
+        index = self.index if isinstance(self.index, tuple) else (self.index,)
+        return not self.path and all(i is Ellipsis or (type(i) is slice and i == slice(None)) for i in index)
 
     def _part(self, array: Any) -> Any:
         return _along(self.path, array)
@@ -417,6 +431,8 @@ def _assign(root: Any, op: SetItem, value: Any) -> None:
         after = _next_version(root, before, op, value)
         root.saved, root.needs = after, after.needs
         root.op.hidden = True
+        if (noted := assigned.get()) is not None:
+            noted[id(root)] = weakref.ref(root)
         if retains:
             after.retain_grad()
     else:
@@ -425,6 +441,57 @@ def _assign(root: Any, op: SetItem, value: Any) -> None:
     if gradient is not None:
         gradient.became(latest(root)._array)
     _changed(root)
+
+
+assigned: ContextVar[dict[int, Any] | None] = ContextVar("assigned", default=None)
+"""Weak references to the tensors that were assigned to since the innermost transform called its function, by id."""
+
+
+def let_go(noted: dict[int, Any], level: int, variables: Sequence[Any]) -> None:
+    """Leave nothing of a transform, which is done with its function, in the tensors that this assigned to.
+
+    The values lose what the transform wrapped around them, at this level. What the graph recorded from the transform's
+    `variables` alone (level 0) becomes a constant: nobody differentiates by them any more.
+    """
+    names = [name for reference in noted.values() if (name := reference()) is not None]
+    now = {name: _unwrapped(latest(name), level) for name in names}
+    if not level:
+        mine = set(map(original_of, variables))
+        order = find_topo_sort([a for a in now.values() if not isinstance(a, Wrapped)], differentiable=True, stop=mine)
+        others = {a for a in order if a.op is None and a.needs >= RECORDED and a not in mine}
+        kept = on_paths_to(others, order)
+        now = {
+            name: a if isinstance(a, Wrapped) or a in kept or a.needs <= DETACHED else _as_constant(a)
+            for name, a in now.items()
+        }
+    for name, value in now.items():
+        if value is not name.saved:
+            name.saved, name.needs = value, value.needs
+            _read_anew(name)
+    outer = assigned.get()
+    if outer is not None:
+        outer.update(noted)
+
+
+def _read_anew(base: Any) -> None:
+    """Have the views that are names read what this base holds now. Others may be results of the function."""
+    for view in VIEWS.of(base):
+        if isinstance(view, Assigned):
+            view.saved, view.needs = None, base.needs
+        else:
+            VIEWS.add(view, base)
+        _read_anew(view)
+
+
+def _unwrapped(value: Any, level: int) -> Any:
+    while level and isinstance(value, Wrapped) and value.level >= level:
+        value = value.value
+    return value
+
+
+def _as_constant(value: Any) -> Any:
+    watching.tell("seen", value)
+    return constant(value._array)  # not `detach`, which would note whose view it is, and so keep the graph
 
 
 def _gradient_op(root: Any) -> Any:
@@ -474,7 +541,7 @@ def _next_version(root: Any, before: Any, op: SetItem, value: Any) -> Any:
     """The version after this assignment, with the assignment recorded."""
     if isinstance(before, Wrapped) or isinstance(value, Wrapped):
         if isinstance(root, Assigned):
-            return op(before, value)
+            return op(_overwritten(root, before, op), value)
         original = _original(before)
         after = op(original, value)
         _make_name(root, None, original)
@@ -498,8 +565,14 @@ def _next_version(root: Any, before: Any, op: SetItem, value: Any) -> Any:
     after = _new(Tensor)
     after._array = out
     after._grad = after.saved = None
-    after.op, after.inputs, after.needs = op, (before, value), RECORDED
+    after.op, after.inputs, after.needs = op, (_overwritten(root, before, op), value), RECORDED
     return after
+
+
+def _overwritten(root: Any, before: Any, op: SetItem) -> Any:
+    """What the assignment replaces elements of: if all, the original, so that nothing keeps the versions in between."""
+    original = original_of(root)
+    return original if op.is_whole and not isinstance(original, Wrapped) else before
 
 
 def _stand_in(array: Any) -> Any:
