@@ -11,6 +11,7 @@ from numpy import ndarray
 
 from .. import callers, watching
 from ..backend import Device, array_of_numbers, default_device
+from ..copies import linked
 from ..memory import hand_out
 from ..views import note_view
 from .errors import GradientLostError
@@ -233,12 +234,16 @@ class Tensor(DeclaredTensor):
         return self.__deepcopy__({})
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        """A leaf is copied as a leaf. What was computed is copied by an operation: a leaf would drop its gradient."""
-        computed = (self.op is not None and not is_gradient(self)) or self.needs == VARIABLE
-        if computed and is_recording():
-            return self.astype(self.dtype)
-        gradient = getattr(self._grad, "array", None)
-        return _rebuild(copied(self._array), self.needs, None if gradient is None else copied(gradient))
+        """A leaf is copied as a leaf. What was computed is copied by an operation: a leaf would drop its gradient. If
+        its leaves are copied with it, it belongs to their copies."""
+        computed = self.op is not None and not is_gradient(self)
+        if (computed or self.needs == VARIABLE) and is_recording():
+            copy = self.astype(self.dtype)
+        else:
+            gradient = getattr(self._grad, "array", None)
+            copy = _rebuild(copied(self._array), self.needs, None if gradient is None else copied(gradient))
+        is_leaf = self.op is None and CONSTANT < self.needs < VARIABLE
+        return linked(self, copy, memo, is_leaf=is_leaf) if is_leaf or computed else copy
 
 
 class TensorTuple(DeclaredTuple):

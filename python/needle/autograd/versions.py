@@ -10,7 +10,9 @@ import weakref
 from collections.abc import Iterable
 from typing import Any
 
+from ..copies import copy_of_name
 from ..views import note_view
+from .modes import RECORDED, VARIABLE
 
 
 class Assigned:
@@ -32,6 +34,13 @@ class Assigned:
         tensor = latest(self).detach()
         note_view(tensor, self, None)
         return tensor
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        original, now = original_of(self), latest(self).__deepcopy__(memo)
+        if original.op is not None or original.needs != RECORDED or now.needs > VARIABLE:
+            return now
+        names.add(copy := copy_of_name(self, original.__deepcopy__(memo), now))
+        return copy
 
     data = property(lambda self: self.detach(), lambda self, value: setattr(latest(self), "data", value))
 
@@ -59,7 +68,7 @@ for _name in ["shape", "dtype", "ndim", "size", "nbytes", "cached_data", "requir
     setattr(Assigned, _name, _property_of_latest(_name))
 for _name in ["numpy", "item", "tolist", "retain_grad", "backward", "is_leaf"]:
     setattr(Assigned, _name, _method_of_latest(_name))
-for _name in "repr str format len bool array float int complex index reduce copy deepcopy".split():  # noqa: SIM905
+for _name in "repr str format len bool array float int complex index reduce copy".split():  # noqa: SIM905
     setattr(Assigned, f"__{_name}__", _method_of_latest(f"__{_name}__"))
 
 names: weakref.WeakSet[Any] = weakref.WeakSet()

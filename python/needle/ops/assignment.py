@@ -477,7 +477,8 @@ def _read_anew(base: Any) -> None:
     """Have the views that are names read what this base holds now. Others may be results of the function."""
     for view in VIEWS.of(base):
         if isinstance(view, Assigned):
-            view.saved, view.needs = None, base.needs
+            name: Any = view
+            name.saved, name.needs = None, base.needs
         else:
             VIEWS.add(view, base)
         _read_anew(view)
