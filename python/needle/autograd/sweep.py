@@ -57,9 +57,8 @@ def find_topo_sort(
     """
     if names and inputs_of is None:
         settle(node_list)
-    every, ends = not differentiable, set(stop)
+    every, ends, seen = not differentiable, set(stop), set() if seen is None else seen
     order: list[Any] = []
-    seen = set() if seen is None else seen
     stack: list[Any] = list(reversed(node_list))  # nodes to visit; below a None stands one that waits for its inputs
     push, pop = stack.append, stack.pop
     while stack:

@@ -81,7 +81,7 @@ def permute_dims(a: Any, axes: tuple[int, ...] | None = None, *, axis: tuple[int
     Raises ValueError unless `axes` name each axis of a once.
     """
     axes = given_axes("permute_dims", axes, axis)
-    a = as_value(a, "permute_dims")
+    a = a if isinstance(a, Tensor) else as_value(a, "permute_dims")  # itself, as a view follows what is assigned to it
     if axes is None:
         return a if a.ndim < 2 else SWAP_LAST(a) if a.ndim == 2 else Permute(tuple(range(a.ndim))[::-1])(a)
     order = several(axes)
