@@ -60,7 +60,7 @@ def pytest_collection_modifyitems(config: Any, items: list[pytest.Item]) -> None
             why for entry, why in failing.items() if name == entry or name.startswith((f"{entry}[", f"{entry}::"))
         ]
         if reasons:
-            item.add_marker(pytest.mark.xfail(reason=reasons[0]))
+            item.add_marker(pytest.mark.xfail(reason=reasons[0], strict=name in failing))
         item.add_marker(pytest.mark.filterwarnings("ignore:the matrix subclass"))
         kept.append(item)
     if left_out:
