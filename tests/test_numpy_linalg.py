@@ -446,3 +446,16 @@ MISTAKES = [
 def test_what_is_wrong(error, call, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("f", [nnp.linalg.pinv, lambda a, rcond: nnp.linalg.lstsq(a, np.ones(3), rcond)[0]])
+def test_no_derivative_where_nonzero_singular_values_are_cut(f):
+    """Leaving out the terms of what is cut would be wrong by the size of it, in silence."""
+    a = np.diag([1.0, 0.5, 0.1])
+    for differentiate in [
+        lambda rcond: needle.grad(lambda a: f(a, rcond).sum())(a),
+        lambda rcond: needle.jvp(lambda a: f(a, rcond), (a,), (a,))[1],
+    ]:
+        with pytest.raises(ValueError, match=r"pinv: has no derivative here: rcond=0\.2 cuts"):
+            differentiate(0.2)
+        assert np.isfinite(np.asarray(differentiate(0.01))).all()

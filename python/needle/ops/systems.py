@@ -8,7 +8,8 @@ import numpy as np
 
 from ..autograd import Tensor, TensorOp, as_value
 from .base import aligned
-from .matrices import OfMatrices, conjugate, dagger, hermitian_part, shape_hint
+from .discrete import Discrete
+from .matrices import OfMatrices, as_factor, conjugate, dagger, hermitian_part, shape_hint
 
 _SINGULAR = "a matrix is singular; pinv or lstsq accept singular matrices"
 
@@ -89,7 +90,7 @@ class Pinv(OfMatrices, TensorOp):
     """The Moore-Penrose inverse. Singular values of up to `rcond` times the largest count as 0.
 
     The rule is that of Golub and Pereyra (1973) for a constant rank. Where the rank changes, the inverse is
-    discontinuous.
+    discontinuous. Where nonzero values are cut, the derivative has further terms: there is an error.
     """
 
     notation = "pinv({0})"
@@ -108,10 +109,29 @@ class Pinv(OfMatrices, TensorOp):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         y = node.output
+        # Of a constant, which adds nothing to the graph.
+        y = y + as_factor(Discrete(_zero_if_whole, rcond=self.rcond).on(node.inputs[0]))
         a, p, g = conjugate(node.inputs[0]), conjugate(y), dagger(out_grad)
         by_rows, by_columns = g @ p @ y.mT, y.mT @ p @ g
         adjoint = by_rows - a @ (p @ by_rows) + by_columns - (by_columns @ p) @ a - y.mT @ out_grad @ y.mT
         return hermitian_part(adjoint) if self.hermitian else adjoint
+
+
+def _zero_if_whole(a: Any, rcond: Any) -> Any:
+    """0 for each matrix. Raises ValueError where rcond cuts singular values that are more than rounding errors."""
+    s = np.linalg.svd(a, compute_uv=False)
+    if s.size:
+        largest = s.max(-1, keepdims=True)
+        cut = (s <= np.asarray(rcond)[..., None] * largest) & (
+            s > 1e2 * max(a.shape[-2:]) * np.finfo(s.dtype).eps * largest
+        )
+        if cut.any():
+            raise ValueError(
+                f"pinv: has no derivative here: rcond={rcond} cuts singular values of {(s / largest)[cut].max():.1e} "
+                "times the largest one, and the rule is that of a matrix without them; give a smaller rcond, or "
+                "take u, s, vh = svd(a, full_matrices=False) and leave columns out"
+            )
+    return np.zeros(s.shape[:-1], s.dtype)
 
 
 def pinv(a: Any, rcond: float = 1e-15, hermitian: bool = False) -> Tensor:
