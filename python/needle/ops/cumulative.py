@@ -12,7 +12,6 @@ import numpy as np
 from .. import watching
 from ..autograd import Tensor, TensorOp, as_value
 from .base import Linear, given_axes, normalize_axes
-from .discrete import Discrete
 from .joining import Concatenate
 
 
@@ -76,14 +75,14 @@ class CumProd(_Cumulative):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, y = node.inputs[0], node.output
-        if can_divide_by_factors(a, y):
+        if can_divide_by_factors(y):
             return CumSum(self.axis, not self.reverse).on(out_grad * y) / a
         after = Recurrence(self.axis, not self.reverse).on(self._links(a), out_grad)
         return product_before(a, self.axis, self.reverse) * after
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         a, y = node.inputs[0], node.output
-        if can_divide_by_factors(a, y):
+        if can_divide_by_factors(y):
             return y * CumSum(self.axis, self.reverse).on(tangents[0] / a)
         moved = tangents[0] * product_before(a, self.axis, self.reverse)
         return Recurrence(self.axis, self.reverse).on(self._links(a), moved)
@@ -117,23 +116,20 @@ def product_before(a: Any, axis: int, reverse: bool = False) -> Any:
     return Concatenate(axis).on(products, one) if reverse else Concatenate(axis).on(one, products)
 
 
-def can_divide_by_factors(factors: Any, products: Any) -> bool:
+def can_divide_by_factors(products: Any) -> bool:
     """Whether dividing a product by one factor gives the product of the others.
 
-    It does if no product is 0, infinite or subnormal. The derivative of the quotient loses as many digits as the
-    factors span, so they may span three. False in a captured program, which must be right for all data.
+    It does if no product is 0, infinite or subnormal. The derivative of the quotient has no digits beside a small
+    factor, so the products are plain arrays. False in a captured program, which must be right for all data.
     """
-    return not watching.captures() and bool(Discrete(_are_alike).on(factors, products))
+    return type(products) is np.ndarray and not watching.captures() and bool(_all_normal(products))
 
 
-def _are_alike(factors: Any, products: Any) -> Any:
-    if products.dtype.kind not in "fc":
-        return products.all()
-    size, limits = np.abs(products), np.finfo(products.dtype)
-    if np.min(size, initial=1) < limits.tiny or not np.max(size, initial=1) <= limits.max:
-        return np.False_
-    size = np.abs(factors)
-    return np.max(size, initial=0) / 1e3 <= np.min(size, initial=limits.max)
+def _all_normal(a: Any) -> Any:
+    if a.dtype.kind not in "fc":
+        return a.all()
+    size, limits = np.abs(a), np.finfo(a.dtype)
+    return np.min(size, initial=1) >= limits.tiny and np.max(size, initial=1) <= limits.max
 
 
 class Recurrence(_Cumulative):

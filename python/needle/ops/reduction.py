@@ -92,7 +92,7 @@ class Prod(Reduction):
     def _others(self, node: Any) -> Any:
         """For each element, the product of the others."""
         a, y = node.inputs[0], node.output
-        if can_divide_by_factors(a, y):
+        if can_divide_by_factors(y):
             return with_kept_axes(y, a.shape, self.axes) / a
         others: Any = 1
         for axis in reduced_axes(self, self.axes, a.ndim):
