@@ -162,8 +162,8 @@ def check(op: str, sample: Sample, way: Any) -> list[str]:
 
 
 FINITE = {
-    *("Det", "Cofactors", "CofactorsAlong", "SlogDet", "Inv", "Solve", "Pinv", "Cholesky", "QR", "Eigh", "AtEqual"),
-    *("FromSpectrum", "AlongVectors", "Vectors", "Eig", "SVD", "SingularValues", "Roots", *SCIPY, *SPECIAL),
+    *("Det", "Cofactors", "CofactorsAlong", "SlogDet", "Inv", "Solve", "Pinv", "Cholesky", "QR", "Eigh", "EigvalsH"),
+    *("Eig", "SVD", "SingularValues", "Roots", *SCIPY, *SPECIAL),
 }
 TABLES = {**SAMPLES, **SCIPY, **SPECIAL}
 LOOKING = {"DiscreteTuple"}

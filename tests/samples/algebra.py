@@ -28,7 +28,6 @@ def hermitian(shape: tuple[int, ...], code: str = "d", seed: int = 0) -> np.ndar
     return mirrored(regular(shape, code, seed)).astype(code)
 
 
-APART, V33 = np.array([1.0, 2.0, 4.0]), numbers((3, 3))
 SQUARE = [(0, 0), (1, 1), (2, 2), (3, 3), (0, 2, 2), (2, 0, 0), (2, 1, 3, 3)]
 OBLONG = [(3, 3), (4, 2), (2, 4), (2, 3, 2), (1, 3), (3, 1)]
 EMPTY = [(0, 3), (3, 0), (0, 0), (0, 2, 3)]
@@ -193,10 +192,10 @@ def np_svd(full_matrices: bool) -> Any:
 
 
 SPECTRA: dict[str, list[Sample]] = {
-    "Eigh": square(spectra.Eigh(), lambda a: tuple(np.linalg.eigh(a)), hermitian, "f", exact=mirror_eigh)
+    "Eigh": square(spectra.eigh, lambda a: tuple(np.linalg.eigh(a)), hermitian, "f", exact=mirror_eigh)
     + [
         sample(
-            spectra.Eigh(u),
+            lambda a, u=u: spectra.eigh(a, u),
             lambda a, u=u: tuple(np.linalg.eigh(a, u)),
             hermitian((3, 3), code),
             name=u,
@@ -204,24 +203,15 @@ SPECTRA: dict[str, list[Sample]] = {
         )
         for u, code in ["LD", "UD", "UF", "Ul"]
     ]
-    + square(spectra.Eigh(alone=True), lambda a: tuple(np.linalg.eigh(a)), hermitian, "f", exact=mirror_eigh),
-    "AtEqual": [
-        sample(lambda x, y: spectra.AT_EQUAL(APART, x, y), lambda x, y: 0 * x, V33, numbers((3,))),
-    ],
-    "FromSpectrum": [
-        sample(lambda v, y: spectra.FROM_SPECTRUM(APART, v, y), lambda v, y: (v.conj() * y) @ v.T, v, y)
-        for v, y in [(V33, numbers((3,))), (numbers((3, 3), "D"), numbers((3,)))]
-    ],
-    "Vectors": [sample(lambda v: spectra.VECTORS(APART, v), lambda v: v, numbers((3, 3), code)) for code in "dfD"],
-    "AlongVectors": [
-        sample(
-            lambda v, a: spectra.ALONG_VECTORS(APART, v, a),
-            lambda v, a: np.diagonal(v.conj().T @ a @ v).real,
-            numbers((3, 3), code),
-            hermitian((3, 3), code),
-        )
-        for code in "dD"
-    ],
+    + [specials(spectra.eigh, lambda a: tuple(np.linalg.eigh(a)), np.eye(3), name="equal")],
+    "EigvalsH": square(
+        spectra.eigvalsh,
+        np.linalg.eigvalsh,
+        hermitian,
+        "fDFl",
+        exact=lambda a: np.linalg.eigvalsh(mirrored(a)),
+    )
+    + [specials(spectra.eigvalsh, np.linalg.eigvalsh, np.eye(3), name="equal")],
     "Eig": square(spectra.eig, lambda a: tuple(np.linalg.eig(a)), codes="fDFl")
     + [
         sample(spectra.eig, lambda a: tuple(np.linalg.eig(a)), np.array(a), name="complex pairs")

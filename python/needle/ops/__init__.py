@@ -171,13 +171,10 @@ from .softmax import logsumexp as logsumexp
 from .softmax import softmax as softmax
 from .softmax import softmax_loss as softmax_loss
 from .spectra import SVD as SVD
-from .spectra import AlongVectors as AlongVectors
-from .spectra import AtEqual as AtEqual
 from .spectra import Eig as Eig
 from .spectra import Eigh as Eigh
-from .spectra import FromSpectrum as FromSpectrum
+from .spectra import EigvalsH as EigvalsH
 from .spectra import SingularValues as SingularValues
-from .spectra import Vectors as Vectors
 from .systems import Inv as Inv
 from .systems import Pinv as Pinv
 from .systems import Solve as Solve

@@ -12,6 +12,7 @@ import numpy as np
 from .. import watching
 from ..autograd import Tensor, TensorOp, as_value
 from .base import Linear, given_axes, normalize_axes
+from .discrete import Discrete
 from .joining import Concatenate
 
 
@@ -119,10 +120,9 @@ def product_before(a: Any, axis: int, reverse: bool = False) -> Any:
 def can_divide_by_factors(products: Any) -> bool:
     """Whether dividing a product by one factor gives the product of the others.
 
-    It does if no product is 0, infinite or subnormal. The derivative of the quotient has no digits beside a small
-    factor, so the products are plain arrays. False in a captured program, which must be right for all data.
+    It does if no product is 0, infinite or subnormal. False in a captured program, which must be right for all data.
     """
-    return type(products) is np.ndarray and not watching.captures() and bool(_all_normal(products))
+    return not watching.captures() and bool(Discrete(_all_normal).on(products))
 
 
 def _all_normal(a: Any) -> Any:
