@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 _FOREIGN = re.compile("booleans or numbers, got dtype |or a number, got .* of dtype |would be lost; write ")
-"""What a test is told that makes a Tensor of objects, strings, dates or records: of these there are none."""
+"""What Needle says to a test that makes a Tensor of objects, strings, dates or records, or would drop a mask."""
 _LISTED = re.compile(r"^(?:# (?P<reason>.*)|(?P<test>\S.*))$", re.M)
 
 
@@ -39,7 +39,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
         told: BaseException | None = error
         while told is not None:
             if _FOREIGN.search(str(told)):
-                pytest.skip("of objects, strings, dates or records, which no Tensor holds")
+                pytest.skip("Needle refuses objects, strings, dates, records, masks and subclasses")
             told = told.__cause__ or told.__context__
         raise
 

@@ -82,6 +82,9 @@ def load(folder: str, file: str, namespace: dict[str, Any]) -> None:
     path = Path(numpy.__file__).parent / folder / "tests" / f"test_{file}.py"
     imported: list[str] = []
     source = path.read_text().replace(".setflags(write=False)", "")  # a Tensor can always be assigned to
+    source = re.sub(
+        r"assert_\(isinstance\(\w+, a_type\)\)", "pass", source
+    )  # of arrays, whose results are Tensors here
     source = _IMPORT.sub(lambda match: _assignments(match, imported), source)
     namespace["np"] = namespace["numpy"] = np
     for statement in ast.parse(source).body:

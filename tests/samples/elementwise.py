@@ -36,6 +36,9 @@ def within(function: Any, reference: Any, low: float, high: float, dtypes: str =
 EXPONENTIAL: dict[str, list[Sample]] = {
     "Exp2": holomorphic(exponential.EXP2, np.exp2, [-INF, -2000.0, -0.0, 0.0, 1000.0, INF, NAN]),
     "Expm1": holomorphic(exponential.EXPM1, np.expm1, [-INF, -800.0, -0.0, 1e-30, 700.0, INF, NAN]),
+    "SlopeOfSigmoid": unary(
+        lambda a: exponential.SLOPE_OF_SIGMOID(exponential.SIGMOID(a), a), lambda a: 0.25 / np.cosh(a / 2) ** 2, "efgDF"
+    ),
     "Log2": within(exponential.LOG2, np.log2, 0.1, 3, "efg"),
     "Log10": within(exponential.LOG10, np.log10, 0.1, 3, "efg"),
     "Sigmoid": [
@@ -67,10 +70,9 @@ TRIGONOMETRIC: dict[str, list[Sample]] = {
 HYPERBOLIC: dict[str, list[Sample]] = {
     "Sinh": holomorphic(hyperbolic.SINH, np.sinh, [-700.0, -0.0, 1e-200, INF, NAN]),
     "Cosh": holomorphic(hyperbolic.COSH, np.cosh, [-700.0, -0.0, 1e-200, INF, NAN]),
-    "SechSquared": [
-        *unary(hyperbolic.SECH_SQUARED, lambda a: 1 / np.cosh(a) ** 2, "efglDF"),
-        specials(hyperbolic.SECH_SQUARED, lambda a: 1 / np.cosh(a) ** 2, [-INF, -300.0, -0.0, 0.0, 20.0, INF, NAN]),
-    ],
+    "SlopeOfTanh": unary(
+        lambda a: hyperbolic.SLOPE_OF_TANH(hyperbolic.TANH(a), a), lambda a: 1 / np.cosh(a) ** 2, "efglDF"
+    ),
     "Arcsinh": [
         *holomorphic(hyperbolic.ARCSINH, np.arcsinh, [-INF, -1e200, -0.0, 1e-200, INF, NAN]),
         sample(hyperbolic.ARCSINH, np.arcsinh, np.array([-100, 100], np.int8), name="small integers", smooth=False),

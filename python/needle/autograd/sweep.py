@@ -275,7 +275,7 @@ def _rule_on_tensors(node: Any, g: Any, see: Any, asked: Any, *, tensors: bool, 
     if seen is not node:
         asked = {shown for a, shown in zip(node.inputs, seen.inputs, strict=True) if a in asked}
     returned = apply_rule(op, g if tensors else as_tensors(g), seen, asked)
-    if not op.on_arrays and see is node_as_recorded:  # else those who keep the tape look
+    if not (op.on_arrays or op.same_inputs) and see is node_as_recorded:  # else those who keep the tape look
         check_levels(1, returned, (g, *seen.inputs), [node])
     return returned if tensors else tuple(map(as_arrays, returned))
 

@@ -41,6 +41,8 @@ def putmask(a: Any, /, mask: Any, values: Any) -> None:
 
 
 def _mask(name: str, mask: Any, a: Any) -> Any:
+    if not hasattr(a, "size"):
+        raise TypeError(f"{name}: needs a Tensor or an array to assign to, got {type(a).__name__}")
     held = array_of(mask, bool)
     if held.size != a.size:
         raise ValueError(f"{name}: the mask needs as many elements as the array, {a.size}, got shape {held.shape}")

@@ -294,14 +294,16 @@ def linspace(
     start, stop = tensor(start, whole), tensor(stop, whole)
     delta = stop - start
     steps, parts = _steps(num, delta.ndim, whole), num - 1 if endpoint else num
-    out = start + (delta / parts * steps if parts > 0 else delta * steps)
+    step = delta / parts if parts > 0 else delta
+    # A step may be smaller than the smallest number, where all of them together are not.
+    out = start + (where(step == 0, steps / parts * delta, step * steps) if parts > 0 else step * steps)
     if endpoint and num > 1:
         out = where(steps.real == num - 1, stop, out)  # the very number
     out = _along(out, axis)
     if dtype is not None and np.dtype(dtype).kind in "iu":
         out = discrete(np.floor, out)
     out = tensor(out, dtype)
-    return (out, delta / parts if parts > 0 else tensor(np.nan)) if retstep else out
+    return (out, step if parts > 0 else tensor(np.nan)) if retstep else out
 
 
 def _count(name: str, num: Any) -> int:

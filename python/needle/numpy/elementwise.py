@@ -281,7 +281,8 @@ def isneginf(x: Any, out: Any = None) -> Tensor:
 def isclose(a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool = False) -> Tensor:
     """Where |a - b| <= atol + rtol * |b|; infinities are close to themselves, NaN if `equal_nan`."""
     a, b = [x if type(x) in NUMBERS else tensor(x) for x in (a, b)]
-    return discrete(np.isclose, *operands(a, b), rtol=array_of(rtol), atol=array_of(atol), equal_nan=equal_nan)
+    rtol, atol = [x if type(x) in NUMBERS else array_of(x) for x in (rtol, atol)]
+    return discrete(np.isclose, *operands(a, b), rtol=rtol, atol=atol, equal_nan=equal_nan)
 
 
 def iscomplex(x: Any) -> Tensor:

@@ -51,7 +51,7 @@ def ix_(*args: Any) -> tuple[Tensor, ...]:
             raise ValueError(f"ix_: each argument must have one dimension, got shape {a.shape} for argument {i}")
         if a.dtype.kind == "b":
             (a,) = discrete_tuple(np.nonzero, a)
-        elif not a.size:
+        elif not a.size and not hasattr(sequence, "dtype"):
             a = constant(np.empty(0, np.intp))
         turned.append(a.reshape((1,) * i + (a.size,) + (1,) * (len(args) - i - 1)))
     return tuple(turned)

@@ -123,6 +123,8 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Tensor:
     axis = normal_axis("insert", axis, a.ndim)
     before, n, after = a.shape[:axis], a.shape[axis], a.shape[axis + 1 :]
     places, values = _places(obj, n), tensor(values, a.dtype)
+    if ((places < -n) | (places > n)).any():
+        raise IndexError(f"insert: index {places} is out of bounds for axis {axis} with size {n}")
     if places.size == 1:  # in front of one place, as many values as there are along the axis
         values = values.reshape((1,) * (a.ndim - values.ndim) + values.shape)
         if places.ndim == 0:

@@ -200,7 +200,10 @@ def _quantile(rows: _Rows, q: Any, method: str, weights: Any, scale: int = 1) ->
         raise ValueError(f"{name}: Only method 'inverted_cdf' supports weights, got {method!r}")
     # Quantiles that are integers, 0 and 1, are elements by most methods: nothing is interpolated.
     between = scale > 1 or INTERPOLATING.get(method, (1, 1)) != (1, 1)
-    q = weak(q, a) if type(q) is float or (type(q) is int and between) else tensor(q)
+    exact, q = q, weak(q, a) if type(q) is float or (type(q) is int and between) else tensor(q)
+    dtype, widened = np.result_type(a.dtype, q.dtype), q.dtype == np.float16 and weights is None
+    if widened:  # float16 cannot count beyond 2048
+        q = tensor(exact, np.float64)
     given = array_of(q)
     if not ((given >= 0) & (given <= scale)).all():
         raise ValueError(f"{name}: q must lie between 0 and {scale}, got {given}")
@@ -208,10 +211,8 @@ def _quantile(rows: _Rows, q: Any, method: str, weights: Any, scale: int = 1) ->
     if rows.length == 0:
         return rows.none(q.shape)
     each_row = q.reshape((*q.shape, *(1,) * len(rows.others)))
-    if q.dtype != np.float16:
-        return rows.shaped(_at(rows, each_row, method, weights), q.shape)
-    found = _at(rows, each_row.astype(np.float64), method, weights)  # float16 cannot count beyond 2048
-    return rows.shaped(tensor(found, np.result_type(a.dtype, q.dtype)), q.shape)
+    found = _at(rows, each_row, method, weights)
+    return rows.shaped(tensor(found, dtype) if widened and found.dtype != a.dtype else found, q.shape)
 
 
 def _at(rows: _Rows, q: Tensor, method: str, weights: Any) -> Tensor:

@@ -81,6 +81,7 @@ from .exponential import Log10 as Log10
 from .exponential import LogAddExp as LogAddExp
 from .exponential import LogAddExp2 as LogAddExp2
 from .exponential import Sigmoid as Sigmoid
+from .exponential import SlopeOfSigmoid as SlopeOfSigmoid
 from .exponential import exp as exp
 from .exponential import log as log
 from .exponential import logaddexp as logaddexp
@@ -103,8 +104,8 @@ from .hyperbolic import Arccosh as Arccosh
 from .hyperbolic import Arcsinh as Arcsinh
 from .hyperbolic import Arctanh as Arctanh
 from .hyperbolic import Cosh as Cosh
-from .hyperbolic import SechSquared as SechSquared
 from .hyperbolic import Sinh as Sinh
+from .hyperbolic import SlopeOfTanh as SlopeOfTanh
 from .hyperbolic import Tanh as Tanh
 from .hyperbolic import tanh as tanh
 from .indexing import AddAt as AddAt

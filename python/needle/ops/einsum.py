@@ -40,9 +40,10 @@ class Einsum(TensorOp):
         optimize = self.optimize
         if optimize is False and len(arrays) > 1:
             optimize = prod(self._lengths(arrays).values()) > SMALL
-        if len(arrays) == 1 and (axes := [i for i, label in enumerate(self.terms[0]) if label not in self.output]):
+        axes = tuple([i for i, label in enumerate(self.terms[0]) if label not in self.output])
+        if len(arrays) == 1 and axes and arrays[0].dtype.kind in "fc":  # einsum adds one by one; integers stay narrow
             kept = "".join([label for label in self.terms[0] if label in self.output])
-            return np.einsum(f"{kept}->{self.output}", sum_over(arrays[0], tuple(axes)))
+            return np.einsum(f"{kept}->{self.output}", sum_over(arrays[0], axes))
         if all(a.dtype == np.float16 for a in arrays):
             return np.einsum(self.subscripts, *arrays, optimize=optimize, dtype=np.float32).astype(np.float16)
         return np.einsum(self.subscripts, *arrays, optimize=optimize)

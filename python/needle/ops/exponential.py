@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor
+from ..autograd import ZERO, Tensor
 from .base import Elementwise, as_floats, operands
-from .hyperbolic import SECH_SQUARED
+from .hyperbolic import TANH, sech_squared, with_digits
 
 
 class Exp(Elementwise):
@@ -93,7 +93,7 @@ class Log1p(Elementwise):
 
 
 class Sigmoid(Elementwise):
-    saves = ("inputs",)
+    saves = ("inputs", "output")
 
     def compute(self, a: Any) -> Any:
         if a.dtype.kind == "c":
@@ -103,8 +103,23 @@ class Sigmoid(Elementwise):
         return np.exp(np.minimum(a, 0)) / (1 + np.exp(-np.abs(a)))
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        half = as_floats(node.inputs[0]) / 2
-        return out_grad * (SECH_SQUARED.on(half) / 4)  # output * (1 - output) loses its digits far above 0
+        return out_grad * SLOPE_OF_SIGMOID.on(node.output, as_floats(node.inputs[0]))
+
+
+class SlopeOfSigmoid(Elementwise):
+    """The derivative of y = sigmoid(a), as a function of y: its own rule leaves a out."""
+
+    saves = ("inputs",)
+
+    def compute(self, y: Any, a: Any) -> Any:
+        return _quarter(a) if y.dtype.kind == "c" else with_digits(y * (1 - y), _quarter, a)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad * -TANH.on(node.inputs[1] / 2), ZERO  # 1 - 2 * y, with all digits near a = 0
+
+
+def _quarter(a: Any) -> Any:
+    return sech_squared(a / 2) / 4
 
 
 def sigmoid(a: Any) -> Tensor:
@@ -149,4 +164,5 @@ def _difference(a: Any, b: Any) -> Any:
 
 
 EXP, EXP2, EXPM1, LOG, LOG2, LOG10, LOG1P = Exp(), Exp2(), Expm1(), Log(), Log2(), Log10(), Log1p()
-SIGMOID, LOG_ADD_EXP, LOG_ADD_EXP2 = Sigmoid(), LogAddExp(), LogAddExp2()
+SIGMOID, SLOPE_OF_SIGMOID = Sigmoid(), SlopeOfSigmoid()
+LOG_ADD_EXP, LOG_ADD_EXP2 = LogAddExp(), LogAddExp2()

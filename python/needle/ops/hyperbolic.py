@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor
+from ..autograd import ZERO, Tensor
 from .base import Elementwise, as_floats
 
 
@@ -29,10 +29,10 @@ class Cosh(Elementwise):
 
 
 class Tanh(Elementwise):
-    ufunc, saves = "tanh", ("inputs",)
+    ufunc, saves = "tanh", ("inputs", "output")
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad * SECH_SQUARED.on(as_floats(node.inputs[0]))  # 1 - output**2 loses its digits far from 0
+        return out_grad * SLOPE_OF_TANH.on(node.output, as_floats(node.inputs[0]))
 
 
 def tanh(a: Any) -> Tensor:
@@ -40,18 +40,35 @@ def tanh(a: Any) -> Tensor:
     return TANH(a)
 
 
-class SechSquared(Elementwise):
-    """1 / cosh(a)**2, the derivative of tanh, with all digits far from 0 and without overflow."""
+class SlopeOfTanh(Elementwise):
+    """The derivative of y = tanh(a), as a function of y: its own rule leaves a out."""
 
-    saves = ("inputs", "output")
+    saves = ("inputs",)
 
-    def compute(self, a: Any) -> Any:
-        falling = np.exp(-np.abs(a) if a.dtype.kind != "c" else np.where(a.real < 0, a, -a))
-        falling = falling * falling
-        return 4 * falling / np.square(1 + falling)
+    def compute(self, y: Any, a: Any) -> Any:
+        return sech_squared(a) if y.dtype.kind == "c" else with_digits(1 - y * y, sech_squared, a)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad * (-2 * node.output * TANH.on(node.inputs[0]))
+        return out_grad * (-2 * node.inputs[0]), ZERO
+
+
+_FEW_DIGITS = 2.0**-6
+"""Below this, more than six bits of a slope are lost if it is computed from the output."""
+
+
+def with_digits(slope: Any, exact: Any, a: Any) -> Any:
+    """A slope computed from an output; where it is small, the output lacks its digits, and exact(a) has them."""
+    slope = np.asarray(slope)
+    small = np.flatnonzero(slope < _FEW_DIGITS)
+    if small.size:
+        slope.put(small, exact(a.take(small)))
+    return slope
+
+
+def sech_squared(a: Any) -> Any:
+    """1 / cosh(a)**2 of an array, without overflow."""
+    falling = np.exp(-2 * (np.abs(a) if a.dtype.kind != "c" else np.where(a.real < 0, -a, a)))
+    return 4 * falling / np.square(1 + falling)
 
 
 class Arcsinh(Elementwise):
@@ -89,5 +106,5 @@ class Arctanh(Elementwise):
         return out_grad / (1 - a) / (1 + a)
 
 
-SINH, COSH, TANH, SECH_SQUARED = Sinh(), Cosh(), Tanh(), SechSquared()
+SINH, COSH, TANH, SLOPE_OF_TANH = Sinh(), Cosh(), Tanh(), SlopeOfTanh()
 ARCSINH, ARCCOSH, ARCTANH = Arcsinh(), Arccosh(), Arctanh()

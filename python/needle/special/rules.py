@@ -13,7 +13,7 @@ from math import pi, sqrt
 from ..autograd import ZERO
 from ..ops import absolute, cos, exp, log, sign, sin, where
 from ..ops import sqrt as root
-from ..ops.hyperbolic import SECH_SQUARED
+from ..ops.exponential import SLOPE_OF_SIGMOID
 from . import functions as sp
 from .functions import SLOPES
 from .functions import function as function
@@ -129,7 +129,7 @@ ERROR_FUNCTION: dict[str, Slope] = {
 }
 
 LOGARITHMS: dict[str, Slope] = {
-    "expit": lambda x, y: SECH_SQUARED(x / 2) / 4,
+    "expit": lambda x, y: SLOPE_OF_SIGMOID(y, x),
     "logit": lambda x, y: 1 / (x * (1 - x)),
     "log_expit": lambda x, y: sp.expit(-x),
     "softplus": lambda x, y: sp.expit(x),
