@@ -120,7 +120,8 @@ def test_a_running_sum_keeps_no_graph():
         assert_allclose(slope, (k - 1) * X**2 + 3 * X**2)
         gc.collect()
         counts.append(autograd.TENSOR_COUNTER)
-    assert counts[1] == counts[-1]
+    # Tensors that other tests have left may go meanwhile, so the number may fall.
+    assert counts[-1] <= counts[1]
     assert_allclose(total.numpy(), 5 * X**2)
 
 
