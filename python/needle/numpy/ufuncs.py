@@ -68,7 +68,7 @@ class ufunc:
         out: Any = None,
         where: Any = True,
         dtype: Any = None,
-        casting: str = "same_kind",
+        casting: Any = "same_kind",
         **options: Any,
     ) -> Any:
         if len(inputs) > self.of.nin:  # NumPy takes `out` as the last arguments, too
@@ -249,7 +249,7 @@ def _plain(index: Any) -> Any:
     return index.numpy() if isinstance(index, Tensor) else index
 
 
-def _written(result: Any, out: Any, where: Any, casting: str) -> Any:
+def _written(result: Any, out: Any, where: Any, casting: Any) -> Any:
     if where is not True:
         rest = 0 if out is None else tensor(out)
         if out is not None and np.can_cast(result.dtype, out.dtype, casting):

@@ -103,7 +103,7 @@ class ScalarOp(Elementwise):
             raise TypeError(
                 f"{type(self).__name__}: needs a number, got {type(scalar).__name__}; + - * / and ** combine two arrays"
             )
-        self.scalar = scalar
+        self.scalar: Any = scalar
 
     def memory(self, out: Any) -> Any:
         """`out`, or None where the scalar (complex, or of NumPy) may give the result another dtype than the array."""
