@@ -117,6 +117,15 @@ LINALG = [
     ("solve_triangular", (np.stack([L, L + 1]), B), {"lower": True}),
     ("solve_triangular", (L, np.zeros((3, 0))), {}),
     ("solve_triangular", (L.astype("f"), V.astype("f")), {}),
+    ("solve_triangular", (np.stack([L, L + 1]), V), {"lower": True}),
+    ("solve_banded", ((1, 1), R, V), {}),
+    ("solve_banded", ((0, 2), L[::-1], B), {}),
+    ("solve_banded", ((2, 0), np.stack([L, C + 3]), V), {}),
+    ("solve_banded", ((1, 1), R.astype("f"), V.astype("f")), {}),
+    ("solve_banded", ((1, 1), R, np.zeros((3, 0))), {}),
+    ("cho_solve", ((L + 2 * np.eye(3), True), B), {}),
+    ("cho_solve", ((np.stack([L, L + np.eye(3)]), True), V), {}),
+    ("solve", (np.stack([R, L]), V), {}),
     ("solve", (R, B), {}),
     ("solve", (R, V), {"transposed": True}),
     ("solve", (R, B), {"assume_a": "pos", "lower": True}),
@@ -188,6 +197,12 @@ def test_linalg_errors():
         linalg.expm(np.ones((2, 3)))
     with pytest.raises(ValueError, match="trans must be 0"):
         linalg.solve_triangular(L, B, trans=3)
+    with pytest.raises(np.linalg.LinAlgError, match="singular"):
+        linalg.solve_banded((1, 1), np.zeros((3, 2)), np.ones(2))
+    with pytest.raises(ValueError, match=r"a row for each of 2 \+ 1 \+ 1 = 4 diagonals, got shape \(3, 5\)"):
+        linalg.solve_banded((2, 1), np.zeros((3, 5)), np.ones(5))
+    with pytest.raises(ValueError, match=r"b must be \(5,\) or \(..., 5, k\), as ab is \(3, 5\); got \(4,\)"):
+        linalg.solve_banded((1, 1), np.zeros((3, 5)), np.ones(4))
     with pytest.raises(ValueError, match="assume_a must be None"):
         linalg.solve(R, B, assume_a="round")
     with pytest.raises(TypeError, match=r"expm\(t \* logm\(A\)\)"):

@@ -56,6 +56,25 @@ class primitive:
     def _has_rule(self, i: int) -> bool:
         return bool(self.whole_vjp or self.whole_jvp) or i in self.vjps or i in self.jvps
 
+    # The names and rules of 2016, which HIPS autograd still takes.
+
+    def defgrad(self, maker: Maker, argnum: int = 0) -> None:
+        """`defvjp` for one argument."""
+        defvjp(self, maker, argnums=[argnum])
+
+    def defvjp(self, rule: Callable[..., Any], argnum: int = 0) -> None:
+        """Set the vjp by one argument: rule(g, ans, vspace of the argument, vspace of ans, *args) is its adjoint."""
+
+        def maker(ans: Any, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
+            return lambda g: rule(g, ans, vspace(args[argnum]), vspace(ans), *args, **kwargs)
+
+        defvjp(self, maker, argnums=[argnum])
+
+    def defvjp_is_zero(self, argnums: Iterable[int] = (0,)) -> None:
+        """The gradient by these arguments is zero."""
+        for i in argnums:
+            defvjp(self, None, argnums=[i])
+
     def vjp(self, argnums: Sequence[int], ans: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Maker:
         """A function of the cotangent that returns the adjoints of these arguments, None for zero."""
         if self.whole_vjp is not None:

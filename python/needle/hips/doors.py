@@ -80,6 +80,8 @@ def opened(names: dict[str, Any], numpys: Any, needles: Any) -> tuple[Callable[[
     """`__getattr__` and `__dir__` of a module with these globals: NumPy's module, with a door for each function that
     Needle's module has, too. Classes are NumPy's."""
     module = names["__name__"]
+    if hasattr(numpys, "__all__"):
+        names["__all__"] = list(numpys.__all__)
 
     def get(name: str) -> Any:
         if not hasattr(numpys, name):
