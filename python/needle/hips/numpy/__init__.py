@@ -44,23 +44,9 @@ class _Integers(type):
         return hash(cls._numpys())
 
 
-for _name in (
-    "int8",
-    "int16",
-    "int32",
-    "int64",
-    "uint8",
-    "uint16",
-    "uint32",
-    "uint64",
-    "int_",
-    "intp",
-    "uint",
-    "uintp",
-):
-    _kind = getattr(_numpy, _name)
-    globals()[_name] = _Integers(_kind.__name__, (_kind,), {"__module__": __name__, "__doc__": _kind.__doc__})
-
+for _kind in {_numpy.dtype(_code).type for _code in _numpy.typecodes["AllInteger"]}:
+    _made = _Integers(_kind.__name__, (_kind,), {"__module__": __name__, "__doc__": _kind.__doc__})
+    globals().update({_name: _made for _name, _found in vars(_numpy).items() if _found is _kind})
 
 _where, _not_given = _door(_numpy.where, _needle.where, __name__), object()
 
