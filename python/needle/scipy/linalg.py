@@ -272,9 +272,7 @@ def cho_solve(c_and_lower: Any, b: Any, overwrite_b: bool = False, check_finite:
     """The x of a x = b, from `cho_factor(a)`."""
     c, lower = c_and_lower
     first, second = (0, 2) if lower else (2, 0)
-    return _with_columns(
-        lambda b: solve_triangular(c, solve_triangular(c, b, first, lower), second, lower), tensor(b)
-    )
+    return _with_columns(lambda b: solve_triangular(c, solve_triangular(c, b, first, lower), second, lower), tensor(b))
 
 
 def eigh(a: Any, b: Any = None, *, lower: bool = True, eigvals_only: bool = False) -> Any:
