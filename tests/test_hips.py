@@ -33,8 +33,8 @@ from needle.hips.scipy.linalg import solve_banded, solve_triangular
 from needle.hips.scipy.signal import convolve
 from needle.hips.scipy.special import gammaln, logsumexp
 from needle.hips.scipy.stats import multivariate_normal, norm
-from needle.hips.test_util import check_grads as compared
 from needle.hips.test_util import check_equivalent, combo_check, scalar_close
+from needle.hips.test_util import check_grads as compared
 from needle.hips.tracer import getval, isbox, notrace_primitive
 from needle.hips.util import func, quick_grad_check, subvals
 from needle.hips.wrap_util import unary_to_nary

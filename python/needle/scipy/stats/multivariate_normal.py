@@ -61,8 +61,8 @@ class _Support:
             )
         if not self.whole and (isinstance(cov, Wrapped) or cov.needs):
             raise ValueError(
-                "multivariate_normal: this cov is singular, and has no derivative by cov; pass its value, or add a small "
-                "multiple of the identity if rounding has made it singular"
+                "multivariate_normal: this cov is singular, and has no derivative by cov; pass its value, or add a "
+                "small multiple of the identity if rounding has made it singular"
             )
 
     def holds(self, deviation: Any) -> Any:
