@@ -291,6 +291,10 @@ def test_multivariate_normal_with_a_singular_covariance():
     assert_allclose(
         needle.grad(lambda x: ours.logpdf(x, 0 * V, cov, True))(inside[0]), -np.linalg.pinv(cov) @ inside[0]
     )
+    single = [a.astype("f") for a in (inside[0], 0 * V, cov)]
+    assert_allclose(ours.logpdf(*single, True).numpy(), theirs.logpdf(inside[0], 0 * V, cov, True), rtol=1e-4)
+    assert ours.logpdf(V.astype("f"), *single[1:], True).item() == -INF
+    assert needle.grad(lambda x: ours.logpdf(x, *single[1:], True))(single[0]).dtype == np.float32
     outside = needle.value_and_grad(lambda x: needle.masked(ours.logpdf(x, V, cov, True), False))(inside[0])
     assert_allclose(outside[1], np.zeros(3))
     for derivative in (needle.grad, lambda f: lambda c: needle.jvp(f, (c,), (c,))):

@@ -50,15 +50,14 @@ class _Support:
     def __init__(self, cov: Tensor):
         matrix = value_of(cov, "multivariate_normal with allow_singular")
         w, v = np.linalg.eigh(matrix)
-        self.rounding = 1e6 * np.finfo(float).eps * np.abs(w).max(initial=0)
-        within = w > self.rounding
+        many, far = (1e3, 1) if w.dtype == np.float32 else (1e6, 1e3)
+        rounding = many * np.finfo(w.dtype).eps * np.abs(w).max(initial=0)
+        within, self.near = w > rounding, far * rounding
         self.dim, self.whole = int(within.sum()), bool(within.all())
-        self.half_log_det = np.log(w[within]).sum() / 2
+        self.half_log_det = float(np.log(w[within]).sum()) / 2
         self.whitening, self.null = v[:, within] / np.sqrt(w[within]), v[:, ~within]
-        if w.min(initial=0) < -self.rounding:
-            raise ValueError(
-                f"multivariate_normal: cov must be positive semidefinite, but has the eigenvalue {w.min()}"
-            )
+        if w.min(initial=0) < -rounding:
+            raise ValueError(f"multivariate_normal: cov must be positive semidefinite, got the eigenvalue {w.min()}")
         if not self.whole and (isinstance(cov, Wrapped) or cov.needs):
             raise ValueError(
                 "multivariate_normal: this cov is singular, and has no derivative by cov; pass its value, or add a "
@@ -66,7 +65,7 @@ class _Support:
             )
 
     def holds(self, deviation: Any) -> Any:
-        return np.linalg.norm(deviation @ self.null, axis=-1) < 1e3 * self.rounding
+        return np.linalg.norm(deviation @ self.null, axis=-1) < self.near
 
 
 def logpdf(x: Any, mean: Any = None, cov: Any = 1, allow_singular: bool = False) -> Tensor:
