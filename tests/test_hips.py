@@ -240,6 +240,40 @@ def test_a_rule_gets_what_it_can_differentiate_where_somebody_does():
     compared(lambda x: cube(hnp.exp(x)))(X)
 
 
+@pytest.mark.parametrize("rows", [0, 1, 3])
+def test_a_rule_may_look_at_values_in_a_hessian(rows):
+    """What it makes of them is a constant for whoever differentiates it."""
+
+    def by_k(ans: Any, x: Any, k: Any) -> Any:
+        return lambda g: hnp.sum(getval(g) * scipy.special.psi(getval(x)) * 2 * getval(k))
+
+    def by_x(ans: Any, x: Any, k: Any) -> Any:
+        def pull(g: Any) -> Any:
+            assert getval(x).shape == (rows,) and np.all(x == getval(x))
+            slope = scipy.special.polygamma(1, getval(x)) if getval(k) > 0 else 0
+            return g * (hnp.array(x) * 0 + k**2 * slope)
+
+        return pull
+
+    f = primitive(lambda x, k: scipy.special.psi(x) * k**2)
+    hips.defvjp(f, by_x, by_k)
+    x = np.arange(rows) + 1.5
+
+    def total(xk: Any) -> Any:
+        return hnp.sum(f(xk[:rows] ** 2, xk[rows]) * np.arange(1.0, rows + 1))
+
+    at = np.append(x, 3.0)
+    gradient, hessian = hips.grad(total)(at), hips.hessian(total)(at)
+    weights = np.arange(1.0, rows + 1)
+    slope = scipy.special.polygamma(1, x**2) * weights
+    assert_allclose(gradient, np.append(9 * slope * 2 * x, 6 * np.sum(scipy.special.psi(x**2) * weights)))
+    assert_allclose(hessian[:rows, :rows], np.diag(9 * slope * 2))
+    assert_allclose(hessian[:rows, rows], 6 * slope * 2 * x)
+    assert_array_equal(hessian[rows], np.zeros(rows + 1))
+    of_sine = np.cos(total(at)) * hessian - np.sin(total(at)) * np.outer(gradient, gradient)
+    assert_allclose(hips.hessian(lambda xk: hnp.sin(total(xk)))(at), of_sine)
+
+
 def test_captured_rules_compute_again():
     f = needle.compile(hips.grad(lambda x: hnp.sum(running_sum(x * x))))
     for x in (X, 2 * X, X, 3 * X):

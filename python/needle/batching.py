@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,10 @@ from .autograd import Op, Tensor, TensorTuple, Wrapped, WrappedTuple, constant
 from .ops.indexing import GetItem
 from .ops.joining import stack
 from .ops.tuples import make_tuple
+
+
+class BatchedValueError(TypeError):
+    """The value of a batch was asked for."""
 
 
 class Batched(Wrapped):
@@ -48,7 +53,7 @@ class Batched(Wrapped):
         return Batched(self.level, self.value.detach())
 
     def _refuse(self, *_: Any, **__: Any) -> Any:
-        raise TypeError(
+        raise BatchedValueError(
             f"the value of a tensor of shape {self.shape} was asked for inside a batched transform (jacobian, "
             "hessian), where it stands for many values; use needle.where for a choice that depends on it"
         )
@@ -56,7 +61,15 @@ class Batched(Wrapped):
     numpy = item = tolist = __bool__ = __index__ = __array__ = _refuse
 
 
-def _one_by_one(op: Op, values: tuple[Any, ...], batched: tuple[Any, ...], size: int) -> Any:
+def one_by_one(work: Callable[..., Any], values: Sequence[Any]) -> tuple[Any, ...]:
+    """The outputs of work(*values), which looks at values: for one member of the batch after the other."""
+    batch = max((a for a in values if isinstance(a, Batched)), key=lambda a: a.level)
+    opened, mine = batch.opened(tuple(values))
+    outs = _one_by_one(lambda *members: make_tuple(*work(*members)), opened, mine, batch.value.shape[0])
+    return tuple([Batched(batch.level, out) for out in outs])
+
+
+def _one_by_one(op: Callable[..., Any], values: tuple[Any, ...], batched: tuple[Any, ...], size: int) -> Any:
     """The outputs for one member after the other; for an empty batch, those for zeros, of which none is kept."""
     pairs = list(zip(values, batched, strict=True))
     outs = [op(*[a if b is None else _member(a, i, size) for a, b in pairs]) for i in range(max(size, 1))]

@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import transforms, watching
 from ..autograd import Tensor, TensorTupleOp, Wrapped, is_recorded, wanted
-from ..batching import Batched
+from ..batching import Batched, BatchedValueError, one_by_one
 from ..nested import flatten, is_leaf, leaves_like
 from ..numpy.common import tensor
 from ..tape import constant_like
@@ -145,9 +145,21 @@ def _is_followed(a: Any) -> bool:
 
 
 def _worked(work: Callable[..., Any], values: Sequence[Any]) -> tuple[Any, ...]:
-    """work(*values) as Tensors: on arrays, one by one of a batch, unless somebody follows the values."""
+    """work(*values) as Tensors: on arrays, one by one of a batch, unless somebody follows the values.
+
+    Of a batch that is followed, a rule that looks at values (`getval(g)`) gets one Tensor after the other.
+    """
     if any(map(_is_followed, values)):
-        return tuple(map(tensor, work(*values)))
+
+        def worked(*values: Any) -> tuple[Any, ...]:
+            return tuple(map(tensor, work(*values)))
+
+        try:
+            return worked(*values)
+        except BatchedValueError:
+            if not any(type(a) is Batched for a in values):
+                raise
+            return one_by_one(worked, values)
     return tuple(_OnArrays(work)(*values))
 
 
