@@ -63,10 +63,10 @@ class VSpace:
         return self._rebuild(iter([drawn(*fact) for fact in self._facts]))
 
     def standard_basis(self) -> Iterator[Any]:
-        """One vector for each real number."""
+        """One vector for each real number: for each complex one in turn that of its real part, then 1j."""
         for i, (shape, dtype) in enumerate(self._facts):
-            for unit in (1, 1j) if dtype.kind == "c" else (1,):
-                for index in np.ndindex(*shape):
+            for index in np.ndindex(*shape):
+                for unit in (1, 1j) if dtype.kind == "c" else (1,):
                     arrays = [np.zeros(*fact) for fact in self._facts]
                     arrays[i][index] = unit
                     yield self._rebuild(iter(arrays))
