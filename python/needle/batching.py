@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,11 +35,10 @@ class Batched(Wrapped):
 
     def process(self, op: Op, inputs: tuple[Any, ...]) -> Any:
         values, mine = self.opened(inputs)
-        out = NotImplemented
-        if not any(isinstance(a, TensorTuple) for a in values):
-            out = op.batched(values, tuple([None if a is None else a.ndim for a in mine]))
+        single = not any(isinstance(a, TensorTuple) for a in values)
+        out = op.batched(values, tuple([None if a is None else a.ndim for a in mine])) if single else NotImplemented
         if out is NotImplemented:
-            out = _one_by_one(op, values, mine, self.value.shape[0])
+            out = one_by_one(op, values, mine, self.value.shape[0])
         if isinstance(out, (TensorTuple, tuple)):
             return WrappedTuple([Batched(self.level, member) for member in out])
         return Batched(self.level, out)
@@ -61,15 +59,7 @@ class Batched(Wrapped):
     numpy = item = tolist = __bool__ = __index__ = __array__ = _refuse
 
 
-def one_by_one(work: Callable[..., Any], values: Sequence[Any]) -> tuple[Any, ...]:
-    """The outputs of work(*values), which looks at values: for one member of the batch after the other."""
-    batch = max((a for a in values if isinstance(a, Batched)), key=lambda a: a.level)
-    opened, mine = batch.opened(tuple(values))
-    outs = _one_by_one(lambda *members: make_tuple(*work(*members)), opened, mine, batch.value.shape[0])
-    return tuple([Batched(batch.level, out) for out in outs])
-
-
-def _one_by_one(op: Callable[..., Any], values: tuple[Any, ...], batched: tuple[Any, ...], size: int) -> Any:
+def one_by_one(op: Any, values: tuple[Any, ...], batched: tuple[Any, ...], size: int) -> Any:
     """The outputs for one member after the other; for an empty batch, those for zeros, of which none is kept."""
     pairs = list(zip(values, batched, strict=True))
     outs = [op(*[a if b is None else _member(a, i, size) for a, b in pairs]) for i in range(max(size, 1))]

@@ -15,6 +15,7 @@ from ..autograd import Tensor, TensorTupleOp, Wrapped, is_recorded, wanted
 from ..batching import Batched, BatchedValueError, one_by_one
 from ..nested import flatten, is_leaf, leaves_like
 from ..numpy.common import tensor
+from ..ops.tuples import make_tuple
 from ..tape import constant_like
 from .boxes import Box as Box
 from .boxes import getval as getval
@@ -159,7 +160,10 @@ def _worked(work: Callable[..., Any], values: Sequence[Any]) -> tuple[Any, ...]:
         except BatchedValueError:
             if not any(type(a) is Batched for a in values):
                 raise
-            return one_by_one(worked, values)
+            batch = max((a for a in values if type(a) is Batched), key=lambda a: a.level)
+            opened, mine = batch.opened(tuple(values))
+            outs = one_by_one(lambda *members: make_tuple(*worked(*members)), opened, mine, batch.value.shape[0])
+            return tuple([Batched(batch.level, out) for out in outs])
     return tuple(_OnArrays(work)(*values))
 
 
