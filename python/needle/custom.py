@@ -103,7 +103,7 @@ class CustomGradient(_Custom):
         rule = self.rule
         # If the gradient is itself captured or differentiated, the rule must use the inputs, not the constants of the
         # first run.
-        if autograd.is_recording() is not False or watching.captures():
+        if autograd.recording_mode() is not False or watching.captures():
             _, rule = self._run(list(map(autograd.renamed, node.inputs)))
         pairs = zip(out_grad, node, strict=True)
         given = [constant_like(y, 0.0) if g is None else g for g, y in pairs]

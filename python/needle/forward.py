@@ -45,7 +45,7 @@ class Dual(Wrapped):
     def process(self, op: Op, inputs: tuple[Any, ...]) -> Any:
         values, tangents = self._parts(inputs)
         out = op(*values)
-        if op.discrete or autograd.is_recording() is False:
+        if op.discrete or autograd.recording_mode() is False:
             return out
         tangent = push(op, tangents, node := Node(values, out) if op.on_arrays else applied(op, values, out))
         if not op.on_arrays:

@@ -80,7 +80,7 @@ class Taped(Wrapped):
     def process(self, op: Op, inputs: tuple[Any, ...]) -> Any:
         values, places = self._parts(inputs)
         out = op(*values)
-        if op.discrete or autograd.is_recording() is False:
+        if op.discrete or autograd.recording_mode() is False:
             return out
         place = Place(out, op, values, places)
         if not isinstance(out, TensorTuple):
@@ -95,7 +95,7 @@ def pull_back(outputs: Sequence[tuple[Taped, Any]], variables: Sequence[Taped]) 
     for output, adjoint in outputs:
         autograd.add_adjoint(adjoints, output.place, adjoint)
     places = [original_of(v).place for v in variables]  # f may have assigned to them
-    record = autograd.is_recording()
+    record = autograd.recording_mode()
     found = dict(autograd.sweep(adjoints, places, tensors=True, record=record, see=Place.seen, careful=True))
     check_levels(variables[0].level, found.values(), [g for _, g in outputs], [y.place for y, _ in outputs])
     return [found.get(place) for place in places]

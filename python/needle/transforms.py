@@ -508,7 +508,7 @@ def jvp(
     else:
         pushed = [_or_zeros(t, y) for y, t in pairs]
     tangent = _outputs_returned(run.rebuild(iter(pushed)), [*arguments.leaves, *flatten(list(tangents))[0]])
-    if autograd.is_recording() is False:  # under no_grad, nobody differentiates the result
+    if autograd.recording_mode() is False:  # under no_grad, nobody differentiates the result
         out, tangent = stop_gradient((out, tangent))
     return (out, tangent, run.aux) if has_aux else (out, tangent)
 

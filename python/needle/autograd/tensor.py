@@ -16,7 +16,7 @@ from ..memory import hand_out
 from ..views import note_view
 from .errors import GradientLostError
 from .lazy import compute_deferred
-from .modes import CONSTANT, DETACHED, FOLLOWED, RECORDED, VARIABLE, is_recording
+from .modes import CONSTANT, DETACHED, FOLLOWED, RECORDED, VARIABLE, is_recording, recording_mode
 from .value import Value
 from .versions import latest
 
@@ -315,7 +315,7 @@ _not_recorded = {True: DETACHED, None: VARIABLE, False: FOLLOWED}
 
 def is_recorded(*inputs: Any) -> bool:
     """Whether the graph records an operation on these, or a running transform follows it."""
-    highest = _not_recorded[is_recording()]
+    highest = _not_recorded[recording_mode()]
     return any(isinstance(a, Value) and a.needs > highest for a in inputs)
 
 

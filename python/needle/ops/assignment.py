@@ -46,12 +46,12 @@ from ..autograd import (
     find_topo_sort,
     gradient_dtype,
     is_recorded,
-    is_recording,
     latest,
     names,
     no_grad,
     on_paths_to,
     original_of,
+    recording_mode,
     released,
     set_value,
     settle_node,
@@ -615,7 +615,7 @@ def in_place(function: Any, name: str) -> Any:
     def method(self: Any, other: Any) -> Any:
         before = latest(self)
         is_leaf = type(before) is Tensor and before.op is None and before.needs >= RECORDED
-        if not is_operand(other) or before.ndim == 0 or (is_leaf and self is before and is_recording() is not False):
+        if not is_operand(other) or before.ndim == 0 or (is_leaf and self is before and recording_mode() is not False):
             return NotImplemented
         result = function(before, other)
         if result is NotImplemented:
