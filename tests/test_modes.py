@@ -454,6 +454,28 @@ def test_an_asynccontextmanager():
     asyncio.run(main())
 
 
+def test_compiled_functions_in_generators_and_around_them():
+    weight = Tensor([3.0, 4.0])
+
+    @needle.compile
+    def step(x: Any) -> Any:
+        with needle.no_grad():
+            scale = x * x
+        return weight * scale * x
+
+    def generator() -> Generator[Any, Any, Any]:
+        with needle.no_grad():
+            while True:
+                yield step(T).requires_grad
+
+    g = generator()
+    for _ in range(4):
+        assert not next(g)
+        assert step(T).requires_grad
+        step(T).sum().backward()
+        assert_allclose(weight.grad.numpy(), T.numpy() ** 3)
+
+
 # ------------------------------------------------------------------------------------------------------- watchers
 
 

@@ -19,6 +19,8 @@ from typing import Any
 _recording: ContextVar[Any] = ContextVar("recording", default=True)
 is_recording = _recording.get
 """Whether operations are recorded, in this thread and context. Ask only whether it is true: see `recording_mode`."""
+running: ContextVar[bool] = ContextVar("running", default=False)
+"""Whether a transform's function is running in this context: an outer one may differentiate what it computes."""
 _open: dict[FrameType, list[Any]] = {}
 """The blocks that are open in frames of generators, by frame, the innermost last."""
 _SUSPENDED = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR  # a coroutine's task has a context of its own

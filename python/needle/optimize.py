@@ -19,8 +19,9 @@ import numpy as np
 from . import watching
 from .autograd import DETACHED, Tensor, TensorTuple, Wrapped, as_value, constant
 from .backend import refuse_more_than_arrays
+from .blocks import running
 from .nested import children_of, flatten, is_leaf, map_leaves
-from .transforms import SecondOrder, hessian, jacobian, running, value_and_grad
+from .transforms import SecondOrder, hessian, jacobian, value_and_grad
 
 _WITHOUT_GRADIENT = ("nelder-mead", "powell", "cobyla", "cobyqa")
 _WITH_PRODUCTS = ("newton-cg", "trust-ncg", "trust-krylov", "trust-constr")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar
 from math import prod
 from types import MethodType
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 from . import autograd, watching
 from .autograd import DETACHED, VARIABLE, GradientLostError, Tensor, Wrapped, as_value, constant, gradient_dtype
 from .batching import Batched
+from .blocks import running
 from .forward import Dual, HessianProduct, dual
 from .nested import flatten, leaves_like, map_leaves
 from .ops.assignment import assigned, let_go
@@ -26,8 +26,6 @@ from .tape import Taped, constant_like, is_on_tape, next_level, pull_back
 
 Argnums = int | str | Sequence[int | str]
 
-running: ContextVar[bool] = ContextVar("running", default=False)
-"""Whether a transform's function is running in this context: an outer one may differentiate what it computes."""
 _calls, _lock = 0, threading.Lock()
 """The number of such functions running in all threads, since one may have started this thread."""
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any
 
-from ..blocks import RecordingMode
-from ..blocks import is_recording as is_recording
-from ..blocks import recording_mode as recording_mode
-from ..blocks import reset_recording as reset_recording
-from ..blocks import set_recording as set_recording
+from .. import blocks
 
 LAZY_MODE = False
 """True: values are computed when first asked for. Set it as `needle.autograd.LAZY_MODE = True`."""
 
+is_recording, recording_mode = blocks.is_recording, blocks.recording_mode
+set_recording, reset_recording = blocks.set_recording, blocks.reset_recording
 _asked: ContextVar[set[Any] | None] = ContextVar("asked", default=None)
 get_asked, set_asked, reset_asked = _asked.get, _asked.set, _asked.reset
 
 
-class no_grad(RecordingMode):
+class no_grad(blocks.RecordingMode):
     """`with needle.no_grad():` computes without recording; the results need no gradient.
 
     As a decorator, `@needle.no_grad()`, it is for all code of a function: that of a generator, or of a coroutine,
@@ -31,7 +29,7 @@ class no_grad(RecordingMode):
     _value = False
 
 
-class enable_grad(RecordingMode):
+class enable_grad(blocks.RecordingMode):
     """`with needle.enable_grad():` records again inside a `no_grad` block; a decorator and for generators like it."""
 
     _value = True
