@@ -72,6 +72,12 @@ def moves(value: Any, variable: int) -> bool:
     return any(hasattr(node, "level") or (node.op is None and node.needs == variable) for node in nodes_behind([value]))
 
 
+def starts(value: Any, detached: int) -> bool:
+    """Whether something that is not detached is left behind it: a transform that is over lets go of its variables."""
+    behind = nodes_behind([value])
+    return any(hasattr(node.op, "replay") or (node.op is None and node.needs > detached) for node in behind)
+
+
 def gradient_dropped(what: str, instead: str) -> str:
     """What is wrong with taking a number or an array of a Tensor that is recorded, as `what` did."""
     return (

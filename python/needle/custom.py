@@ -12,8 +12,9 @@ import numpy as np
 from . import autograd, watching
 from .autograd import DETACHED, Tensor, TensorOp, TensorTupleOp, Wrapped, as_value, constant, gradient_dtype
 from .closures import check_closure
+from .level import next_level
 from .nested import flatten, is_leaf, leaves_like
-from .tape import Taped, constant_like, is_on_tape, next_level, pull_back
+from .tape import Taped, constant_like, is_on_tape, pull_back
 
 
 class Call:

@@ -196,7 +196,7 @@ class Tensor(DeclaredTensor):
         return bool(self._looked_at("bool(t)").item())
 
     def _leaves_the_record(self, what: str, instead: str) -> None:
-        if is_recorded(self) and not is_gradient(self):
+        if is_recorded(self) and not is_gradient(self) and closures.starts(self, DETACHED):
             raise GradientLostError(closures.gradient_dropped(what, instead))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
@@ -326,7 +326,8 @@ def array_to_keep(value: Any, what: str) -> Any:
     tensor = latest(value)
     if running.get() and is_recorded(tensor) and closures.moves(tensor, VARIABLE):
         raise GradientLostError(closures.derivative_dropped(what, tensor.shape))
-    return tensor.numpy() if tensor.needs == FOLLOWED else tensor._array
+    array = getattr(tensor, "_array", None)
+    return tensor.numpy() if array is None else array
 
 
 def is_gradient(value: Any) -> bool:
