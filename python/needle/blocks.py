@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from contextvars import ContextVar, Token
 from sys import _getframe
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 _recording: ContextVar[Any] = ContextVar("recording", default=True)
 is_recording = _recording.get
@@ -23,6 +23,7 @@ running: ContextVar[bool] = ContextVar("running", default=False)
 """Whether a transform's function is running in this context: an outer one may differentiate what it computes."""
 _open: dict[FrameType, list[Any]] = {}
 """The blocks that are open in frames of generators, by frame, the innermost last."""
+_F = TypeVar("_F", bound=Callable[..., Any])
 _SUSPENDED = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR  # a coroutine's task has a context of its own
 _ENTER_CONTEXT = ExitStack.enter_context.__code__
 _DRIVERS = {"contextlib", "_pytest", "pluggy"}
@@ -141,13 +142,13 @@ class RecordingMode:
                 del _open[left]
         _ask_the_stack()
 
-    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def __call__(self, function: _F) -> _F:
         """The function, in this mode. Code of a generator or a coroutine is in it whenever it runs, and what runs while
         that is suspended is not."""
         return _decorated(function, self._value)
 
 
-def _decorated(function: Any, recording: bool) -> Callable[..., Any]:
+def _decorated(function: Any, recording: bool) -> Any:
     run: Any
     if inspect.isasyncgenfunction(function):
 
