@@ -531,6 +531,7 @@ class _Pushed:
         pairs = [split(y) for y in outputs]
         self.outputs = [y for y, _ in pairs]
         self.tangents = [t for _, t in pairs]
+        del leaves, out, outputs  # what is left then, the program has kept
         leave(level)
 
 

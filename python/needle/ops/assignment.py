@@ -487,7 +487,8 @@ def leave(level: Level, but: Sequence[Any] = ()) -> None:
                 value = alias_of(value, array) if value.needs > DETACHED else constant(array)
             for slot in type(wrapped).__slots__:  # the tangent, or the place on a tape
                 setattr(wrapped, slot, None)
-            _make_name(wrapped, VIEWS.base_of(wrapped), value if isinstance(value, Wrapped) else _original(value))
+            is_view = getattr(value.op, "_base", None) is not None  # else no other object is needed
+            _make_name(wrapped, VIEWS.base_of(wrapped), _original(value) if is_view else value)
             del wrapped.level  # it is of no running transform
             wrapped.saved = wrapped.value = value
             wrapped.needs = value.needs
