@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..autograd import Tensor
-from ..ops.base import NUMBERS, decides_itself, kept_shape, normalize_axes
+from ..ops.base import NUMBERS, decides_itself, described, kept_shape, normalize_axes
 from ..ops.discrete import discrete
 from ..ops.joining import stack
 from ..ops.reduction import count_along
@@ -73,6 +73,11 @@ class ufunc:
     ) -> Any:
         if len(inputs) > self.of.nin:  # NumPy takes `out` as the last arguments, too
             inputs, out = inputs[: self.of.nin], inputs[self.of.nin :]
+            if wrong := [a for a in out if not (a is None or isinstance(a, (Tensor, np.ndarray)))]:
+                raise TypeError(
+                    f"{self.__name__}: takes {self.of.nin} operand{'s' * (self.of.nin > 1)}, and then out, an array or "
+                    f"a Tensor to write into; got {described(wrong[0])}"
+                )
         if not _SIMPLE.issuperset(map(type, inputs)):
             if any(map(decides_itself, inputs)):
                 given = {"out": out, "where": where, "dtype": dtype, "casting": casting}
