@@ -186,7 +186,9 @@ from .trigonometric import Arctan2 as Arctan2
 from .trigonometric import Cos as Cos
 from .trigonometric import Degrees as Degrees
 from .trigonometric import Hypot as Hypot
+from .trigonometric import OneLessSquare as OneLessSquare
 from .trigonometric import Radians as Radians
+from .trigonometric import ShareOfHypot as ShareOfHypot
 from .trigonometric import Sin as Sin
 from .trigonometric import Tan as Tan
 from .trigonometric import arctan2 as arctan2

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor
+from ..autograd import ZERO, Tensor
 from .base import Elementwise, Linear, as_floats, operands
 from .selection import zeroed
 
@@ -55,7 +55,7 @@ class Arcsin(Elementwise):
         if y.dtype.kind == "c":
             return out_grad / np.cos(y)  # sqrt(1 - a * a) would have the wrong sign on one side of a branch cut
         a = as_floats(node.inputs[0])
-        return out_grad / np.sqrt((1 - a) * (1 + a))
+        return out_grad / np.sqrt(ONE_LESS_SQUARE.on(a))
 
 
 class Arccos(Elementwise):
@@ -68,7 +68,19 @@ class Arccos(Elementwise):
         if y.dtype.kind == "c":
             return -out_grad / np.sin(y)
         a = as_floats(node.inputs[0])
-        return -out_grad / np.sqrt((1 - a) * (1 + a))
+        return -out_grad / np.sqrt(ONE_LESS_SQUARE.on(a))
+
+
+class OneLessSquare(Elementwise):
+    """1 - a**2, with all digits near 1, and of its derivative near 0."""
+
+    saves = ("inputs",)
+
+    def compute(self, a: Any) -> Any:
+        return (1 - a) * (1 + a)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad * (-2 * node.inputs[0])
 
 
 class Arctan(Elementwise):
@@ -92,12 +104,30 @@ class Hypot(Elementwise):
         at_an_end = (y == 0) | (y == np.inf)
         length = np.where(at_an_end, 1, y)
 
-        def share(a: Any) -> Any:
+        def share(a: Any, b: Any) -> Any:
             """a / length; 0 where both are 0, and the sign of a where both are infinite."""
-            return np.where(at_an_end, zeroed(np.sign(a), np.abs(a) == y), a / length)
+            return np.where(at_an_end, zeroed(np.sign(a), np.abs(a) == y), SHARE_OF_HYPOT.on(a, b, length))
 
-        a, b = node.inputs
-        return lambda: out_grad * share(as_floats(a)), lambda: out_grad * share(as_floats(b))
+        a, b = map(as_floats, node.inputs)
+        return lambda: out_grad * share(a, b), lambda: out_grad * share(b, a)
+
+
+class ShareOfHypot(Elementwise):
+    """a / length, where length is hypot(a, b): its own rule leaves the length out, which would cancel with a."""
+
+    saves = ("inputs",)
+
+    def compute(self, a: Any, b: Any, length: Any) -> Any:
+        return a / length
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        a, b, length = node.inputs
+        other = SHARE_OF_HYPOT.on(b, a, length)
+        return (
+            lambda: out_grad * other * other / length,
+            lambda: -out_grad * SHARE_OF_HYPOT.on(a, b, length) * other / length,
+            ZERO,
+        )
 
 
 def hypot(a: Any, b: Any) -> Tensor:
@@ -143,4 +173,5 @@ class Radians(Linear, Elementwise):
 
 
 SIN, COS, TAN, ARCSIN, ARCCOS, ARCTAN = Sin(), Cos(), Tan(), Arcsin(), Arccos(), Arctan()
-HYPOT, ARCTAN2, DEGREES, RADIANS = Hypot(), Arctan2(), Degrees(), Radians()
+HYPOT, SHARE_OF_HYPOT, ARCTAN2, DEGREES, RADIANS = Hypot(), ShareOfHypot(), Arctan2(), Degrees(), Radians()
+ONE_LESS_SQUARE = OneLessSquare()
