@@ -174,8 +174,8 @@ TWO: dict[str, list[Sample]] = {
         *binary(ops.hypot, np.hypot, DTYPES),
         sample(ops.hypot, np.hypot, *CORNERS, name="corners", smooth=False),
     ],
-    "ShareOfHypot": binary(
-        lambda a, b: trigonometric.SHARE_OF_HYPOT(a, b, ops.hypot(a, b)), lambda a, b: a / np.hypot(a, b), DTYPES
+    "SlopeOfHypot": binary(
+        lambda a, b: trigonometric.SLOPE_OF_HYPOT(a, b, ops.hypot(a, b)), lambda a, b: a / np.hypot(a, b), DTYPES
     ),
     "Arctan2": [
         *binary(ops.arctan2, np.arctan2, DTYPES),

@@ -188,8 +188,8 @@ from .trigonometric import Degrees as Degrees
 from .trigonometric import Hypot as Hypot
 from .trigonometric import OneLessSquare as OneLessSquare
 from .trigonometric import Radians as Radians
-from .trigonometric import ShareOfHypot as ShareOfHypot
 from .trigonometric import Sin as Sin
+from .trigonometric import SlopeOfHypot as SlopeOfHypot
 from .trigonometric import Tan as Tan
 from .trigonometric import arctan2 as arctan2
 from .trigonometric import cos as cos

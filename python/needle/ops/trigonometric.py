@@ -106,14 +106,16 @@ class Hypot(Elementwise):
 
         def share(a: Any, b: Any) -> Any:
             """a / length; 0 where both are 0, and the sign of a where both are infinite."""
-            return np.where(at_an_end, zeroed(np.sign(a), np.abs(a) == y), SHARE_OF_HYPOT.on(a, b, length))
+            return np.where(at_an_end, zeroed(np.sign(a), np.abs(a) == y), SLOPE_OF_HYPOT.on(a, b, length))
 
         a, b = map(as_floats, node.inputs)
         return lambda: out_grad * share(a, b), lambda: out_grad * share(b, a)
 
 
-class ShareOfHypot(Elementwise):
-    """a / length, where length is hypot(a, b): its own rule leaves the length out, which would cancel with a."""
+class SlopeOfHypot(Elementwise):
+    """The derivative of length = hypot(a, b) by a: a / length. Its own rule leaves the length out: the two parts would
+    cancel.
+    """
 
     saves = ("inputs",)
 
@@ -122,10 +124,10 @@ class ShareOfHypot(Elementwise):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, b, length = node.inputs
-        other = SHARE_OF_HYPOT.on(b, a, length)
+        other = SLOPE_OF_HYPOT.on(b, a, length)
         return (
             lambda: out_grad * other * other / length,
-            lambda: -out_grad * SHARE_OF_HYPOT.on(a, b, length) * other / length,
+            lambda: -out_grad * SLOPE_OF_HYPOT.on(a, b, length) * other / length,
             ZERO,
         )
 
@@ -173,5 +175,5 @@ class Radians(Linear, Elementwise):
 
 
 SIN, COS, TAN, ARCSIN, ARCCOS, ARCTAN = Sin(), Cos(), Tan(), Arcsin(), Arccos(), Arctan()
-HYPOT, SHARE_OF_HYPOT, ARCTAN2, DEGREES, RADIANS = Hypot(), ShareOfHypot(), Arctan2(), Degrees(), Radians()
+HYPOT, SLOPE_OF_HYPOT, ARCTAN2, DEGREES, RADIANS = Hypot(), SlopeOfHypot(), Arctan2(), Degrees(), Radians()
 ONE_LESS_SQUARE = OneLessSquare()

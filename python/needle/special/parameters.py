@@ -47,4 +47,4 @@ def slope_by(i: int, lower: Callable[..., Any], upper: Callable[..., Any] | None
 
 def result_dtype(*arguments: Any) -> Any:
     """SciPy's dtype for these arguments: float32 at least; Python numbers are weak."""
-    return np.result_type(np.float32, *[a if isinstance(a, (int, float)) else a.dtype for a in arguments])
+    return np.result_type(np.float32, *[a if isinstance(a, (int, float, complex)) else a.dtype for a in arguments])

@@ -79,13 +79,16 @@ struve_series = _of_any_order(_struve_series)
 near_zero = {name: _power_series(name) for name in _POWERS}
 
 
-def _bessel_tail(order: int, sign: Any, v: Any, x: Any) -> Any:
-    """The sum of sign**k a_k(v) x**(-k - 1/2), of Hankel's expansions, for x > bessel_far(v)."""
+def _bessel_tail(order: int, v: Any, x: Any) -> Any:
+    """The sum of a_k(v) x**-k over sqrt(x), by Hankel: kve(v, x) but for a constant factor, for x beyond bessel_far(v).
+
+    At -x it is ive, and at -i x and i x the Hankel functions.
+    """
     total, a = 0.0, np.ones_like(v)
     for k in range(TERMS):
-        total = total + sign**k * a * prod([-k - 0.5 - j for j in range(order)]) * x ** -(k + 0.5 + order)
+        total = total + a * prod([-k - 0.5 - j for j in range(order)]) / x ** (k + order)
         a = a * (4 * v * v - (2 * k + 1) ** 2) / (8 * (k + 1))
-    return total
+    return total / np.sqrt(x if x.dtype.kind == "c" else np.abs(x))  # whose slope is -1 / (2 x) of it on both sides
 
 
 bessel_tail = _of_any_order(_bessel_tail)

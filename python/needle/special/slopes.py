@@ -12,7 +12,7 @@ from ..autograd import Tensor
 from ..ops import absolute, cos, exp, log, sign, sin, where
 from ..ops import sqrt as root
 from ..ops.discrete import discrete
-from ..ops.trigonometric import SHARE_OF_HYPOT
+from ..ops.trigonometric import SLOPE_OF_HYPOT
 from . import functions as sp
 from .carlson import integral
 from .op import Special, on_tensors
@@ -296,17 +296,20 @@ def series_or(name: str, order: int, x: Any, otherwise: Any) -> Any:
     return where(near, near_zero[name](order, where(near, x, 1.0)), otherwise(where(near, NEAR, x)))
 
 
-def scaled_slope(sign_of_terms: int, v: Any, x: Any, y: Any, closed: Any) -> Any:
-    """The slope of a scaled modified Bessel function y: far out by Hankel's expansion, elsewhere in closed form.
+def scaled_slope(turn: Any, v: Any, x: Any, y: Any, closed: Any) -> Any:
+    """The slope of a scaled Bessel function y: far out by Hankel's expansion at turn * x, elsewhere in closed form.
 
     Far out, the slope of the scale nearly cancels the function's.
     """
-    if x.dtype.kind == "c":
-        return closed
-    far = absolute(x) > bessel_far(v)
-    at = where(far, absolute(x), bessel_far(v))
-    ratio = bessel_tail(1, sign_of_terms, v, at) / bessel_tail(0, sign_of_terms, v, at)
-    return where(far, y * sign(x) * ratio, closed)
+    far = (x.real > bessel_far(v)) | (absolute(x.real) > bessel_far(v)) * (x.imag == 0)
+    return where(far, y * hankel_ratio(turn, v, where(far, x, bessel_far(v))), closed)
+
+
+def hankel_ratio(turn: Any, v: Any, x: Any) -> Any:
+    """The logarithmic derivative of Hankel's expansion at turn * x; as a function of negative numbers it is odd."""
+    side = where(x.real < 0, -1, 1)
+    at = turn * side * x
+    return turn * side * bessel_tail(1, v, at) / bessel_tail(0, v, at)
 
 
 def airye_slopes(x: Any, y: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -316,10 +319,8 @@ def airye_slopes(x: Any, y: tuple[Any, ...]) -> tuple[Any, ...]:
     s = where(z >= 0, root(where(z >= 0, z, 1.0)), 0.0)  # the scale's slope; left of 0 nothing is scaled
     closed = y[1] + s * y[0], z * y[0] + s * y[1], y[3] - s * y[2], z * y[2] - s * y[3]
 
-    def tail(i: int, sign_of_terms: int, v: float, power: float) -> Any:
-        arc = 2 / 3 * far * root(far)
-        ratio = bessel_tail(1, sign_of_terms, v, arc) / bessel_tail(0, sign_of_terms, v, arc)
-        return y[i] * (power / far + root(far) * ratio)
+    def tail(i: int, turn: int, v: float, power: float) -> Any:
+        return y[i] * (power / far + root(far) * hankel_ratio(turn, v, 2 / 3 * far * root(far)))
 
     tails = tail(0, 1, 1 / 3, 1 / 2), tail(1, 1, 2 / 3, 1), tail(2, -1, 1 / 3, 1 / 2), tail(3, -1, 2 / 3, 1)
     return tuple([where(near, a, b) for a, b in zip(closed, tails, strict=True)])
@@ -375,7 +376,7 @@ def hypotenuse(a: Any, b: Any) -> Any:
 
 def share_of_hypot(a: Any, b: Any) -> Any:
     """a / hypot(a, b); 0 where both are 0."""
-    return SHARE_OF_HYPOT(a, b, hypotenuse(a, b))
+    return SLOPE_OF_HYPOT(a, b, hypotenuse(a, b))
 
 
 def quotient(x: Any, y: Any) -> Any:
