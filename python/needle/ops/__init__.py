@@ -163,6 +163,7 @@ from .shape import broadcast_to as broadcast_to
 from .shape import permute_dims as permute_dims
 from .shape import reshape as reshape
 from .shape import transpose as transpose
+from .softmax import LessTargets as LessTargets
 from .softmax import LogSoftmax as LogSoftmax
 from .softmax import LogSumExp as LogSumExp
 from .softmax import Softmax as Softmax
