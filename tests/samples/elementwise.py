@@ -174,9 +174,7 @@ TWO: dict[str, list[Sample]] = {
         *binary(ops.hypot, np.hypot, DTYPES),
         sample(ops.hypot, np.hypot, *CORNERS, name="corners", smooth=False),
     ],
-    "SlopeOfHypot": binary(
-        lambda a, b: trigonometric.SLOPE_OF_HYPOT(a, b, ops.hypot(a, b)), lambda a, b: a / np.hypot(a, b), DTYPES
-    ),
+    "SlopeOfHypot": binary(trigonometric.SLOPE_OF_HYPOT, lambda a, b: a / np.hypot(a, b), DTYPES),
     "Arctan2": [
         *binary(ops.arctan2, np.arctan2, DTYPES),
         sample(ops.arctan2, np.arctan2, *CORNERS, name="corners", smooth=False),

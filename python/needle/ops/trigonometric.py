@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import ZERO, Tensor
+from ..autograd import Tensor
 from .base import Elementwise, Linear, as_floats, operands
 from .selection import zeroed
 
@@ -102,34 +102,35 @@ class Hypot(Elementwise):
     def gradient(self, out_grad: Any, node: Any) -> Any:
         y = node.output
         at_an_end = (y == 0) | (y == np.inf)
-        length = np.where(at_an_end, 1, y)
 
         def share(a: Any, b: Any) -> Any:
-            """a / length; 0 where both are 0, and the sign of a where both are infinite."""
-            return np.where(at_an_end, zeroed(np.sign(a), np.abs(a) == y), SLOPE_OF_HYPOT.on(a, b, length))
+            """a / y; 0 where both are 0, and the sign of a where both are infinite."""
+            return np.where(at_an_end, zeroed(np.sign(a), np.abs(a) == y), SLOPE_OF_HYPOT.on(a, b))
 
         a, b = map(as_floats, node.inputs)
         return lambda: out_grad * share(a, b), lambda: out_grad * share(b, a)
 
 
 class SlopeOfHypot(Elementwise):
-    """The derivative of length = hypot(a, b) by a: a / length. Its own rule leaves the length out: the two parts would
-    cancel.
+    """The derivative of hypot(a, b) by a: a / hypot(a, b), and 0 at (0, 0).
+
+    Its own derivatives are products: in those of a quotient, two parts would cancel.
     """
 
     saves = ("inputs",)
 
-    def compute(self, a: Any, b: Any, length: Any) -> Any:
-        return a / length
+    def compute(self, a: Any, b: Any) -> Any:
+        return a / _proper(np.hypot(a, b))
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        a, b, length = node.inputs
-        other = SLOPE_OF_HYPOT.on(b, a, length)
-        return (
-            lambda: out_grad * other * other / length,
-            lambda: -out_grad * SLOPE_OF_HYPOT.on(a, b, length) * other / length,
-            ZERO,
-        )
+        a, b = node.inputs
+        other = SLOPE_OF_HYPOT.on(b, a)
+        part = out_grad * other / _proper(HYPOT.on(a, b))
+        return lambda: part * other, lambda: -part * SLOPE_OF_HYPOT.on(a, b)
+
+
+def _proper(length: Any) -> Any:
+    return np.where((length == 0) | (length == np.inf), 1, length)
 
 
 def hypot(a: Any, b: Any) -> Tensor:

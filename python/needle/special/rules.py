@@ -13,7 +13,9 @@ from math import pi, sqrt
 from ..autograd import ZERO
 from ..ops import absolute, cos, exp, log, sign, sin, where
 from ..ops import sqrt as root
+from ..ops.base import operands
 from ..ops.exponential import SLOPE_OF_SIGMOID
+from ..ops.trigonometric import SLOPE_OF_HYPOT
 from . import functions as sp
 from .carlson import integral
 from .functions import SLOPES
@@ -58,7 +60,6 @@ from .slopes import (
     rgamma_slope,
     scaled_slope,
     series_or,
-    share_of_hypot,
     spence_slope,
     spherical,
     stdtr_df,
@@ -161,7 +162,7 @@ LOGARITHMS: dict[str, Slope] = {
     ),
     "pseudo_huber": (
         lambda delta, r, y: (r * r / (hypotenuse(delta, r) + delta)) ** 2 / hypotenuse(delta, r),
-        lambda delta, r, y: delta * share_of_hypot(r, delta),
+        lambda delta, r, y: delta * SLOPE_OF_HYPOT(*operands(r, delta, floating=True)),
     ),
     "boxcox": (lambda x, p, y: x ** (p - 1), lambda x, p, y: log(x) ** 2 * exprel_slope(p * log(x))),
     "boxcox1p": (

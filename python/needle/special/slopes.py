@@ -12,7 +12,6 @@ from ..autograd import Tensor
 from ..ops import absolute, cos, exp, log, sign, sin, where
 from ..ops import sqrt as root
 from ..ops.discrete import discrete
-from ..ops.trigonometric import SLOPE_OF_HYPOT
 from . import functions as sp
 from .carlson import integral
 from .op import Special, on_tensors
@@ -229,11 +228,11 @@ def fdtr_x(a: Any, b: Any, x: Any) -> Any:
 
 
 def ellipk_slope(m: Any) -> Any:
-    return pi / 8 * sp.hyp2f1(0.5, 0.5, 2.0, m) / (1 - m)
+    return sp.elliprd(0.0, 1.0, 1 - m) / 6
 
 
 def ellipe_slope(m: Any) -> Any:
-    return -pi / 8 * sp.hyp2f1(0.5, 1.5, 2.0, m)
+    return -sp.elliprd(0.0, 1 - m, 1.0) / 6
 
 
 def within_a_quarter(phi: Any) -> tuple[Any, Any, Any]:
@@ -372,11 +371,6 @@ def hypotenuse(a: Any, b: Any) -> Any:
     """sqrt(a**2 + b**2), but 1 where both are 0."""
     square = a * a + b * b
     return root(where(square == 0, 1.0, square))
-
-
-def share_of_hypot(a: Any, b: Any) -> Any:
-    """a / hypot(a, b); 0 where both are 0."""
-    return SLOPE_OF_HYPOT(a, b, hypotenuse(a, b))
 
 
 def quotient(x: Any, y: Any) -> Any:
