@@ -82,11 +82,14 @@ def _column_of_ones(n: int, dtype: Any) -> Any:
 
 def _is_sharp(probabilities: Any) -> bool:
     """Whether a probability is so near 1 that its distance from 1 has lost digits; True in a captured program."""
+    if type(probabilities) is np.ndarray:
+        return _has_sharp(probabilities)
     return watching.captures() or bool(Discrete(_has_sharp).on(probabilities))
 
 
-def _has_sharp(probabilities: Any) -> Any:
-    return np.max(probabilities.real, initial=0) > _SHARP
+def _has_sharp(a: Any) -> bool:
+    a = a.real
+    return a.size > 0 and a.item(a.argmax()) > _SHARP  # argmax takes half the time of max
 
 
 class LogSumExp(TensorOp):
@@ -259,6 +262,8 @@ class SoftmaxLoss(TensorOp):
             a = logits if logits.dtype == dtype else logits.astype(dtype)
             found = Softmax(-1).on(a) if probabilities is None else probabilities
             if not labels:
+                if type(found) is np.ndarray and found.size and found.item(found.argmax()) < _SHARP:
+                    return (found - targets) * scale  # LessTargets in short, in the hot path of training
                 return LESS_TARGETS.on(found, targets) * scale
             if type(found) is np.ndarray:
                 return less_labels(found, targets, scale)
@@ -303,7 +308,7 @@ def less_one(probabilities: Any, places: Any, one: Any) -> Any:
     """
     there = probabilities.take(places)
     found = there - one
-    if there.size and np.maximum.reduce(there / one if one != 1 else there, None) > _SHARP:
+    if _has_sharp(there if one == 1 else there / one):
         rows = np.flatnonzero(there > _SHARP * one if one > 0 else there < _SHARP * one)
         found.put(rows, -_sums_without(probabilities, places, rows))
     return found
@@ -323,8 +328,8 @@ class LessTargets(TensorOp):
     saves = ()
 
     def compute(self, a: Any, b: Any) -> Any:
-        out = np.asarray(a - b)
-        if a.size and a.max() > _SHARP:
+        out = a - b
+        if _has_sharp(a):
             n = a.shape[-1]
             places = np.arange(0, a.size, n) + a.reshape(-1, n).argmax(-1)
             rows = np.flatnonzero((a.take(places) > _SHARP) & (b.take(places) > 0.5))
