@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from .. import watching
 from ..autograd import ZERO, Axes, Tensor, TensorOp
 from ..backend import check_labels, cpu, sum_over
-from .base import batch_axes, given_axes, normalize_axes
+from .base import aligned, batch_axes, given_axes, normalize_axes
 from .discrete import Discrete
 from .reduction import Summation, with_kept_axes
 
@@ -21,6 +22,8 @@ _MANY = 1 << 16
 """The size from which sums over all elements are kept in float64: the loss is the small difference of two such sums."""
 _FEW = 1 << 12
 """The size up to which a sum of squares is faster than the extrema."""
+_SHARP = 1 - 2.0**-6
+"""Above this, more than six bits of a probability's distance from 1 are lost."""
 _SHORT = 256
 """The row length up to which a product with ones is faster than sum()."""
 
@@ -77,6 +80,18 @@ def _column_of_ones(n: int, dtype: Any) -> Any:
     return ones
 
 
+def _is_sharp(probabilities: Any) -> bool:
+    """Whether a probability is so near 1 that its distance from 1 has lost digits; True in a captured program."""
+    if type(probabilities) is np.ndarray:
+        return _has_sharp(probabilities)
+    return watching.captures() or bool(Discrete(_has_sharp).on(probabilities))
+
+
+def _has_sharp(a: Any) -> bool:
+    a = a.real
+    return a.size > 0 and a.item(a.argmax()) > _SHARP  # argmax takes half the time of max
+
+
 class LogSumExp(TensorOp):
     saves = ("inputs",)
     __slots__ = ("axes", "keepdims")
@@ -125,9 +140,11 @@ class Softmax(TensorOp):
         return out.astype(_result_dtype(a.dtype), copy=False)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        y = node.output
+        y, total = node.output, Summation(self.axes, keepdims=True)
         weighted = out_grad * y
-        return weighted - y * Summation(self.axes, keepdims=True).on(weighted)
+        if _is_sharp(y):  # what is left near y = 1 is rounding; the mean of the deviations has its digits
+            weighted = (out_grad - total.on(weighted)) * y
+        return weighted - y * total.on(weighted)
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         return self.gradient(tangents[0], node)  # its Jacobian is symmetric
@@ -157,12 +174,20 @@ class LogSoftmax(TensorOp):
         return z.astype(_result_dtype(a.dtype), copy=False)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        y = node.output
-        return out_grad - np.exp(y) * Summation(self.axes, keepdims=True).on(out_grad)
+        p, is_sharp, total = self._probabilities(node.output)
+        found = out_grad - p * total.on(out_grad)
+        return found - p * total.on(found) if is_sharp else found  # as in Softmax: this sum is 0 but for rounding
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
-        (t,), y = tangents, node.output
-        return t - Summation(self.axes, keepdims=True).on(np.exp(y) * t)
+        (t,), (p, is_sharp, total) = tangents, self._probabilities(node.output)
+        found = t - total.on(p * t)
+        return found - total.on(p * found) if is_sharp else found
+
+    def _probabilities(self, y: Any) -> tuple[Any, bool, Any]:
+        """The softmax, whether it is sharp, and a sum over the axes."""
+        p = np.exp(y)
+        is_sharp = _is_sharp(p)
+        return Softmax(self.axes).on(y) if is_sharp else p, is_sharp, Summation(self.axes, keepdims=True)
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return LogSoftmax(batch_axes(self, self.axes, depths[0]))(values[0])
@@ -238,10 +263,13 @@ class SoftmaxLoss(TensorOp):
             a = logits if logits.dtype == dtype else logits.astype(dtype)
             found = Softmax(-1).on(a) if probabilities is None else probabilities
             if not labels:
-                return (found - targets) * scale
+                if type(found) is np.ndarray and found.size and found.item(found.argmax()) < _SHARP:
+                    return (found - targets) * scale  # LessTargets in short, in the hot path of training
+                return LESS_TARGETS.on(found, targets) * scale
             if type(found) is np.ndarray:
                 return less_labels(found, targets, scale)
-            return (found - Discrete(one_hot, classes=logits.shape[-1], dtype=dtype).on(targets)) * scale
+            rows = Discrete(one_hot, classes=logits.shape[-1], dtype=dtype).on(targets)
+            return LESS_TARGETS.on(found, rows) * scale
 
         return by_logits, ZERO if labels else lambda: logits * -scale
 
@@ -270,10 +298,56 @@ def less_labels(probabilities: Any, labels: Any, scale: Any) -> Any:
     """(probabilities - one_hot(labels)) * scale, without building the one-hot rows."""
     places = places_of(labels, probabilities)
     found = probabilities * scale
-    found.put(places, (probabilities.take(places) - 1) * scale)
+    found.put(places, less_one(probabilities, places, 1) * scale)
     return found
+
+
+def less_one(probabilities: Any, places: Any, one: Any) -> Any:
+    """The probabilities at these places, one in each row, minus 1; `one` is what the rows sum to.
+
+    Near 1, the difference is rounding: it is minus the sum of the others in the row.
+    """
+    there = probabilities.take(places)
+    found = there - one
+    if _has_sharp(there if one == 1 else there / one):
+        rows = np.flatnonzero(there > _SHARP * one if one > 0 else there < _SHARP * one)
+        found.put(rows, -_sums_without(probabilities, places, rows))
+    return found
+
+
+def _sums_without(a: Any, places: Any, rows: Any) -> Any:
+    """The sums of these rows of a without their elements at `places`, the flat positions of one in each row."""
+    n = a.shape[-1]
+    others = a.reshape(-1, n)[rows]
+    others[np.arange(rows.size), places.ravel()[rows] % n] = 0
+    return others.sum(-1)
+
+
+class LessTargets(TensorOp):
+    """Probabilities minus targets. Where both are near 1, it is what the others in the row leave to the rows' sums."""
+
+    saves = ()
+
+    def compute(self, a: Any, b: Any) -> Any:
+        out = a - b
+        if _has_sharp(a):
+            n = a.shape[-1]
+            places = np.arange(0, a.size, n) + a.reshape(-1, n).argmax(-1)
+            rows = np.flatnonzero((a.take(places) > _SHARP) & (b.take(places) > 0.5))
+            missing = 1 - b.reshape(-1, n)[rows].sum(-1)
+            out.put(places[rows], missing - _sums_without(out, places, rows))
+        return out
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad, lambda: -out_grad
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        return self(*aligned(values, depths))
 
 
 def one_hot(labels: Any, classes: int, dtype: Any) -> Any:
     """The one-hot rows of the labels."""
     return cpu().one_hot(classes, labels, dtype)
+
+
+LESS_TARGETS = LessTargets()
