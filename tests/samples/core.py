@@ -676,7 +676,7 @@ TUPLES: dict[str, list[Sample]] = {
     "SoftmaxLoss": loss_samples(),
     "LessTargets": [
         *[
-            sample(LESS_TARGETS, np.subtract, numbers(shape, code), numbers(shape, code, seed=1))
+            sample(LESS_TARGETS, np.subtract, numbers(shape, code) / 8, numbers(shape, code, seed=1))  # none near 1
             for shape, code in [((2, 3), "d"), ((2, 3), "f"), ((2, 3), "e"), ((0, 3), "d"), ((3, 0), "d"), ((3,), "d")]
         ],
         sample(

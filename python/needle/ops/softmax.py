@@ -68,9 +68,16 @@ def _is_small(a: Any, limit: float) -> bool:
 def _exp_and_sum(z: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
     """exp(z), and its sum over the axes, which are kept."""
     exponential = np.exp(z)
-    if z.ndim == 2 and axes == (1,) and z.shape[1] <= _SHORT:
-        return exponential, exponential.dot(_column_of_ones(z.shape[1], z.dtype))
+    if z.ndim == 2 and axes == (1,):
+        return exponential, _row_sums(exponential)
     return exponential, sum_over(exponential, axes, keepdims=True)
+
+
+def _row_sums(a: Any) -> Any:
+    """The sums over the last axis, which is kept."""
+    if a.ndim == 2 and a.shape[1] <= _SHORT:
+        return a.dot(_column_of_ones(a.shape[1], a.dtype))
+    return sum_over(a, (a.ndim - 1,), keepdims=True)
 
 
 @lru_cache(maxsize=64)
@@ -297,45 +304,33 @@ def places_of(labels: Any, logits: Any) -> Any:
 def less_labels(probabilities: Any, labels: Any, scale: Any) -> Any:
     """(probabilities - one_hot(labels)) * scale, without building the one-hot rows."""
     places = places_of(labels, probabilities)
-    found = probabilities * scale
-    found.put(places, less_one(probabilities, places, 1) * scale)
-    return found
-
-
-def less_one(probabilities: Any, places: Any, one: Any) -> Any:
-    """The probabilities at these places, one in each row, minus 1; `one` is what the rows sum to.
-
-    Near 1, the difference is rounding: it is minus the sum of the others in the row.
-    """
     there = probabilities.take(places)
-    found = there - one
-    if _has_sharp(there if one == 1 else there / one):
-        rows = np.flatnonzero(there > _SHARP * one if one > 0 else there < _SHARP * one)
-        found.put(rows, -_sums_without(probabilities, places, rows))
+    found = np.asarray(probabilities * scale)
+    put_difference(found, places, (there - 1) * scale, there)
     return found
 
 
-def _sums_without(a: Any, places: Any, rows: Any) -> Any:
-    """The sums of these rows of a without their elements at `places`, the flat positions of one in each row."""
-    n = a.shape[-1]
-    others = a.reshape(-1, n)[rows]
-    others[np.arange(rows.size), places.ravel()[rows] % n] = 0
-    return others.sum(-1)
+def put_difference(a: Any, places: Any, difference: Any, probabilities: Any) -> None:
+    """Put a difference from 1 into one place of each row of a, which then sums to 0.
+
+    Where its probability is near 1, the difference is rounding: it is what the rest of the row lacks.
+    """
+    a.put(places, difference)
+    if _has_sharp(probabilities):
+        a.put(places, difference - _row_sums(a).reshape(places.shape) * (probabilities > _SHARP))
 
 
 class LessTargets(TensorOp):
-    """Probabilities minus targets. Where both are near 1, it is what the others in the row leave to the rows' sums."""
+    """Probabilities minus targets, both of which sum to 1 in each row. Where a probability is near 1, its distance from
+    1 is rounding: it is what the others in its row sum to."""
 
     saves = ()
 
     def compute(self, a: Any, b: Any) -> Any:
         out = a - b
         if _has_sharp(a):
-            n = a.shape[-1]
-            places = np.arange(0, a.size, n) + a.reshape(-1, n).argmax(-1)
-            rows = np.flatnonzero((a.take(places) > _SHARP) & (b.take(places) > 0.5))
-            missing = 1 - b.reshape(-1, n)[rows].sum(-1)
-            out.put(places[rows], missing - _sums_without(out, places, rows))
+            sharp = a > _SHARP
+            out -= _row_sums(a - sharp) * sharp
         return out
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
