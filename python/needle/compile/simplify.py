@@ -168,12 +168,9 @@ def _only_reader(node: Node, op: type[Op], readers: dict[Node, list[Node]]) -> N
 
 
 def _share_softmax(order: list[Node], outputs: list[Node]) -> tuple[list[Node], list[Node]]:
-    """Compute each softmax with the loss of the same logits, and its difference from labels as well.
-
-    Other differences become plain subtractions, which are fused; they keep no more digits near 1 than these.
-    """
+    """Compute each softmax with the loss of the same logits, and its difference from labels as well."""
     losses = {node.inputs[0]: node for node in order if type(node.op) is SoftmaxLoss}
-    if not losses and not any(type(node.op) is LessTargets for node in order):
+    if not losses:
         return order, outputs
     now: dict[Node, Node] = {}
     both: dict[Node, Node] = {}
@@ -192,15 +189,16 @@ def _share_softmax(order: list[Node], outputs: list[Node]) -> tuple[list[Node], 
             both[loss] = pair
             for i, member in enumerate((loss, node if found is None else found[0])):
                 now[member] = Node(TupleGetItem(i), (pair,), member.shape, member.dtype)
+    if not both:
+        return order, outputs
     changed: list[Node] = []
     for node in order:
         if node in both:
             changed.append(both[node])
         if node not in now:
             inputs = tuple([now.get(a, a) for a in node.inputs])
-            op = EWiseSub() if type(node.op) is LessTargets else node.op
-            if inputs != node.inputs or op is not node.op:
-                now[node] = Node(op, inputs, node.shape, node.dtype)
+            if inputs != node.inputs:
+                now[node] = Node(node.op, inputs, node.shape, node.dtype)
         changed.append(now.get(node, node))
     return changed, [now.get(node, node) for node in outputs]
 
