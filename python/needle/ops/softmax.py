@@ -269,12 +269,10 @@ class SoftmaxLoss(TensorOp):
             dtype = self._dtype(logits, targets)
             a = logits if logits.dtype == dtype else logits.astype(dtype)
             found = Softmax(-1).on(a) if probabilities is None else probabilities
-            if not labels:
-                if type(found) is np.ndarray and found.size and found.item(found.argmax()) < _SHARP:
-                    return (found - targets) * scale  # LessTargets in short, in the hot path of training
-                return LESS_TARGETS.on(found, targets) * scale
             if type(found) is np.ndarray:
-                return less_labels(found, targets, scale)
+                return less_labels(found, targets, scale) if labels else LESS_TARGETS.compute(found, targets) * scale
+            if not labels:
+                return LESS_TARGETS.on(found, targets) * scale
             rows = Discrete(one_hot, classes=logits.shape[-1], dtype=dtype).on(targets)
             return LESS_TARGETS.on(found, rows) * scale
 
@@ -327,11 +325,10 @@ class LessTargets(TensorOp):
     saves = ()
 
     def compute(self, a: Any, b: Any) -> Any:
-        out = a - b
-        if _has_sharp(a):
-            sharp = a > _SHARP
-            out -= _row_sums(a - sharp) * sharp
-        return out
+        if not _has_sharp(a):
+            return a - b
+        sharp = (a > _SHARP).astype(a.dtype)
+        return a - b - _row_sums(a - sharp) * sharp
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return out_grad, lambda: -out_grad
