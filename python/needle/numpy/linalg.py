@@ -418,6 +418,9 @@ def _matrix_norm(x: Tensor, ord: Any, row: int, column: int, keepdims: bool) -> 
         return norms.norm(x, (row, column), keepdims)
     if ord in (2, -2, "nuc"):
         s = spectra.svdvals(manipulation.moveaxis(x, (row, column), (-2, -1)))
+        s = where(
+            discrete(spectra.are_zero, s), discrete(np.positive, s), s
+        )  # a norm has a corner at 0: its slope is 0
         of = s.sum(-1) if ord == "nuc" else _largest(s, -1) if ord == 2 else reduction.min(s, -1)
     elif ord in (1, -1, np.inf, -np.inf):
         first, second = (row, column) if abs(ord) == 1 else (column, row)

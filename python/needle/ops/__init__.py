@@ -172,9 +172,14 @@ from .softmax import logsumexp as logsumexp
 from .softmax import softmax as softmax
 from .softmax import softmax_loss as softmax_loss
 from .spectra import SVD as SVD
+from .spectra import AlongSingularValues as AlongSingularValues
+from .spectra import AlongSpectrum as AlongSpectrum
 from .spectra import Eig as Eig
 from .spectra import Eigh as Eigh
 from .spectra import EigvalsH as EigvalsH
+from .spectra import FromSingularValues as FromSingularValues
+from .spectra import FromSpectrum as FromSpectrum
+from .spectra import Once as Once
 from .spectra import SingularValues as SingularValues
 from .systems import Inv as Inv
 from .systems import Pinv as Pinv
