@@ -59,6 +59,9 @@ OURS: dict[str, Any] = {
     "cached_data": lambda t, a: setattr(t, "cached_data", a),
     "grad": lambda t, a: setattr(t, "grad", a),
     "backward": lambda t, a: (t * 2).backward(a),
+    "linspace": nnp.linspace,
+    "logspace": lambda t, a: nnp.logspace(a, t),
+    "geomspace": nnp.geomspace,
 }
 NUMPYS: dict[str, Any] = {
     "np.multiply": np.multiply,
@@ -111,3 +114,30 @@ def test_plain_arrays_go_through(tmp_path):
         assert_array_equal(t.numpy(), np.asarray(a))
         assert_array_equal((t * a).numpy(), np.multiply(a, a))
     assert Tensor(np.array([1, 2], object), dtype=float).dtype == float
+
+
+NOT_AN_ARRAY = {"copy", "real_if_close"}
+"""Functions whose second argument is an order or a tolerance."""
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("library", [nnp, nnp.linalg, nnp.fft, ndl])
+@pytest.mark.parametrize("name", ["masked", "matrix"])
+def test_no_function_returns_numbers_of_a_masked_array_or_a_matrix(library, name):
+    """None of all public functions, in any of its first two arguments."""
+    found = []
+    for function in [n for n in getattr(library, "__all__", dir(library)) if n[0] != "_"]:
+        f = getattr(library, function)
+        if isinstance(f, type) or not callable(f):
+            continue
+        for which in ["a", "at", "aa", "a1", "ta"][: 4 if function in NOT_AN_ARRAY else 5]:
+            made = {"a": FOREIGN[name][0].copy(), "t": Tensor(np.eye(3)), "1": 1}  # some functions write into them
+            args = [made[of] for of in which]
+            try:
+                result = f(*args)
+            except Exception:
+                continue
+            results = result if isinstance(result, tuple) else (result,)
+            if any(type(r) in (Tensor, np.ndarray) and r.dtype.kind in "fc" for r in results):
+                found.append((function, which))
+    assert found == []

@@ -95,6 +95,8 @@ def as_array(value: object, op: object = None) -> Any:
 
     Raises TypeError for a Tensor that this op computed.
     """
+    if type(value) is np.ndarray:
+        return value
     if isinstance(value, (tuple, list)):
         return tuple([member if type(member) is np.ndarray else as_array(member, op) for member in value])
     if isinstance(value, (np.generic, int, float, complex)):

@@ -31,7 +31,7 @@ def compute_gradient_of_variables(output_tensor: Tensor, out_grad: Any = None, a
             f"backward(): this Tensor of shape {output_tensor.shape} needs no gradient, because {why} (or it was "
             "computed under no_grad()); make the inputs with requires_grad=True, or set t.requires_grad = True"
         )
-    seed = seed_of(output_tensor, out_grad)._array
+    seed = ones_like(output_tensor._array) if out_grad is None else seed_of(output_tensor, out_grad)._array
     pasts = (Past(output_tensor, out_grad, seed),)
     was_recording, was_asked = is_recording(), get_asked()
     try:

@@ -9,6 +9,7 @@ before the sweep reaches the value.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextvars import copy_context
 from sys import getrefcount
 from typing import Any
 
@@ -158,9 +159,9 @@ def _pass(
         watching.tell("sweep_begins", adjoints, is_recording() is True)
     found: list[tuple[Any, Any]] = []
     stage = Node((), None)
-    # NumPy's error state before the first mask was forgotten. From there on nothing warns; what was found is sound.
+    # The context, and so NumPy's error state, before the first mask was forgotten. From there on nothing warns; what
+    # was found is sound.
     loud: Any = None
-    quiet = np.errstate(all="ignore")
     try:
         for node in reversed(order):
             # All partial adjoints of this node have been added: its adjoint is complete.
@@ -200,10 +201,10 @@ def _pass(
                 if type(g) is not ndarray:
                     if callable(g):
                         g = g()
-                    if type(g) in _ZEROS and not careful:
+                    if type(g) is not ndarray and type(g) in _ZEROS and not careful:
                         g = unmasked(g)
                         if loud is None:
-                            loud, sound = np.geterr(), len(found)
+                            loud, sound, quiet = copy_context(), len(found), np.errstate(all="ignore")
                             quiet.__enter__()
                 if type(g) is not ndarray or g.shape != (need := a._array).shape or g.dtype is not need.dtype:
                     if shown is not None:
@@ -262,14 +263,14 @@ def _on_tensors(adjoints: Any, variables: Any, record: Any, see: Any, careful: b
 
 def _rule_on_tensors(node: Any, g: Any, see: Any, asked: Any, *, tensors: bool, loud: Any) -> tuple[Any, ...]:
     """The adjoints that a rule gives on Tensors, each in the shape and dtype of its input. After a mask was forgotten,
-    `loud` is NumPy's error state before that."""
+    `loud` is the context before that, with NumPy's error state."""
     op, seen = node.op, see(node)
     if loud is not None and not op.on_arrays:
         # A user's rule need not be linear: no NaN of a structural zero may reach it. What it would warn of, it raises
         # here, so that only the careful pass warns.
         if has_nan(g):
             raise FloatingPointError
-        raises: dict[str, Any] = {kind: "raise" for kind, how in loud.items() if how != "ignore"}
+        raises: dict[str, Any] = {kind: "raise" for kind, how in loud.run(np.geterr).items() if how != "ignore"}
         with np.errstate(**raises):
             return _rule_on_tensors(node, g, see, asked, tensors=tensors, loud=None)
     if seen is not node:

@@ -50,7 +50,7 @@ _OUTSIDE = words(
     "_tracemalloc _uuid _winapi fcntl gc grp io mmap nt posix pwd resource select sqlite3 termios winreg"
 )
 """Modules whose C functions look outside, even if it is a library that calls them."""
-_DIRECTLY = words("numpy._get_extobj_dict sys._getframe")
+_DIRECTLY = words("_contextvars.copy_context numpy._get_extobj_dict sys._getframe")
 """C functions that look at what counts only if the user calls the library's function around them: as np.geterr."""
 _SPEAKING = words("_frozen_importlib _frozen_importlib_external importlib linecache logging traceback warnings")
 """No number is computed from what these modules look at."""

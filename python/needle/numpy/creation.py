@@ -217,11 +217,14 @@ def copy(a: Any, order: str = "K", subok: bool = False) -> Tensor:
 
 def frombuffer(buffer: Any, dtype: Any = None, count: int = -1, offset: int = 0, *, like: Any = None) -> Tensor:
     """A copy of a buffer's bytes as numbers."""
+    refuse_more_than_arrays("frombuffer", buffer)
     return made("frombuffer", np.frombuffer(buffer, float if dtype is None else dtype, count, offset).copy())
 
 
 def fromiter(iter: Iterable[Any], dtype: Any, count: int = -1, *, like: Any = None) -> Tensor:
     """The numbers, or 0-d Tensors, of an iterable."""
+    if isinstance(iter, np.ndarray):
+        refuse_more_than_arrays("fromiter", iter)
     items = list(iter if count < 0 else islice(iter, count))
     if len(items) < count:
         raise ValueError(f"fromiter: the iterable has {len(items)} items, count={count} asks for more")
@@ -245,6 +248,7 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> T
     check_device("from_dlpack", device)
     if isinstance(x, Value):
         return array(x, copy=copy)
+    refuse_more_than_arrays("from_dlpack", x)
     shared = np.from_dlpack(x)
     return made("from_dlpack", shared.copy()) if copy else Tensor.make_const(shared)
 
@@ -285,6 +289,7 @@ def linspace(
 ) -> Any:
     """`num` numbers in equal steps from start to stop, along a new axis; with `retstep`, the step as well."""
     check_device("linspace", device)
+    refuse_more_than_arrays("linspace", [start, stop])
     num = _count("linspace", num)
     if not holds_tensor([start, stop]):
         plain, step = np.linspace(start, stop, num, endpoint, retstep=True, dtype=dtype, axis=axis)
@@ -333,6 +338,7 @@ def logspace(
     axis: int = 0,
 ) -> Tensor:
     """Numbers from base ** start to base ** stop in equal ratios; each of the three may be a Tensor."""
+    refuse_more_than_arrays("logspace", [start, stop, base])
     if not holds_tensor([start, stop, base]):
         return made("logspace", np.logspace(start, stop, num, endpoint, base, dtype, axis))
     if not isinstance(base, (int, float)):
@@ -346,6 +352,7 @@ def logspace(
 
 def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0) -> Tensor:
     """Numbers from start to stop in equal ratios: both positive, both negative, or complex."""
+    refuse_more_than_arrays("geomspace", [start, stop])
     if not holds_tensor([start, stop]):
         return made("geomspace", np.geomspace(start, stop, num, endpoint, dtype, axis))
     num = _count("geomspace", num)

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import ops
 from ..autograd import Axes, Tensor, constant
-from ..ops.base import kept_shape, reduced_axes, several, weak
+from ..ops.base import as_floats, kept_shape, reduced_axes, several, weak
 from ..ops.discrete import discrete
 from ..ops.extrema import maximum, minimum
 from ..ops.joining import concatenate
@@ -175,7 +175,7 @@ def _mean(a: Tensor, axes: tuple[int, ...], keepdims: bool, mask: Tensor | None)
         return ops.mean(a, axes, keepdims)
     if a.dtype == np.float16:
         return _mean(a.astype(np.float32), axes, keepdims, mask).astype(np.float16)
-    return ops.summation(masked(a, mask), axes, keepdims) / _count(a, axes, keepdims, mask)
+    return ops.summation(masked(as_floats(a), mask), axes, keepdims) / _count(a, axes, keepdims, mask)
 
 
 def _count(a: Tensor, axes: tuple[int, ...], keepdims: bool, mask: Tensor) -> Tensor:

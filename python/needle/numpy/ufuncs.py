@@ -43,6 +43,7 @@ class ufunc:
         self.__name__ = self.__qualname__ = of.__name__
         self.__module__ = module  # where pickle finds it
         self.__doc__ = function.__doc__ or of.__doc__
+        self._always_boolean = "d" * of.nin + "->?" in of.types
         self._is_discrete = not any(set("efdgFDG") & set(loop.split("->")[1]) for loop in of.types)
 
     def __getattr__(self, name: str) -> Any:
@@ -81,7 +82,7 @@ class ufunc:
             inputs = tuple([tensor(a) if isinstance(a, (list, tuple)) else a for a in inputs])
         if options:
             dtype = self._dtype_of(options, dtype)
-        if dtype is not None:
+        if (dtype is not None or casting != "same_kind") and not self._always_boolean:
             inputs = self._converted(inputs, dtype, casting)
         if where is True:
             results = self.function(*inputs)
@@ -106,12 +107,16 @@ class ufunc:
         return outputs[-1] if isinstance(outputs, str) else outputs
 
     def _converted(self, inputs: tuple[Any, ...], dtype: Any, casting: Any) -> tuple[Any, ...]:
-        """The inputs in the dtypes from which NumPy would compute a result of this dtype."""
+        """The inputs in the dtypes from which NumPy would compute a result of this dtype (None: of its own choice)."""
         values = [a if type(a) in NUMBERS else tensor(a) for a in inputs]
         given = tuple([type(a) if type(a) in NUMBERS and type(a) is not bool else tensor(a).dtype for a in values])
         free: tuple[Any, ...] = (None,)
-        asked: Any = free * self.of.nin + (np.dtype(dtype),) * self.of.nout
-        loop = self.of.resolve_dtypes(given + free * self.of.nout, signature=asked, casting=casting)
+        asked: Any = free * self.of.nin + (None if dtype is None else np.dtype(dtype),) * self.of.nout
+        # NumPy 2.4 frees a dtype too often if it refuses the casting of a Python number, and crashes after a while.
+        loop = self.of.resolve_dtypes(given + free * self.of.nout, signature=asked, casting="unsafe")
+        for a, d in zip(values, loop, strict=False):
+            if type(a) not in NUMBERS and not np.can_cast(a.dtype, d, casting):
+                raise TypeError(f"{self.__name__}: cannot cast {a.dtype} to {d} with casting={casting!r}")
         return tuple([tensor(a, d) for a, d in zip(values, loop, strict=False)])
 
     def _outs(self, out: Any) -> tuple[Any, ...]:
@@ -143,7 +148,7 @@ class ufunc:
             given["where"] = where
         function = REDUCTIONS.get(self.of)
         if function is not None:
-            result = function(tensor(array, dtype), axis=axis, keepdims=keepdims, **given)
+            result = tensor(function(tensor(array, dtype), axis=axis, keepdims=keepdims, **given), dtype)
         elif self._is_discrete:
             result = discrete(self.of.reduce, array, axis=axis, keepdims=keepdims, dtype=dtype, **given)
         else:
@@ -152,7 +157,11 @@ class ufunc:
 
     def _in_loop(self, a: Tensor) -> Tensor:
         """The elements in the dtype in which NumPy would reduce them."""
-        return tensor(a, self.of.resolve_dtypes((None, a.dtype, None), reduction=True)[1])
+        return tensor(a, self._reduced(a.dtype)[1])
+
+    def _reduced(self, dtype: Any) -> tuple[Any, ...]:
+        """NumPy's dtypes for the total, the elements, and the next total."""
+        return self.of.resolve_dtypes((None, dtype, None), reduction=True)
 
     def _folded(self, a: Tensor, axis: Any, keepdims: bool, initial: Any, where: Any) -> Tensor:
         """One element after the other: function(function(first, second), third), and so on."""
@@ -171,7 +180,7 @@ class ufunc:
 
         if start is None and not count:
             raise ValueError(f"{self.__name__}.reduce: there are no elements, and the function has no identity")
-        total: Any = None if start is None else filled_out(tensor(start, a.dtype), shape)
+        total: Any = None if start is None else filled_out(tensor(start, self._reduced(a.dtype)[0]), shape)
         chosen = None if where is True else items(tensor(where, np.bool_).broadcast_to(a.shape))
         for k, item in enumerate(items(a)):
             reduced = item if total is None else self.function(total, item)
@@ -183,7 +192,7 @@ class ufunc:
         self._binary("accumulate")
         function = ACCUMULATIONS.get(self.of)
         if function is not None:
-            return into(out, function(tensor(array, dtype), axis=axis))
+            return into(out, tensor(function(tensor(array, dtype), axis=axis), dtype))
         if self._is_discrete:
             return into(out, discrete(self.of.accumulate, array, axis=axis, dtype=dtype))
         a = self._in_loop(tensor(array, dtype))
@@ -196,6 +205,8 @@ class ufunc:
     def reduceat(self, array: Any, indices: Any, axis: int = 0, dtype: Any = None, out: Any = None) -> Tensor:
         """`reduce` over slices: from each index up to the next one; of the element itself where that is not larger."""
         self._binary("reduceat")
+        if self._is_discrete:
+            return into(out, discrete(self.of.reduceat, array, tensor(indices).numpy(), axis=axis, dtype=dtype))
         a = tensor(array, dtype)
         (axis,) = normalize_axes(self.__name__, axis, a.ndim)
         starts = tensor(indices).numpy().tolist()
@@ -241,5 +252,7 @@ def _plain(index: Any) -> Any:
 def _written(result: Any, out: Any, where: Any, casting: str) -> Any:
     if where is not True:
         rest = 0 if out is None else tensor(out)
+        if out is not None and np.can_cast(result.dtype, out.dtype, casting):
+            result = result.astype(out.dtype)
         result = choose(tensor(where, np.bool_), result, rest)
     return into(out, result, casting)

@@ -99,6 +99,10 @@ class ScalarOp(Elementwise):
         cls.of = staticmethod(lambda n: shared(n) if n and type(n) is not complex else cls(n))
 
     def __init__(self, scalar: Any):
+        if not isinstance(scalar, (int, float, complex, np.generic)):
+            raise TypeError(
+                f"{type(self).__name__}: needs a number, got {type(scalar).__name__}; + - * / and ** combine two arrays"
+            )
         self.scalar = scalar
 
     def memory(self, out: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..autograd import ZERO, Tensor
 from .base import Elementwise, as_floats, operands
-from .hyperbolic import TANH, sech_squared, with_digits
+from .hyperbolic import TANH, bell
 
 
 class Exp(Elementwise):
@@ -107,19 +107,16 @@ class Sigmoid(Elementwise):
 
 
 class SlopeOfSigmoid(Elementwise):
-    """The derivative of y = sigmoid(a), as a function of y: its own rule leaves a out."""
+    """The derivative of y = sigmoid(a), as SlopeOfTanh is that of tanh(a)."""
 
-    saves = ("inputs",)
+    saves = ("inputs", "output")
 
     def compute(self, y: Any, a: Any) -> Any:
-        return _quarter(a) if y.dtype.kind == "c" else with_digits(y * (1 - y), _quarter, a)
+        return bell(as_floats(a), 1)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad * -TANH.on(node.inputs[1] / 2), ZERO  # 1 - 2 * y, with all digits near a = 0
-
-
-def _quarter(a: Any) -> Any:
-    return sech_squared(a / 2) / 4
+        a = as_floats(node.inputs[1])
+        return ZERO, out_grad * (TANH.on(-a / 2) * node.output)  # 1 - 2 * y, with all digits near a = 0
 
 
 def sigmoid(a: Any) -> Tensor:

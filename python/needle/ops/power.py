@@ -30,9 +30,9 @@ class EWisePow(Elementwise):
         (a, b), y = node.inputs, node.output
 
         def by_a() -> Any:
-            x = as_floats(a)  # integers have no negative powers
+            x, n = as_floats(a), as_floats(b)  # integers have no negative powers, and the unsigned 0 - 1 is large
             # At a = b = 0 the slope is 0 * 0**-1, which is NaN. The exponent 1 replaces -1 there, so that it is 0.
-            slope = b * EWisePow(quiet=True).on(x, np.where((b == 0) & (a == 0), 1, b - 1))
+            slope = n * EWisePow(quiet=True).on(x, np.where((b == 0) & (a == 0), 1, n - 1))
             return ZERO_SAFE_MUL.on(out_grad, slope)
 
         return by_a, lambda: out_grad * y * np.log(np.where((a == 0) & (b >= 0), 1, as_floats(a)))

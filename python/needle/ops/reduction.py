@@ -9,7 +9,7 @@ import numpy as np
 
 from ..autograd import Axes, Tensor, TensorOp, as_value, gradient_dtype
 from ..backend import sum_over
-from .base import Linear, batch_axes, given_axes, kept_shape, reduced_axes
+from .base import Linear, as_floats, batch_axes, given_axes, kept_shape, reduced_axes
 from .cumulative import can_divide_by_factors, product_before
 from .discrete import is_same
 from .selection import chosen, zeroed
@@ -65,7 +65,7 @@ def mean(a: Any, axes: Axes = None, keepdims: bool = False, *, axis: Axes = None
     count = count_along(a.shape, reduced_axes("mean", axes, a.ndim))
     if a.dtype == np.float16:
         return (summation(a.astype(np.float32), axes, keepdims) / count).astype(np.float16)
-    return summation(a, axes, keepdims) / count
+    return summation(as_floats(a), axes, keepdims) / count
 
 
 def count_along(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:

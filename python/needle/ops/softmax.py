@@ -214,7 +214,8 @@ class SoftmaxLoss(TensorOp):
     def _dtype(self, logits: Any, targets: Any) -> Any:
         """The result's: that of the logits and the probabilities, as NumPy combines them."""
         dtype = _result_dtype(logits.dtype)
-        return dtype if are_labels(targets, logits) else np.result_type(dtype, targets.dtype)
+        is_same = targets.dtype is dtype or are_labels(targets, logits)
+        return dtype if is_same else np.result_type(dtype, targets.dtype)
 
     def hint(self, *arrays: Any) -> str:
         return (
