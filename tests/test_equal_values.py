@@ -217,6 +217,115 @@ def test_second_derivatives_of_symmetric_functions(kind, seed):
     assert {mode for mode, result in found.items() if result == "unknown"} <= {"reverse over forward"}
 
 
+# ------------------------------------------------------------------------------------------- functions of the vectors
+
+
+def vectors_case(rng: Any) -> tuple[Any, ...]:
+    """(V f(w) V^H by Needle, or its part of the larger values; a; its change along e; e; None or the right reverse)"""
+    n, is_complex = int(rng.integers(1, 6)), bool(rng.random() < 0.4)
+    w, v = np.sort(spectrum(rng, n, zeros=False)), unitary(rng, n, is_complex)
+    w = w if rng.random() < 0.5 else np.sort(rng.choice([0.0, 0.5, 1.0], n))
+    a = (v * w) @ v.conj().T
+    name = str(rng.choice([name for name in SCALARS if w.min() > 0 or name not in ("log", "strain", "inverse")]))
+    g = SCALARS[name]
+    e = random(rng, (n, n), is_complex)
+    e = e + e.conj().T
+    starts = [i for i in range(n) if i == 0 or w[i] - w[i - 1] > 1e-3]
+    first, reads_values = int(rng.choice(starts)), bool(rng.random() < 0.6)
+    read = np.arange(n) >= first
+    quotients = np.zeros((n, n))
+    gaps = w[:, None] - w
+    f = np.where(read, np.asarray(g.of(w)) if reads_values else 1.0, 0.0)
+    together = read[:, None] & read
+    np.divide(f[:, None] - f, gaps, out=quotients, where=~together & (gaps != 0))
+    if reads_values:
+        quotients[together] = means(g.first, w)[together]
+    change = v @ (quotients * (v.conj().T @ e @ v)) @ v.conj().T
+
+    def function(x: Any) -> Any:
+        values, vectors = nnp.linalg.eigh(x)
+        vectors = vectors[:, first:]
+        return (vectors * g.of(values[first:]) if reads_values else vectors) @ vectors.conj().mT
+
+    return function, (a + a.conj().T) / 2, change, e, w
+
+
+def singular_vectors_case(rng: Any) -> tuple[Any, ...]:
+    """U g(s) V^H for an odd g, or the part of the larger values; its change along e by [[0, a], [a^H, 0]]."""
+    m, n, is_complex = int(rng.integers(1, 5)), int(rng.integers(1, 5)), bool(rng.random() < 0.4)
+    k, full = min(m, n), bool(rng.random() < 0.5)
+    s = np.sort(spectrum(rng, k, bool(rng.random() < 0.5)))[::-1]
+    u, v = unitary(rng, m, is_complex), unitary(rng, n, is_complex)
+    a, e = (u[:, :k] * s) @ v[:, :k].conj().T, random(rng, (m, n), is_complex)
+    g = [SCALARS["itself"], SCALARS["cube"]][int(rng.integers(2))]
+    last = int(rng.choice([i + 1 for i in range(k) if i == k - 1 or s[i] - s[i + 1] > 1e-3]))
+    both = np.block([[u[:, :k], u[:, :k]], [v[:, :k], -v[:, :k]]]) / np.sqrt(2)
+    rest = np.zeros((m + n, m + n - 2 * k), both.dtype)
+    rest[:m, : m - k], rest[m:, m - k :] = u[:, k:], v[:, k:]
+    vectors, w = np.hstack([both, rest]), np.concatenate([s, -s, np.zeros(m + n - 2 * k)])
+    whole = s[last - 1] < 1e-3 or last == k == m == n
+    read = np.concatenate([np.arange(k) < last, np.arange(k) < last, np.full(m + n - 2 * k, s[last - 1] < 1e-3)])
+    f, gaps, quotients = np.where(read, np.asarray(g.of(w)), 0), w[:, None] - w, np.zeros((m + n, m + n))
+    np.divide(f[:, None] - f, gaps, out=quotients, where=gaps != 0)
+    near = (np.abs(gaps) < 1e-3) & read[:, None] & read
+    quotients[near] = means(g.first, w)[near]
+    twofold = np.block([[np.zeros((m, m)), e], [e.conj().T, np.zeros((n, n))]])
+    change = vectors @ (quotients * (vectors.conj().T @ twofold @ vectors)) @ vectors.conj().T
+
+    def function(x: Any) -> Any:
+        left, values, right = nnp.linalg.svd(x, full)
+        return (left[:, :last] * g.of(values[:last])) @ right[:last]
+
+    return function, a, change[:m, m:], e, (s, last, whole)
+
+
+def means(first: Any, w: Any) -> Any:
+    """[i, j]: (g(w_i) - g(w_j)) / (w_i - w_j), as the mean of g' between them."""
+    return first(w[:, None, None] + (w[None, :, None] - w[:, None, None]) * (NODES + 1) / 2) @ WEIGHTS / 2
+
+
+FIRST: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
+    "jvp": lambda f, a, e, y: product(y.conj(), needle.jvp(f, (a,), (e,))[1]),
+    "jvp of many": lambda f, a, e, y: product(
+        y.conj(), needle.jvp(f, (a,), (np.stack([e.conj().T.reshape(e.shape), e]),), many=True)[1][1]
+    ),
+    "compiled jvp": lambda f, a, e, y: product(
+        y.conj(), np.asarray(needle.compile(lambda a, e: needle.jvp(f, (a,), (e,))[1])(a, e))
+    ),
+    "grad": lambda f, a, e, y: product(needle.grad(lambda x: product(y.conj(), f(x)))(a), e),
+    "recorded grad": lambda f, a, e, y: product(
+        needle.jvp(lambda x: needle.grad(lambda x: product(y.conj(), f(x)))(x), (a,), (e,))[0], e
+    ),
+}
+VECTORS = {"eigenvectors": vectors_case, "singular vectors": singular_vectors_case}
+
+
+def check_first(kind: str, seed: int) -> dict[str, str]:
+    rng = np.random.default_rng([12, seed])
+    f, a, change, e, w = VECTORS[kind](rng)
+    y = rng.normal(size=a.shape) if rng.random() < 0.5 else np.eye(*a.shape, k=1)
+    expected, found = product(y.conj(), change), {}
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        for mode, first in FIRST.items():
+            warned.clear()
+            got = first(f, a, e, y)
+            if np.isnan(got):
+                found[mode] = "unknown" if warned or "jvp" in mode else "wrong: NaN without a warning"
+            else:
+                right = abs(got - expected) <= 1e-5 * (1e-3 + np.abs(e).sum() * np.abs(change).max(initial=0))
+                found[mode] = "right" if right else f"wrong: {got} instead of {expected}, {w=}"
+    return found
+
+
+@pytest.mark.parametrize("kind", VECTORS)
+@pytest.mark.parametrize("seed", range(40))
+def test_functions_of_all_vectors_of_equal_values(kind, seed):
+    """Forward mode knows their derivatives, and reverse mode those of projectors; what it does not know is NaN."""
+    found = check_first(kind, seed)
+    assert not [result for result in found.items() if result[1].startswith("wrong")]
+
+
 # ------------------------------------------------------------------------------------------------------- single cases
 
 
@@ -299,11 +408,11 @@ def test_third_derivatives_are_nan_with_a_warning():
 
 
 def main() -> None:
-    for kind in CASES:
+    for kind in (*CASES, *VECTORS):
         count: dict[str, int] = {}
         for seed in range(int(sys.argv[1])):
             try:
-                found = check(kind, seed)
+                found = (check if kind in CASES else check_first)(kind, seed)
             except Exception as error:
                 found = {"": f"wrong: {type(error).__name__}: {error}"}
             for mode, result in found.items():

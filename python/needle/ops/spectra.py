@@ -46,9 +46,11 @@ from ..autograd import (
     TensorTuple,
     TensorTupleOp,
     Wrapped,
+    WrappedTuple,
     constant,
     find_topo_sort,
     is_recording,
+    latest,
     node_as_recorded,
     sweep,
     unmasked,
@@ -556,6 +558,77 @@ def _pushed_values(op: Any, a: Any, along: Any) -> Any:
     return AlongSpectrum(op.uplo, paired).on(a, along, other if paired else along)
 
 
+def _one_if_known(w: Any, inner: Any, by_v: Any, with_values: bool) -> Any:
+    inner, by_v = unmasked(inner), unmasked(by_v)
+    if with_values:
+        return _OfStacks(_one_if_unread, 1, 2).on(w, by_v)
+    return _OfStacks(_one_if_common, 1, 2, 2).on(w, inner, by_v)
+
+
+def _pairs(groups: Any) -> Any:
+    return groups & ~np.eye(groups.shape[-1], dtype=bool)
+
+
+def _one_if_common(values: Any, inner: Any, by_v: Any) -> Any:
+    """1 for each matrix; NaN, with a warning, where vectors of equal values are read one by one."""
+    return _one_unless(_pairs(_equal(values)) & _is_skew(inner, _noise_of_sums(by_v)), _ONE_BY_ONE)
+
+
+def _is_skew(inner: Any, noise: Any) -> Any:
+    """[i, j]: whether a rotation of the vectors i and j into each other changes the function, from V^T by_v."""
+    return ~(np.abs(inner - inner.conj().mT) <= noise[..., None, None])
+
+
+def _noise_of_sums(*adjoints: Any) -> Any:
+    """A bound for the rounding error of products with these adjoints of vectors, one for each matrix."""
+    eps = np.finfo(adjoints[0].dtype).eps
+    return sum(1e3 * a.shape[-2] * eps * np.abs(a).max((-2, -1), initial=0) for a in adjoints)
+
+
+def _one_if_unread(values: Any, by_v: Any) -> Any:
+    """The same where vectors of equal values are read at all, if the values are read, too."""
+    return _one_unless(_pairs(_equal(values)) & _may_be_read(values, by_v), _WITH_VALUES)
+
+
+def _may_be_read(values: Any, by_v: Any) -> Any:
+    """[i, j]: whether the function may read the vectors i and j. V f(w) V^H reads them and has the adjoint 0 where f
+    is 0, which it is at both only if they are one, or if it is constant."""
+    read = (by_v != 0).any(-2)
+    return read[..., :, None] | read[..., None, :] | (_differences(values) == 0)
+
+
+_ONE_BY_ONE = "single vectors of theirs have no derivative, functions of all of them have, like the projector"
+_WITH_VALUES = (
+    "how fast they separate is not known to reverse mode. For V f(w) V^H take functions of the matrix as a whole "
+    "(solve, inv, pinv, det, needle.scipy.linalg.expm, sqrtm, logm), or forward mode (needle.jvp, needle.jacobian "
+    "with mode='forward')"
+)
+
+
+def _one_unless(lost: Any, why: str) -> Any:
+    lost = lost.any((-2, -1))
+    if lost.any():
+        _warn(why)
+    return np.where(lost, np.nan, 1)
+
+
+def _along_tangent(op: Any, inputs: tuple[Any, ...], outputs: Any, turn: Callable[..., Any]) -> Any:
+    """Outputs of forward mode, with the vectors of equal values that the tangent separates. For those the rule is
+    right; `turn(outputs, tangent)` gives (member, the unitary matrix that it is to be multiplied by)."""
+    a = latest(inputs[0])
+    along = getattr(a, "tangent", None)
+    if along is None or not isinstance(outputs, WrappedTuple) or not _innermost(along).size:
+        return outputs
+    inside = [y.value for y in outputs.members]
+    if not _may_be_near(_both(inside[1]) if op.values else inside[0]):
+        return outputs
+    members = list(outputs.members)
+    for k, by in turn(inside, along).items():
+        old: Any = members[k]
+        members[k] = type(old)(old.level, by(old.value), by(old.tangent))
+    return WrappedTuple(members)
+
+
 class Eigh(OfMatrices, TensorTupleOp):
     notation = "eigh({0})"
     hermitian = same_inputs = True
@@ -567,6 +640,15 @@ class Eigh(OfMatrices, TensorTupleOp):
         self.uplo: Any = uplo
         self.along: Any = None
 
+    def __call__(self, *inputs: Any) -> Any:
+        return _along_tangent(self, inputs, super().__call__(*inputs), self._turns)
+
+    @staticmethod
+    def _turns(outputs: Any, along: Any) -> dict[int, Any]:
+        w, v = outputs
+        turn = _OfStacks(_separation, 1, 2).on(w, dagger(v) @ hermitian_part(along) @ v)
+        return {1: lambda x: x @ turn}
+
     def compute(self, a: Any) -> Any:
         return tuple(np.linalg.eigh(a, self.uplo))
 
@@ -576,7 +658,10 @@ class Eigh(OfMatrices, TensorTupleOp):
         by_a = _on_vectors(v, zeros_unless(by_w, w)) if plain else _by_values(self, node.inputs[0], by_w)
         if by_v is None:
             return by_a
-        turned = hermitian_part(conjugate(v) @ (_turning(w) * (v.mT @ by_v)) @ v.mT)
+        inner = v.mT @ by_v
+        turned = hermitian_part(conjugate(v) @ (_turning(w) * inner) @ v.mT)
+        if _may_be_near(w):
+            turned = turned * as_factor(_one_if_known(w, inner, by_v, by_w is not None))
         return by_a + (_once(turned, w) if _is_differentiated(w, by_v) else turned)
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
@@ -942,6 +1027,16 @@ class SVD(OfMatrices, TensorTupleOp):
         self.full_matrices = full_matrices
         self.along: Any = None
 
+    def __call__(self, *inputs: Any) -> Any:
+        return _along_tangent(self, inputs, super().__call__(*inputs), self._turns)
+
+    @staticmethod
+    def _turns(outputs: Any, along: Any) -> dict[int, Any]:
+        u, s, vh = outputs
+        motion = dagger(u) @ along @ dagger(vh)
+        left, right = [_OfStacks(f, 1, 2).on(s, motion) for f in (_left_separation, _right_separation)]
+        return {0: lambda x: x @ left, 2: lambda x: dagger(right) @ x}
+
     def compute(self, a: Any) -> Any:
         return tuple(np.linalg.svd(a, self.full_matrices))
 
@@ -966,21 +1061,95 @@ class SVD(OfMatrices, TensorTupleOp):
         inner = (turn + dagger(turn) + counter - dagger(counter)) / 2
         adjoint = uc @ inner @ wc.mT
         # The parts of the adjoints outside the span of the first k vectors.
-        over = as_row(_reciprocal(s, zero))
+        over, rest_u, rest_w = as_row(_reciprocal(s, zero)), by_u - uc @ from_u, by_w - wc @ from_w.mT
         if u.shape[-2] > k:
-            adjoint = adjoint + ((by_u - uc @ from_u) * over) @ wc.mT
+            adjoint = adjoint + (rest_u * over) @ wc.mT
         if w.shape[-2] > k:
-            adjoint = adjoint + uc @ ((by_w - wc @ from_w.mT) * over).mT
+            adjoint = adjoint + uc @ (rest_w * over).mT
+        if _may_be_near(_both(s)):
+            if by_s is not None:
+                known = _OfStacks(_one_if_both_unread, 1, 2, 2, 1).on(s, *map(unmasked, (by_u, by_w, by_s)))
+            else:
+                given = map(unmasked, (from_u, from_w, by_u, by_w, rest_u, rest_w))
+                known = _OfStacks(_one_if_both_common, 1, *[2] * 6).on(s, *given)
+            adjoint = adjoint * as_factor(known)
         return by_a + (_once(adjoint, s, _near_positive) if _is_differentiated(s, by_u, by_vh) else adjoint)
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         (u, s, vh), along = node.output, tangents[0]
         w, k = dagger(vh), s.shape[-1]
         by_u, by_w = _moved_vectors(u[..., :k], s, w[..., :k], along)
+        if u.shape[-1] == w.shape[-1] < max(u.shape[-2], w.shape[-2]):
+            # Vectors of values of 0 begin in the complement, too, which is not known.
+            known = as_row(Discrete(_nan_if_zero).on(s))
+            by_u, by_w = by_u + known, by_w + known
         by_u, by_w = _completed(u, by_u, k), _completed(w, by_w, k)
         by_s = _pushed_singular_values(self, node.inputs[0], along)
         by_u, by_vh = [_once(x, s, _near_positive, unread=True) for x in (by_u, dagger(by_w))]
         return by_u, by_s, by_vh
+
+
+def _nan_if_zero(s: Any) -> Any:
+    return np.where(are_zero(s), np.nan, 0).astype(s.dtype)
+
+
+def _zero_pairs(s: Any) -> Any:
+    zero = are_zero(s)
+    return zero[..., :, None] & zero[..., None, :]
+
+
+def _one_if_both_common(s: Any, from_u: Any, from_w: Any, by_u: Any, by_w: Any, out_u: Any, out_w: Any) -> Any:
+    """As `_one_if_common`. Of values of 0, either side may be rotated alone, also into the complement of all vectors."""
+    zeros, noise = _pairs(_zero_pairs(s)), _noise_of_sums(by_u, by_w)
+    alone = _is_skew(from_u, noise) | _is_skew(from_w, noise)
+    lost = _pairs(_equal(s)) & ~zeros & _is_skew(from_u - from_w, noise) | zeros & alone
+    for outside in (out_u, out_w):
+        if outside.shape[-2] > s.shape[-1]:
+            begins = np.abs(outside).max(-2, initial=0) > noise[..., None]
+            lost = lost | (are_zero(s) & begins)[..., None]
+    return _one_unless(lost, _ONE_BY_ONE)
+
+
+def _one_if_both_unread(s: Any, by_u: Any, by_w: Any, by_s: Any) -> Any:
+    """As `_one_if_unread`; a value of 0 is not differentiable alone."""
+    both = np.concatenate(np.broadcast_arrays(*_padded(by_u, by_w)), -2)
+    square = by_u.shape[-2] == by_w.shape[-2]
+    zero, read = _zero_pairs(s), (both != 0).any(-2)
+    alone = are_zero(s) & (read | (s == 0) & ((by_s != 0) | (not square)))
+    return _one_unless(_pairs(_equal(s) | zero) & _may_be_read(s, both) | alone[..., None], _WITH_VALUES)
+
+
+def _padded(*values: Any) -> list[Any]:
+    rows = max(a.shape[-2] for a in values)
+    return [np.pad(a, [(0, 0)] * (a.ndim - 2) + [(0, rows - a.shape[-2]), (0, 0)]) for a in values]
+
+
+def _left_separation(s: Any, motion: Any) -> Any:
+    return _separations(s, motion)[0]
+
+
+def _right_separation(s: Any, motion: Any) -> Any:
+    return _separations(s, motion)[1]
+
+
+def _separations(s: Any, motion: Any) -> tuple[Any, Any]:
+    """As `_separation`, for the motion U^H E W of both sides: Hermitian parts of the blocks of equal values become
+    diagonal, and so does the whole block of values of 0, by its own singular vectors."""
+    k = s.shape[-1]
+    batch = np.broadcast_shapes(s.shape[:-1], motion.shape[:-2])
+    s, motion = np.broadcast_to(s, (*batch, k)), np.broadcast_to(motion, (*batch, *motion.shape[-2:]))
+    inner = motion[..., :k, :k]
+    turn = _separation(s, (inner + inner.conj().mT) / 2)
+    sides = [np.zeros((*batch, n, n), motion.dtype) + np.eye(n, dtype=motion.dtype) for n in motion.shape[-2:]]
+    zeros = are_zero(s).sum(-1)
+    for i in np.ndindex(batch):
+        first = k - zeros[i]
+        for side in sides:
+            side[i][:first, :first] = turn[i][:first, :first]
+        if zeros[i]:
+            left, _, right = np.linalg.svd(motion[i][first:, first:])
+            sides[0][i][first:, first:], sides[1][i][first:, first:] = left, right.conj().T
+    return sides[0], sides[1]
 
 
 def _completed(q: Any, by_first: Any, k: int) -> Any:
