@@ -171,6 +171,7 @@ FINITE = {
         "FromSingularValues",
         "AlongSpectrum",
         "AlongSingularValues",
+        "Corner",
         "Once",
         "Roots",
         *SCIPY,

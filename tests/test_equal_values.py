@@ -313,7 +313,8 @@ def check_first(kind: str, seed: int) -> dict[str, str]:
             if np.isnan(got):
                 found[mode] = "unknown" if warned or "jvp" in mode else "wrong: NaN without a warning"
             else:
-                right = abs(got - expected) <= 1e-5 * (1e-3 + np.abs(e).sum() * np.abs(change).max(initial=0))
+                # The digits that are lost where values differ by 1e-9.
+                right = abs(got - expected) <= 1e-5 * np.abs(e).sum() * (0.1 + np.abs(change).max(initial=0))
                 found[mode] = "right" if right else f"wrong: {got} instead of {expected}, {w=}"
     return found
 
@@ -384,8 +385,14 @@ DIRECTION = np.array([[1.0, 2.0, 0.5], [2.0, -1.0, 1.0], [0.5, 1.0, 3.0]])
 WITHOUT: dict[str, Callable[[Any], Any]] = {
     "the largest eigenvalue": lambda a: nnp.linalg.eigvalsh(a)[-1] ** 2,
     "the largest singular value": lambda a: nnp.linalg.svdvals(a)[0] ** 2,
+    "the norm of order 2": lambda a: nnp.linalg.norm(a, 2),
+    "the norm of order -2": lambda a: nnp.linalg.norm(a, -2),
     "the condition": nnp.linalg.cond,
+    "the inverse condition": lambda a: nnp.linalg.cond(a, -2),
     "different functions of each": lambda a: (nnp.linalg.eigvalsh(a) ** 2 * np.arange(3.0)).sum(),
+    "different functions of the same slope": lambda a: ((nnp.linalg.eigvalsh(a) - 1) ** 2 * [0.0, 2.0, 1.0]).sum(),
+    "such ones of singular values": lambda a: ((nnp.linalg.svdvals(a) - 1) ** 2 * [0.0, 2.0, 1.0]).sum(),
+    "such ones of eigvals": lambda a: ((nnp.linalg.eigvals(a) - 1) ** 2 * [0.0, 2.0, 1.0]).sum().real,
     "an eigenvector": lambda a: (nnp.linalg.eigh(a)[1][:, 0] * [1.0, 2.0, 3.0]).sum(),
     "a singular vector": lambda a: (nnp.linalg.svd(a)[0][:, 0] * [1.0, 2.0, 3.0]).sum(),
     "cubes of eigvals": lambda a: (nnp.linalg.eigvals(a) ** 3).sum().real,
@@ -397,6 +404,62 @@ WITHOUT: dict[str, Callable[[Any], Any]] = {
 def test_what_has_no_second_derivative_or_none_that_is_known_is_nan_with_a_warning(name, mode):
     with pytest.warns(RuntimeWarning, match="derivative of a spectrum is NaN"):
         assert np.isnan(SECOND[mode](WITHOUT[name], np.eye(3), DIRECTION, DIRECTION))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["the norm of order 2", "the norm of order -2", "the condition", "cubes of eigvals", "such ones of eigvals"],
+)
+def test_forward_mode_twice_says_so_too(name):
+    with pytest.warns(RuntimeWarning, match="derivative of a spectrum is NaN"):
+        assert np.isnan(SECOND["forward over forward"](WITHOUT[name], np.eye(3), DIRECTION, DIRECTION))
+
+
+def test_norms_where_another_value_is_repeated_have_second_derivatives():
+    a = np.diag([2.0, 1.0, 1.0])
+    along = DIRECTION - np.diag([0.0, 0.0, 1.0])
+    f = lambda x: np.linalg.norm(x, 2)  # noqa: E731
+    numeric = (f(a + 1e-4 * along) + f(a - 1e-4 * along) - 2 * f(a)) / 1e-8
+    for second in SECOND.values():
+        assert_allclose(second(lambda x: nnp.linalg.norm(x, 2), a, along, along), numeric, rtol=1e-5)
+
+
+READ_WITH_VALUES: dict[str, Callable[[Any], Any]] = {
+    "log": lambda a: (lambda w, v: (v * nnp.log(w)) @ v.mT)(*nnp.linalg.eigh(a)),
+    "root": lambda a: (lambda w, v: (v * w**0.5) @ v.mT)(*nnp.linalg.eigh(a)),
+    "log of singular values": lambda a: (lambda u, s, vh: (u * nnp.log(s)) @ vh)(*nnp.linalg.svd(a)),
+}
+
+
+@pytest.mark.parametrize("name", READ_WITH_VALUES)
+def test_reverse_mode_says_that_it_does_not_know_functions_of_a_matrix(name):
+    """Where log is 0, so is every adjoint that it sends back, though its slope is not."""
+    f, a = READ_WITH_VALUES[name], np.eye(3)
+    with pytest.warns(RuntimeWarning, match=r"separate is not known to reverse mode.*sqrtm, logm.*jvp"):
+        assert np.isnan(needle.grad(lambda a: f(a)[0, 1])(a)).all()
+    slope = 0.5 if name == "root" else 1
+    assert_allclose(needle.jvp(f, (a,), (DIRECTION,))[1], slope * DIRECTION, atol=1e-14)
+
+
+def test_single_vectors_of_equal_values_have_no_derivative():
+    for f in (lambda a: nnp.linalg.eigh(a)[1], lambda a: nnp.linalg.svd(a)[0], lambda a: nnp.linalg.svd(a)[2]):
+        with pytest.warns(RuntimeWarning, match="single vectors of theirs have no derivative"):
+            assert np.isnan(needle.grad(lambda a, f=f: f(a)[0, 1])(np.eye(3))).all()
+
+
+def test_what_leaves_vectors_of_equal_values_alone_is_right():
+    """The best approximation of rank 2 of a matrix of rank 2, whose other singular values are rounding errors."""
+    rng = np.random.default_rng(0)
+    weights, along = rng.normal(size=(12, 12)), rng.normal(size=(12, 12))
+    picture = rng.normal(size=(12, 2)) @ rng.normal(size=(2, 12))
+
+    def nearest(np: Any, a: Any) -> Any:
+        u, s, vh = np.linalg.svd(a)
+        return (((u[:, :2] * s[:2]) @ vh[:2]) * weights).sum()
+
+    numeric = (nearest(np, picture + 1e-5 * along) - nearest(np, picture - 1e-5 * along)) / 2e-5
+    assert_allclose(np.sum(needle.grad(lambda a: nearest(nnp, a))(picture) * along), numeric, rtol=1e-6)
+    assert_allclose(needle.jvp(lambda a: nearest(nnp, a), (picture,), (along,))[1], numeric, rtol=1e-6)
 
 
 def test_third_derivatives_are_nan_with_a_warning():

@@ -277,6 +277,10 @@ SPECTRA: dict[str, list[Sample]] = {
         )
         for shape, code, paired in [((3, 3), "d", True), ((2, 3, 2), "D", False), ((2, 3), "D", True)]
     ],
+    "Corner": [
+        sample(spectra.Corner(which), lambda x, w: x, numbers(shape[:-1]), numbers(shape))
+        for shape, which in [((3,), "first"), ((2, 3), "last"), ((3,), "both"), ((0, 2), "both")]
+    ],
     "Once": [
         sample(spectra.Once(spectra._near), lambda w: np.ones(w.shape[:-1], w.dtype), numbers(shape, code))
         for shape, code in [((3,), "d"), ((2, 3), "d"), ((2, 0), "d"), ((3,), "f")]

@@ -418,10 +418,13 @@ def _matrix_norm(x: Tensor, ord: Any, row: int, column: int, keepdims: bool) -> 
         return norms.norm(x, (row, column), keepdims)
     if ord in (2, -2, "nuc"):
         s = spectra.svdvals(manipulation.moveaxis(x, (row, column), (-2, -1)))
-        s = where(
-            discrete(spectra.are_zero, s), discrete(np.positive, s), s
-        )  # a norm has a corner at 0: its slope is 0
-        of = s.sum(-1) if ord == "nuc" else _largest(s, -1) if ord == 2 else reduction.min(s, -1)
+        # A norm has a corner at 0: its slope is 0.
+        smooth = where(discrete(spectra.are_zero, s), discrete(np.positive, s), s)
+        if ord == "nuc" or 0 in s.shape:
+            of = smooth.sum(-1) if ord != -2 else reduction.min(smooth, -1)
+        else:
+            of = reduction.max(smooth, -1) if ord == 2 else reduction.min(smooth, -1)
+            of = spectra.Corner("first" if ord == 2 else "last")(of, s)
     elif ord in (1, -1, np.inf, -np.inf):
         first, second = (row, column) if abs(ord) == 1 else (column, row)
         sums = elementwise.absolute(x).sum(first, True)
@@ -449,7 +452,7 @@ def cond(x: Any, p: Any = None) -> Tensor:
     with np.errstate(all="ignore"):
         if p in (None, 2, -2):
             s = spectra.svdvals(x)
-            ratio = s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
+            ratio = spectra.Corner("both")(s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1], s)
         else:
             singular = discrete(_is_singular, x)
             inverse = systems.inv(where(as_factor(singular), _identity(x.shape[-1], x.dtype), x))

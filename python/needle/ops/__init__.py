@@ -174,6 +174,7 @@ from .softmax import softmax_loss as softmax_loss
 from .spectra import SVD as SVD
 from .spectra import AlongSingularValues as AlongSingularValues
 from .spectra import AlongSpectrum as AlongSpectrum
+from .spectra import Corner as Corner
 from .spectra import Eig as Eig
 from .spectra import Eigh as Eigh
 from .spectra import EigvalsH as EigvalsH

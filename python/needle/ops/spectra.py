@@ -292,7 +292,7 @@ def _turned(op: Any, w: Any, v: Any) -> Any:
     """The vectors v, those of equal values as the tangent that op.along holds separates them."""
     if op.along is _SEVERAL:
         return v
-    along = op.along if isinstance(v, Tensor) else op.along._array
+    along = _of_kind(op.along, v)
     return v @ _OfStacks(_separation, 1, 2).on(w, dagger(v) @ hermitian_part(along) @ v)
 
 
@@ -380,6 +380,20 @@ def _on_groups(w: Any, diagonal: Any, rest: Any) -> Any:
     return projected.reshape(projected.shape[:-1])
 
 
+def _of_kind(along: Any, like: Any) -> Any:
+    return along if isinstance(like, Tensor) else along._array
+
+
+def _one_if_symmetric(values: Any, move: Any, y: Any) -> Any:
+    """1 for each value; NaN, with a warning, where y is not what a symmetric function makes of this motion of equal
+    values: a multiple of it, and a number for all."""
+    groups = _equal(values)
+    r = _fit(groups, _less_mean(groups, move), _less_mean(groups, y), 1e-6 * _largest(y))
+    if np.isnan(r).any():
+        _warn("they are treated differently")
+    return np.where(np.isnan(r), np.nan, 1).astype(y.dtype)
+
+
 def _one_or_nan(values: Any, y: Any) -> Any:
     return 1 + _zero_or_nan(values, y).max(-1)
 
@@ -421,6 +435,47 @@ class Once(TensorOp):
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return self(values[0])
+
+
+class Corner(TensorOp):
+    """A function x of the largest and of the smallest of values w, as which `extremes` says. Where several values are
+    such a one, x has a corner, and its slope is one by convention that has no derivative."""
+
+    notation = "corner({inputs})"
+    saves = ("inputs",)
+    __slots__ = ("extremes",)
+
+    def __init__(self, extremes: str):
+        self.extremes = extremes
+
+    def compute(self, x: Any, w: Any) -> Any:
+        return x.copy()
+
+    def _once(self, w: Any) -> Any:
+        return Once(_ties[self.extremes]).on(w)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad * self._once(node.inputs[1]), ZERO
+
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        return None if tangents[0] is None else tangents[0] * self._once(node.inputs[1])
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        return self(*_stacked(values, depths, (0, 1)))
+
+
+def _ties_of(first: bool, last: bool) -> Callable[[Any], Any]:
+    def ties(values: Any) -> Any:
+        """[i, j]: whether both are equal to the extreme, the first or the last of sorted values, and not 0, where the
+        slope is 0 by convention."""
+        groups = _equal(values) & ~are_zero(values)[..., None]
+        of = groups[..., :1, :] * first | groups[..., -1:, :] * last
+        return groups & of | np.eye(values.shape[-1], dtype=bool)
+
+    return ties
+
+
+_ties = {"first": _ties_of(True, False), "last": _ties_of(False, True), "both": _ties_of(True, True)}
 
 
 def _lost(values: Any, groups: Any, loud: bool) -> Any:
@@ -543,7 +598,11 @@ def _by_values(op: Any, a: Any, by_w: Any) -> Any:
         if inside or op.along is _SEVERAL:
             by_w = by_w * _OfStacks(_one_or_nan, 1, 1).on(w, unmasked(by_w))
         if not inside:
-            return _on_vectors(_turned(op, w, v), by_w)
+            v = _turned(op, w, v)
+            if op.along is not _SEVERAL:
+                move = _diagonal(dagger(v) @ hermitian_part(_of_kind(op.along, v)) @ v)
+                by_w = by_w * _OfStacks(_one_if_symmetric, 1, 1, 1).on(w, move, unmasked(by_w))
+            return _on_vectors(v, by_w)
     if not _is_differentiated(a, by_w):
         return _on_vectors(v, by_w)
     y = unmasked(by_w)
@@ -591,10 +650,11 @@ def _one_if_unread(values: Any, by_v: Any) -> Any:
 
 
 def _may_be_read(values: Any, by_v: Any) -> Any:
-    """[i, j]: whether the function may read the vectors i and j. V f(w) V^H reads them and has the adjoint 0 where f
-    is 0, which it is at both only if they are one, or if it is constant."""
+    """[i, j]: whether the function may read the vectors i and j. V f(w) V^H reads them, and its adjoint is 0 where f is
+    0, as log is at 1. It is not so at two values by chance, nor at a rounding error."""
     read = (by_v != 0).any(-2)
-    return read[..., :, None] | read[..., None, :] | (_differences(values) == 0)
+    chance = (_differences(values) == 0) & ~(are_zero(values) & (values != 0))[..., None]
+    return read[..., :, None] | read[..., None, :] | chance
 
 
 _ONE_BY_ONE = "single vectors of theirs have no derivative, functions of all of them have, like the projector"
@@ -711,11 +771,7 @@ class Eig(OfMatrices, TensorTupleOp):
     saves, same_inputs = ("output",), True
     values = 0
     """Which member of the output the eigenvalues are."""
-    __slots__ = ("pushed",)
-
-    def __init__(self) -> None:
-        self.pushed = False
-        """Whether a tangent was pushed through it, so that adjoints may be those of tangents."""
+    __slots__ = ()
 
     def compute(self, a: Any) -> Any:
         return tuple(np.linalg.eig(a))
@@ -726,21 +782,17 @@ class Eig(OfMatrices, TensorTupleOp):
         again = _is_differentiated(w, by_w, by_v)
         if again and by_w is not None and self._is_curved(w, unmasked(by_w)):
             right = right * as_factor(Once(_are_equal).on(w))
-        elif self.pushed and by_w is not None:
-            right = right * as_factor(Discrete(_one_if_alike).on(w, unmasked(by_w)))
         if by_v is not None:
             turned = (_turning(w, _are_equal) * (v.mT @ _of_fixed_length_and_phase(by_v, v))) @ v.mT
-            right = right + (turned * as_factor(Once(_are_equal, unread=self.pushed).on(w)) if again else turned)
-        try:
-            return SOLVE.on(v.mT, right)
-        except np.linalg.LinAlgError as error:
-            raise np.linalg.LinAlgError(
-                "Eig: has no derivative at a matrix that is not diagonalizable: it lacks a full set of eigenvectors"
-            ) from error
+            right = right + (turned * as_factor(Once(_are_equal).on(w)) if again else turned)
+        return _solved(v.mT, right)
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
-        self.pushed = True
-        return NotImplemented
+        w, v = node.output
+        motion = _solved(v, tangents[0] @ v)
+        moved = _to_fixed_length_and_phase(v @ (_turning(w, _are_equal) * motion), v)
+        by_w = Summation(-1).on(motion * np.eye(w.shape[-1]))
+        return by_w * as_column(Once(_are_equal).on(w)), moved * as_factor(Once(_are_equal, unread=True).on(w))
 
     def _is_curved(self, w: Any, y: Any) -> bool:
         """Whether the adjoint y of the values changes with them where they are equal, or may do so."""
@@ -752,13 +804,13 @@ class Eig(OfMatrices, TensorTupleOp):
         return along is None or watching.captures() or bool(np.any(_innermost(along)))
 
 
-def _one_if_alike(values: Any, y: Any) -> Any:
-    """1 for each matrix; NaN, with a warning, where equal values have different y."""
-    apart = np.abs(_differences(y))
-    lost = (_are_equal(values) & (apart > 1e-6 * np.abs(y).max(initial=0) + 1e3 * np.finfo(y.dtype).eps)).any((-2, -1))
-    if lost.any():
-        _warn("they are treated differently")
-    return np.where(lost, np.nan, 1).astype(y.real.dtype)
+def _solved(v: Any, right: Any) -> Any:
+    try:
+        return SOLVE.on(v, right)
+    except np.linalg.LinAlgError as error:
+        raise np.linalg.LinAlgError(
+            "Eig: has no derivative at a matrix that is not diagonalizable: it lacks a full set of eigenvectors"
+        ) from error
 
 
 def _probe_of_equal(values: Any) -> Any:
@@ -784,6 +836,16 @@ def _of_fixed_length_and_phase(by_v: Any, v: Any) -> Any:
     largest = Discrete(_is_largest_in_column).on(v)
     anchor = Summation(-2, keepdims=True).on(zeroed(v, largest))
     return free - zeroed((along - along.conj()) / (2 * anchor), largest)
+
+
+def _to_fixed_length_and_phase(moved: Any, v: Any) -> Any:
+    """The tangent of the columns v, from that before they were scaled to their fixed length and phase."""
+    moved = moved - v * Summation(-2, keepdims=True).on(conjugate(v) * moved).real
+    if v.dtype.kind != "c":
+        return moved
+    largest = Discrete(_is_largest_in_column).on(v)
+    there, anchor = [Summation(-2, keepdims=True).on(zeroed(x, largest)) for x in (moved, v)]
+    return moved - v * ((there - there.conj()) / (2 * anchor))
 
 
 def _is_largest_in_column(v: Any) -> Any:
@@ -991,8 +1053,11 @@ def _by_singular_values(op: Any, a: Any, by_s: Any) -> Any:
         if not inside:
             by_s = by_s + _OfStacks(_lost_at_zero, 1, 1).on(s, unmasked(by_s))
             if op.along is not _SEVERAL:
-                u, w = _turned_both(u, s, dagger(vh), op.along if isinstance(u, Tensor) else op.along._array)
-                vh = dagger(w)
+                along = _of_kind(op.along, u)
+                u, w = _turned_both(u, s, dagger(vh), along)
+                move, vh = _diagonal(dagger(u) @ along @ w), dagger(w)
+                move = zeroed(move, ~Discrete(are_zero).on(s))
+                by_s = by_s * _OfStacks(_one_if_symmetric, 1, 1, 1).on(s, move, unmasked(by_s))
             return (conjugate(u) * as_row(by_s)) @ conjugate(vh)
     if not _is_differentiated(a, by_s):
         return _on_both_vectors(u, s, vh, by_s)
