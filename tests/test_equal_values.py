@@ -294,7 +294,7 @@ FIRST: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
     ),
     "grad": lambda f, a, e, y: product(needle.grad(lambda x: product(y.conj(), f(x)))(a), e),
     "recorded grad": lambda f, a, e, y: product(
-        needle.jvp(lambda x: needle.grad(lambda x: product(y.conj(), f(x)))(x), (a,), (e,))[0], e
+        needle.jvp(needle.grad(lambda x: product(y.conj(), f(x))), (a,), (e,))[0], e
     ),
 }
 VECTORS = {"eigenvectors": vectors_case, "singular vectors": singular_vectors_case}
@@ -424,10 +424,20 @@ def test_norms_where_another_value_is_repeated_have_second_derivatives():
         assert_allclose(second(lambda x: nnp.linalg.norm(x, 2), a, along, along), numeric, rtol=1e-5)
 
 
+def of_spectrum(f: Any, a: Any) -> Any:
+    w, v = nnp.linalg.eigh(a)
+    return (v * f(w)) @ v.mT
+
+
+def of_singular_values(f: Any, a: Any) -> Any:
+    u, s, vh = nnp.linalg.svd(a)
+    return (u * f(s)) @ vh
+
+
 READ_WITH_VALUES: dict[str, Callable[[Any], Any]] = {
-    "log": lambda a: (lambda w, v: (v * nnp.log(w)) @ v.mT)(*nnp.linalg.eigh(a)),
-    "root": lambda a: (lambda w, v: (v * w**0.5) @ v.mT)(*nnp.linalg.eigh(a)),
-    "log of singular values": lambda a: (lambda u, s, vh: (u * nnp.log(s)) @ vh)(*nnp.linalg.svd(a)),
+    "log": lambda a: of_spectrum(nnp.log, a),
+    "root": lambda a: of_spectrum(nnp.sqrt, a),
+    "log of singular values": lambda a: of_singular_values(nnp.log, a),
 }
 
 

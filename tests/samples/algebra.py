@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from needle.ops import determinants, factorizations, fft, norms, spectra, systems
+from needle.ops import determinants, equal_values, factorizations, fft, norms, spectra, systems
 from needle.ops.einsum import einsum
 
 from .kit import REDUCED, Sample, numbers, reduction, sample, specials
@@ -278,11 +278,15 @@ SPECTRA: dict[str, list[Sample]] = {
         for shape, code, paired in [((3, 3), "d", True), ((2, 3, 2), "D", False), ((2, 3), "D", True)]
     ],
     "Corner": [
-        sample(spectra.Corner(which), lambda x, w: x, numbers(shape[:-1]), numbers(shape))
+        sample(equal_values.Corner(which), lambda x, w: x, numbers(shape[:-1]), numbers(shape))
         for shape, which in [((3,), "first"), ((2, 3), "last"), ((3,), "both"), ((0, 2), "both")]
     ],
     "Once": [
-        sample(spectra.Once(spectra._near), lambda w: np.ones(w.shape[:-1], w.dtype), numbers(shape, code))
+        sample(
+            equal_values.Once(equal_values.groups_of_near),
+            lambda w: np.ones(w.shape[:-1], w.dtype),
+            numbers(shape, code),
+        )
         for shape, code in [((3,), "d"), ((2, 3), "d"), ((2, 0), "d"), ((3,), "f")]
     ],
     "Eig": square(spectra.eig, lambda a: tuple(np.linalg.eig(a)), codes="fDFl")
