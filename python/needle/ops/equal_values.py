@@ -22,9 +22,10 @@ read as well, it may be V f(w) V^H, and what is not known is NaN, with a warning
 Vectors with an adjoint of 0 are taken as not read, unless values agree in all bits: at w = 1, V log(w) V^H sends 0.
 
 So it is with all that is not known: derivatives of functions that treat equal values differently, third ones, second
-ones by vectors, those by `eig` as far as they are not 0, of norms and conditions at a corner (`Once`, `Corner`). What
-nobody can see in a single direction stays: forward over forward mode of functions that treat equal values differently,
-and forward mode of single vectors, which says how they move apart from mixing with those of equal values.
+ones by vectors, those by `eig` as far as they are not 0, first ones by its vectors, those of norms and conditions at a
+corner (`Once`, `Corner`). What nobody can see in a single direction stays: forward over forward mode of functions that
+treat equal values differently, and forward mode of single vectors, which says how they move apart from mixing with
+those of equal values.
 
 Of a single one of equal values, reverse mode gives the slope along the vectors that LAPACK gives, and 0 for a singular
 value of 0. Forward mode says how the values move when the matrix begins to move along the tangent.
@@ -353,16 +354,17 @@ def _ratio(values: Any, y: Any, probe: Any, along: Any) -> Any:
 
 
 def probe_near(values: Any) -> Any:
-    """Numbers that differ, whose sum over each group of near values is 0; 0 for a value that is far from all others."""
-    near = groups_of_near(values)
-    place = np.tril(near, -1).sum(-1)
-    return (near.sum(-1) * place**2 - _total(near, place**2)).astype(values.dtype)
+    return _probe(groups_of_near(values)).astype(values.dtype)
 
 
 def probe_equal(values: Any) -> Any:
-    equal = pairs_of_equal(values)
-    place = np.tril(equal, -1).sum(-1)
-    return (equal.sum(-1) * place**2 - _total(equal, place**2)).astype(values.dtype)
+    return _probe(pairs_of_equal(values)).astype(values.dtype)
+
+
+def _probe(groups: Any) -> Any:
+    """Numbers that differ, whose sum over each group is 0; 0 for a value that is alone."""
+    place = np.tril(groups, -1).sum(-1)
+    return groups.sum(-1) * place**2 - _total(groups, place**2)
 
 
 def adjoint_along(y: Any, op: Any, probe: Any) -> Any:
@@ -407,7 +409,7 @@ def separated_along(
     inputs: tuple[Any, ...], outputs: Any, values: Callable[[Any], Any], turn: Callable[..., Any]
 ) -> Any:
     """Outputs of forward mode, with the vectors of equal values that the tangent separates. For those the rule is
-    right; `turn(outputs, tangent)` gives (member, the unitary matrix that it is to be multiplied by)."""
+    right. `turn(outputs, tangent)` says for some members how they turn, `values(outputs)` which may be equal."""
     a = latest(inputs[0])
     along = getattr(a, "tangent", None)
     if along is None or not isinstance(outputs, WrappedTuple) or not innermost(along).size:
@@ -418,8 +420,7 @@ def separated_along(
         return outputs
     members = list(wrapped)
     for k, by in turn(inside, along).items():
-        old = members[k]
-        members[k] = type(old)(old.level, by(old.value), by(old.tangent))
+        members[k] = type(wrapped[k])(wrapped[k].level, by(wrapped[k].value), by(wrapped[k].tangent))
     return WrappedTuple(members)
 
 
@@ -435,6 +436,7 @@ def follow(op: Any, along: Any) -> None:
 
 
 def of_kind(along: Any, like: Any) -> Any:
+    """The tensor `along`, as an array where rules work on arrays."""
     return along if isinstance(like, Tensor) else along._array
 
 
@@ -443,6 +445,7 @@ def real_diagonal(a: Any) -> Any:
 
 
 def on_groups(w: Any, diagonal: Any, rest: Any) -> Any:
+    """The motions of the values, those of equal ones projected as `_projection` says."""
     projected = OfStacks(_projection, 1, 1).on(w, rest) @ as_column(diagonal)
     return projected.reshape(projected.shape[:-1])
 
@@ -462,7 +465,16 @@ def _projection(values: Any, rest: Any) -> Any:
 # ----------------------------------------------------------------------- what has no derivative, or none that is known
 
 
+ONE_BY_ONE = "single vectors of theirs have no derivative, functions of all of them have, like the projector"
+WITH_VALUES = (
+    "how fast they separate is not known to reverse mode. For V f(w) V^H take functions of the matrix as a whole "
+    "(solve, inv, pinv, det, needle.scipy.linalg.expm, sqrtm, logm), or forward mode (needle.jvp, needle.jacobian "
+    "with mode='forward')"
+)
+
+
 def one_if_known(w: Any, inner: Any, by_v: Any, with_values: bool) -> Any:
+    """The factor of the part of an adjoint that comes through vectors, whose own one is by_v; `inner` is V^T by_v."""
     inner, by_v = unmasked(inner), unmasked(by_v)
     if with_values:
         return OfStacks(_one_if_unread, 1, 2).on(w, by_v)
@@ -498,16 +510,6 @@ def may_be_read(values: Any, by_v: Any) -> Any:
     return read[..., :, None] | read[..., None, :] | chance
 
 
-ONE_BY_ONE = "single vectors of theirs have no derivative, functions of all of them have, like the projector"
-
-
-WITH_VALUES = (
-    "how fast they separate is not known to reverse mode. For V f(w) V^H take functions of the matrix as a whole "
-    "(solve, inv, pinv, det, needle.scipy.linalg.expm, sqrtm, logm), or forward mode (needle.jvp, needle.jacobian "
-    "with mode='forward')"
-)
-
-
 def one_if_symmetric(values: Any, move: Any, y: Any) -> Any:
     """1 for each value; NaN, with a warning, where y is not what a symmetric function makes of this motion of equal
     values: a multiple of it, and a number for all."""
@@ -532,6 +534,7 @@ def zero_or_nan(values: Any, y: Any) -> Any:
 
 
 def one_unless(lost: Any, why: str) -> Any:
+    """1 for each matrix; NaN, with a warning, where any [i, j] is lost."""
     lost = lost.any((-2, -1))
     if lost.any():
         warn(why)

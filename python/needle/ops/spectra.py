@@ -336,7 +336,12 @@ class Eig(OfMatrices, TensorTupleOp):
         if again and by_w is not None and self._is_curved(w, unmasked(by_w)):
             right = right * as_factor(Once(pairs_of_equal).on(w))
         if by_v is not None:
-            turned = (turning(w, pairs_of_equal) * (v.mT @ _of_fixed_length_and_phase(by_v, v))) @ v.mT
+            free = _of_fixed_length_and_phase(by_v, v)
+            inner = v.mT @ free
+            turned = (turning(w, pairs_of_equal) * inner) @ v.mT
+            given = (w, by_v) if by_w is not None else (w, inner, free)
+            known = _one_if_none_read if by_w is not None else _one_if_spaces
+            turned = turned * as_factor(OfStacks(known, 1, *[2] * (len(given) - 1)).on(*map(unmasked, given)))
             right = right + (turned * as_factor(Once(pairs_of_equal).on(w)) if again else turned)
         return _solved(v.mT, right)
 
@@ -344,6 +349,7 @@ class Eig(OfMatrices, TensorTupleOp):
         w, v = node.output
         motion = _solved(v, tangents[0] @ v)
         moved = _to_fixed_length_and_phase(v @ (turning(w, pairs_of_equal) * motion), v)
+        moved = moved + as_factor(OfStacks(_nan_if_mixed, 1, 2).on(w, motion))
         by_w = Summation(-1).on(motion * np.eye(w.shape[-1]))
         return by_w * as_column(Once(pairs_of_equal).on(w)), moved * as_factor(Once(pairs_of_equal, unread=True).on(w))
 
@@ -355,6 +361,22 @@ class Eig(OfMatrices, TensorTupleOp):
         probe = discrete(probe_equal, w)
         along = adjoint_along(y, self, probe)
         return along is None or watching.captures() or bool(np.any(innermost(along)))
+
+
+def _one_if_none_read(values: Any, by_v: Any) -> Any:
+    return one_unless(pairs_in(pairs_of_equal(values)) & may_be_read(values, by_v), WITH_VALUES)
+
+
+def _one_if_spaces(values: Any, inner: Any, by_v: Any) -> Any:
+    """As for `eigh`; here all linear combinations of the vectors of equal values are vectors, too."""
+    mixes = ~(np.abs(inner) <= noise_of_sums(by_v)[..., None, None])
+    return one_unless(pairs_in(pairs_of_equal(values)) & mixes, ONE_BY_ONE)
+
+
+def _nan_if_mixed(values: Any, motion: Any) -> Any:
+    """0; NaN where these vectors of equal values are not those that the motion separates."""
+    lost = pairs_in(pairs_of_equal(values)) & ~(np.abs(motion) <= noise_of_sums(motion)[..., None, None])
+    return np.where(lost.any((-2, -1)), np.nan, 0).astype(motion.dtype)
 
 
 def _solved(v: Any, right: Any) -> Any:
