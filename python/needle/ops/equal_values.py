@@ -142,9 +142,7 @@ def may_be_near(w: Any) -> bool:
 # ----------------------------------------------------------------------------------------------------------------- ops
 
 
-class OfStacks(Discrete):
-    """A constant function of vectors and matrices along the last axes, with the same batch axes before them."""
-
+class _OfStacks(Discrete):
     __slots__ = ("cores",)
 
     def __init__(self, function: Any, *cores: int):
@@ -154,6 +152,11 @@ class OfStacks(Discrete):
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return self(*stacked(values, depths, self.cores))
+
+
+def of_stacks(function: Callable[..., Any], *cores: int) -> Discrete:
+    """A constant function of vectors and matrices along the last axes, with the same batch axes before them."""
+    return _OfStacks(function, *cores)
 
 
 def stacked(values: tuple[Any, ...], depths: tuple[int | None, ...], cores: tuple[int, ...]) -> list[Any]:
@@ -265,9 +268,9 @@ def divided_differences(w: Any, y: Any, r: Any) -> Any:
     """[i, j]: (y[i] - y[j]) / (w[i] - w[j]), its limit r[i, j] for near values, and 0 for i = j."""
     if not may_be_near(w):
         return (as_column(y) - as_row(y)) * reciprocal(as_column(w) - as_row(w), np.eye(w.shape[-1], dtype=bool))
-    is_limit = OfStacks(_is_limit, 1, 1, 2).on(w, y, r)
+    is_limit = of_stacks(_is_limit, 1, 1, 2).on(w, y, r)
     quotient = (as_column(y) - as_row(y)) * reciprocal(as_column(w) - as_row(w), is_limit)
-    return zeroed(quotient, ~is_limit) + OfStacks(_limit, 1, 1, 2).on(w, y, r)
+    return zeroed(quotient, ~is_limit) + of_stacks(_limit, 1, 1, 2).on(w, y, r)
 
 
 def _is_limit(values: Any, y: Any, r: Any) -> Any:
@@ -345,7 +348,7 @@ def symmetric_ratio(op: Any, w: Any, all_w: Any, y: Any, probed: Any) -> Any:
     along = adjoint_along(y, op, probe)
     if along is None:
         return constant(np.full(w.shape, np.inf, w.dtype))
-    return OfStacks(_ratio, 1, 1, 1, 1)(w, y, probe, along)
+    return of_stacks(_ratio, 1, 1, 1, 1)(w, y, probe, along)
 
 
 def _ratio(values: Any, y: Any, probe: Any, along: Any) -> Any:
@@ -446,7 +449,7 @@ def real_diagonal(a: Any) -> Any:
 
 def on_groups(w: Any, diagonal: Any, rest: Any) -> Any:
     """The motions of the values, those of equal ones projected as `_projection` says."""
-    projected = OfStacks(_projection, 1, 1).on(w, rest) @ as_column(diagonal)
+    projected = of_stacks(_projection, 1, 1).on(w, rest) @ as_column(diagonal)
     return projected.reshape(projected.shape[:-1])
 
 
@@ -477,8 +480,8 @@ def one_if_known(w: Any, inner: Any, by_v: Any, with_values: bool) -> Any:
     """The factor of the part of an adjoint that comes through vectors, whose own one is by_v; `inner` is V^T by_v."""
     inner, by_v = unmasked(inner), unmasked(by_v)
     if with_values:
-        return OfStacks(_one_if_unread, 1, 2).on(w, by_v)
-    return OfStacks(_one_if_common, 1, 2, 2).on(w, inner, by_v)
+        return of_stacks(_one_if_unread, 1, 2).on(w, by_v)
+    return of_stacks(_one_if_common, 1, 2, 2).on(w, inner, by_v)
 
 
 def _one_if_common(values: Any, inner: Any, by_v: Any) -> Any:

@@ -28,7 +28,6 @@ from .equal_values import (
     ONE_BY_ONE,
     SEVERAL,
     WITH_VALUES,
-    OfStacks,
     Once,
     adjoint_along,
     are_zero,
@@ -44,6 +43,7 @@ from .equal_values import (
     may_be_read,
     noise_of_sums,
     of_kind,
+    of_stacks,
     on_groups,
     once,
     one_if_known,
@@ -88,7 +88,7 @@ def _moved(uplo: Any, a: Any, along: Any) -> tuple[Any, Any, Any]:
     w, v = Eigh(uplo).on(a)
     motion = dagger(v) @ hermitian_part(along) @ v
     if may_be_near(w):
-        turn = OfStacks(separation, 1, 2).on(w, motion)
+        turn = of_stacks(separation, 1, 2).on(w, motion)
         v, motion = v @ turn, dagger(turn) @ motion @ turn
     return w, v, motion
 
@@ -98,7 +98,7 @@ def _turned(op: Any, w: Any, v: Any) -> Any:
     if op.along is SEVERAL:
         return v
     along = of_kind(op.along, v)
-    return v @ OfStacks(separation, 1, 2).on(w, dagger(v) @ hermitian_part(along) @ v)
+    return v @ of_stacks(separation, 1, 2).on(w, dagger(v) @ hermitian_part(along) @ v)
 
 
 class AlongSpectrum(OfMatrices, TensorOp):
@@ -126,7 +126,7 @@ class AlongSpectrum(OfMatrices, TensorOp):
         if not may_be_near(w):
             motion = dagger(v) @ hermitian_part(along) @ v
             return real_diagonal(motion), w, v, motion, None
-        v = v @ OfStacks(separation, 1, 2).on(w, dagger(v) @ hermitian_part(other) @ v)
+        v = v @ of_stacks(separation, 1, 2).on(w, dagger(v) @ hermitian_part(other) @ v)
         motion = dagger(v) @ hermitian_part(along) @ v
         if not self.paired:
             return real_diagonal(motion), w, v, motion, None
@@ -138,7 +138,7 @@ class AlongSpectrum(OfMatrices, TensorOp):
         _, w, v, motion, rest = self._moves(a, along, other)
 
         def by_a() -> Any:
-            divided = divided_differences(w, out_grad, OfStacks(zero_or_nan, 1, 1).on(w, out_grad))
+            divided = divided_differences(w, out_grad, of_stacks(zero_or_nan, 1, 1).on(w, out_grad))
             return once(hermitian_part(conjugate(v @ (divided * motion) @ dagger(v))), w)
 
         return by_a, lambda: _on_vectors(v, out_grad if rest is None else on_groups(w, out_grad, rest)), ZERO
@@ -203,7 +203,7 @@ class FromSpectrum(OfMatrices, TensorOp):
         w, v, motion = _moved(self.uplo, a, along)
         turn = zeros_unless(turn, y)
         if may_be_near(w):
-            r = OfStacks(pushed_ratio, 1, 1, 1, 1, 1).on(w, y, r, real_diagonal(motion), turn)
+            r = of_stacks(pushed_ratio, 1, 1, 1, 1, 1).on(w, y, r, real_diagonal(motion), turn)
         inner = divided_differences(w, y, r) * motion + as_row(turn) * np.eye(w.shape[-1])
         return once(conjugate(v @ inner @ dagger(v)), w)
 
@@ -221,12 +221,12 @@ def _by_values(op: Any, a: Any, by_w: Any) -> Any:
     if op.along is not None and may_be_near(w):
         inside = isinstance(a, Wrapped) or isinstance(by_w, Wrapped)
         if inside or op.along is SEVERAL:
-            by_w = by_w * OfStacks(one_or_nan, 1, 1).on(w, unmasked(by_w))
+            by_w = by_w * of_stacks(one_or_nan, 1, 1).on(w, unmasked(by_w))
         if not inside:
             v = _turned(op, w, v)
             if op.along is not SEVERAL:
                 move = real_diagonal(dagger(v) @ hermitian_part(of_kind(op.along, v)) @ v)
-                by_w = by_w * OfStacks(one_if_symmetric, 1, 1, 1).on(w, move, unmasked(by_w))
+                by_w = by_w * of_stacks(one_if_symmetric, 1, 1, 1).on(w, move, unmasked(by_w))
             return _on_vectors(v, by_w)
     if not is_differentiated(a, by_w):
         return _on_vectors(v, by_w)
@@ -259,7 +259,7 @@ class Eigh(OfMatrices, TensorTupleOp):
     @staticmethod
     def _turns(outputs: Any, along: Any) -> dict[int, Any]:
         w, v = outputs
-        turn = OfStacks(separation, 1, 2).on(w, dagger(v) @ hermitian_part(along) @ v)
+        turn = of_stacks(separation, 1, 2).on(w, dagger(v) @ hermitian_part(along) @ v)
         return {1: lambda x: x @ turn}
 
     def compute(self, a: Any) -> Any:
@@ -341,7 +341,7 @@ class Eig(OfMatrices, TensorTupleOp):
             turned = (turning(w, pairs_of_equal) * inner) @ v.mT
             given = (w, by_v) if by_w is not None else (w, inner, free)
             known = _one_if_none_read if by_w is not None else _one_if_spaces
-            turned = turned * as_factor(OfStacks(known, 1, *[2] * (len(given) - 1)).on(*map(unmasked, given)))
+            turned = turned * as_factor(of_stacks(known, 1, *[2] * (len(given) - 1)).on(*map(unmasked, given)))
             right = right + (turned * as_factor(Once(pairs_of_equal).on(w)) if again else turned)
         return _solved(v.mT, right)
 
@@ -349,7 +349,7 @@ class Eig(OfMatrices, TensorTupleOp):
         w, v = node.output
         motion = _solved(v, tangents[0] @ v)
         moved = _to_fixed_length_and_phase(v @ (turning(w, pairs_of_equal) * motion), v)
-        moved = moved + as_factor(OfStacks(_nan_if_mixed, 1, 2).on(w, motion))
+        moved = moved + as_row(of_stacks(_nan_if_mixed, 1, 2).on(w, motion))
         by_w = Summation(-1).on(motion * np.eye(w.shape[-1]))
         return by_w * as_column(Once(pairs_of_equal).on(w)), moved * as_factor(Once(pairs_of_equal, unread=True).on(w))
 
@@ -374,9 +374,9 @@ def _one_if_spaces(values: Any, inner: Any, by_v: Any) -> Any:
 
 
 def _nan_if_mixed(values: Any, motion: Any) -> Any:
-    """0; NaN where these vectors of equal values are not those that the motion separates."""
+    """0 for each vector; NaN for those of equal values that are not what the motion separates."""
     lost = pairs_in(pairs_of_equal(values)) & ~(np.abs(motion) <= noise_of_sums(motion)[..., None, None])
-    return np.where(lost.any((-2, -1)), np.nan, 0).astype(motion.dtype)
+    return np.where(lost.any(-2), np.nan, 0).astype(motion.dtype)
 
 
 def _solved(v: Any, right: Any) -> Any:
@@ -471,13 +471,13 @@ def _moved_singular(a: Any, along: Any) -> tuple[Any, ...]:
     if not may_be_near(_both(s)):
         return u, s, w, zeroed(real_diagonal(dagger(u) @ along @ w), kept)
     u, w = _turned_both(u, s, w, along)
-    growth = OfStacks(_motion_of_zeros, 2, 1, 2, 2, 2).on(u, s, dagger(w), along, along)
+    growth = of_stacks(_motion_of_zeros, 2, 1, 2, 2, 2).on(u, s, dagger(w), along, along)
     return u, s, w, zeroed(real_diagonal(dagger(u) @ along @ w), kept) + growth
 
 
 def _turned_both(u: Any, s: Any, w: Any, along: Any) -> tuple[Any, Any]:
     """U and W, the vectors of equal values as the tangent separates them."""
-    turn = OfStacks(separation, 1, 2).on(s, hermitian_part(dagger(u) @ along @ w))
+    turn = of_stacks(separation, 1, 2).on(s, hermitian_part(dagger(u) @ along @ w))
     return u @ turn, w @ turn
 
 
@@ -505,7 +505,7 @@ class AlongSingularValues(OfMatrices, TensorOp):
         if self.paired:
             rest = real_diagonal(dagger(u) @ other @ w)
             move = on_groups(s, move, rest)
-        growth = OfStacks(_motion_of_zeros, 2, 1, 2, 2, 2).on(u, s, dagger(w), along, other)
+        growth = of_stacks(_motion_of_zeros, 2, 1, 2, 2, 2).on(u, s, dagger(w), along, other)
         return zeroed(move, kept) + growth, u, s, w, rest
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
@@ -514,7 +514,7 @@ class AlongSingularValues(OfMatrices, TensorOp):
         y, both = zeroed(out_grad, ~Discrete(are_zero).on(s)), _both(s)
 
         def by_a() -> Any:
-            divided = divided_differences(both, _both(y), OfStacks(zero_or_nan, 1, 1).on(both, _both(y)))
+            divided = divided_differences(both, _both(y), of_stacks(zero_or_nan, 1, 1).on(both, _both(y)))
             return once(conjugate(_spread(u, s, w, along, divided)), both)
 
         by_along = y if rest is None else on_groups(s, y, rest)
@@ -583,7 +583,7 @@ class FromSingularValues(OfMatrices, TensorOp):
         motion, kept = dagger(u) @ out_grad @ w, ~Discrete(are_zero).on(s)
 
         def by_a() -> Any:
-            ratio = as_column(OfStacks(_on_both_sides, 1, 1, 1).on(s, y, r))
+            ratio = as_column(of_stacks(_on_both_sides, 1, 1, 1).on(s, y, r))
             divided = divided_differences(both, _both(zeroed(y, kept)), ratio)
             return once(conjugate(_spread(u, s, w, out_grad, divided)), both)
 
@@ -597,10 +597,10 @@ class FromSingularValues(OfMatrices, TensorOp):
             u, s, vh = SVD(full_matrices=False).on(a)
             return _on_both_vectors(u, s, vh, turn)
         u, s, w, move = _moved_singular(a, along)
-        turn, both, r = zeros_unless(turn, y), _both(s), OfStacks(_on_both_sides, 1, 1, 1).on(s, y, r)
+        turn, both, r = zeros_unless(turn, y), _both(s), of_stacks(_on_both_sides, 1, 1, 1).on(s, y, r)
         y = zeroed(y, ~Discrete(are_zero).on(s))
         if may_be_near(both):
-            r = OfStacks(pushed_ratio, 1, 1, 1, 1, 1).on(both, _both(y), r, _both(move), _both(turn))
+            r = of_stacks(pushed_ratio, 1, 1, 1, 1, 1).on(both, _both(y), r, _both(move), _both(turn))
         moved = conjugate(_spread(u, s, w, along, divided_differences(both, _both(y), r)))
         return once(moved + _on_both_vectors(u, s, dagger(w), turn), both)
 
@@ -618,15 +618,15 @@ def _by_singular_values(op: Any, a: Any, by_s: Any) -> Any:
     if op.along is not None and may_be_near(_both(s)):
         inside = isinstance(a, Wrapped) or isinstance(by_s, Wrapped)
         if inside or op.along is SEVERAL:
-            by_s = by_s * OfStacks(one_or_nan, 1, 1).on(s, unmasked(by_s))
+            by_s = by_s * of_stacks(one_or_nan, 1, 1).on(s, unmasked(by_s))
         if not inside:
-            by_s = by_s + OfStacks(_lost_at_zero, 1, 1).on(s, unmasked(by_s))
+            by_s = by_s + of_stacks(_lost_at_zero, 1, 1).on(s, unmasked(by_s))
             if op.along is not SEVERAL:
                 along = of_kind(op.along, u)
                 u, w = _turned_both(u, s, dagger(vh), along)
                 move, vh = real_diagonal(dagger(u) @ along @ w), dagger(w)
                 move = zeroed(move, ~Discrete(are_zero).on(s))
-                by_s = by_s * OfStacks(one_if_symmetric, 1, 1, 1).on(s, move, unmasked(by_s))
+                by_s = by_s * of_stacks(one_if_symmetric, 1, 1, 1).on(s, move, unmasked(by_s))
             return (conjugate(u) * as_row(by_s)) @ conjugate(vh)
     if not is_differentiated(a, by_s):
         return _on_both_vectors(u, s, vh, by_s)
@@ -668,7 +668,7 @@ class SVD(OfMatrices, TensorTupleOp):
     def _turns(outputs: Any, along: Any) -> dict[int, Any]:
         u, s, vh = outputs
         motion = dagger(u) @ along @ dagger(vh)
-        left, right = [OfStacks(f, 1, 2).on(s, motion) for f in (_left_separation, _right_separation)]
+        left, right = [of_stacks(f, 1, 2).on(s, motion) for f in (_left_separation, _right_separation)]
         return {0: lambda x: x @ left, 2: lambda x: dagger(right) @ x}
 
     def compute(self, a: Any) -> Any:
@@ -702,10 +702,10 @@ class SVD(OfMatrices, TensorTupleOp):
             adjoint = adjoint + uc @ (rest_w * over).mT
         if may_be_near(_both(s)):
             if by_s is not None:
-                known = OfStacks(_one_if_both_unread, 1, 2, 2, 1).on(s, *map(unmasked, (by_u, by_w, by_s)))
+                known = of_stacks(_one_if_both_unread, 1, 2, 2, 1).on(s, *map(unmasked, (by_u, by_w, by_s)))
             else:
                 given = map(unmasked, (from_u, from_w, by_u, by_w, rest_u, rest_w))
-                known = OfStacks(_one_if_both_common, 1, *[2] * 6).on(s, *given)
+                known = of_stacks(_one_if_both_common, 1, *[2] * 6).on(s, *given)
             adjoint = adjoint * as_factor(known)
         return by_a + (once(adjoint, s, _near_positive) if is_differentiated(s, by_u, by_vh) else adjoint)
 
