@@ -507,10 +507,14 @@ def _one_if_unread(values: Any, by_v: Any) -> Any:
 
 def may_be_read(values: Any, by_v: Any) -> Any:
     """[i, j]: whether the function may read the vectors i and j. V f(w) V^H reads them, and its adjoint is 0 where f is
-    0, as log is at 1. It is not so at two values by chance, nor at a rounding error."""
+    0, as log is at 1. It is not so at two values by chance."""
     read = (by_v != 0).any(-2)
-    chance = (_differences(values) == 0) & ~(are_zero(values) & (values != 0))[..., None]
-    return read[..., :, None] | read[..., None, :] | chance
+    return read[..., :, None] | read[..., None, :] | agree_in_all_bits(values)
+
+
+def agree_in_all_bits(values: Any) -> Any:
+    """[i, j]: whether values are the same number, and more than a rounding error."""
+    return (_differences(values) == 0) & ~(are_zero(values) & (values != 0))[..., None]
 
 
 def one_if_symmetric(values: Any, move: Any, y: Any) -> Any:

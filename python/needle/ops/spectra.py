@@ -30,6 +30,7 @@ from .equal_values import (
     WITH_VALUES,
     Once,
     adjoint_along,
+    agree_in_all_bits,
     are_zero,
     divided_differences,
     follow,
@@ -701,11 +702,9 @@ class SVD(OfMatrices, TensorTupleOp):
         if w.shape[-2] > k:
             adjoint = adjoint + uc @ (rest_w * over).mT
         if may_be_near(_both(s)):
-            if by_s is not None:
-                known = of_stacks(_one_if_both_unread, 1, 2, 2, 1).on(s, *map(unmasked, (by_u, by_w, by_s)))
-            else:
-                given = map(unmasked, (from_u, from_w, by_u, by_w, rest_u, rest_w))
-                known = of_stacks(_one_if_both_common, 1, *[2] * 6).on(s, *given)
+            sides = [*map(unmasked, (from_u, from_w, by_u, by_w, rest_u, rest_w))]
+            values = [] if by_s is None else [unmasked(by_s)]
+            known = of_stacks(_one_if_both_known, 1, *[2] * 6, *[1 for _ in values]).on(s, *sides, *values)
             adjoint = adjoint * as_factor(known)
         return by_a + (once(adjoint, s, _near_positive) if is_differentiated(s, by_u, by_vh) else adjoint)
 
@@ -732,34 +731,30 @@ def _zero_pairs(s: Any) -> Any:
     return zero[..., :, None] & zero[..., None, :]
 
 
-def _one_if_both_common(s: Any, *sides: Any) -> Any:
+def _one_if_both_known(s: Any, *sides: Any) -> Any:
     """As for eigenvectors. Of values of 0, either side may be rotated alone, also into the complement of all vectors.
 
-    Of both sides: the adjoints inside of the span of the vectors, the adjoints, and what of them is outside.
+    Of both sides: the adjoints inside of the span of the vectors, the adjoints, and what of them is outside; then the
+    adjoint of the values, if they are read.
     """
-    from_u, from_w, by_u, by_w, out_u, out_w = sides
-    zeros, noise = pairs_in(_zero_pairs(s)), noise_of_sums(by_u, by_w)
+    from_u, from_w, by_u, by_w, out_u, out_w, *by_values = sides
+    zero, zeros, noise = are_zero(s), _zero_pairs(s), noise_of_sums(by_u, by_w)
     alone = is_skew(from_u, noise) | is_skew(from_w, noise)
-    lost = pairs_in(groups_of_equal(s)) & ~zeros & is_skew(from_u - from_w, noise) | zeros & alone
+    lost = pairs_in(groups_of_equal(s)) & ~zeros & is_skew(from_u - from_w, noise) | pairs_in(zeros) & alone
     for outside in (out_u, out_w):
         if outside.shape[-2] > s.shape[-1]:
             begins = np.abs(outside).max(-2, initial=0) > noise[..., None]
-            lost = lost | (are_zero(s) & begins)[..., None]
-    return one_unless(lost, ONE_BY_ONE)
-
-
-def _one_if_both_unread(s: Any, by_u: Any, by_w: Any, by_s: Any) -> Any:
-    """As for eigenvectors; a value of 0 is not differentiable alone."""
-    both = np.concatenate(np.broadcast_arrays(*_padded(by_u, by_w)), -2)
-    square = by_u.shape[-2] == by_w.shape[-2]
-    zero, read = _zero_pairs(s), (both != 0).any(-2)
-    alone = are_zero(s) & (read | (s == 0) & ((by_s != 0) | (not square)))
-    return one_unless(pairs_in(groups_of_equal(s) | zero) & may_be_read(s, both) | alone[..., None], WITH_VALUES)
-
-
-def _padded(*values: Any) -> list[Any]:
-    rows = max(a.shape[-2] for a in values)
-    return [np.pad(a, [(0, 0)] * (a.ndim - 2) + [(0, rows - a.shape[-2]), (0, 0)]) for a in values]
+            lost = lost | (zero & begins)[..., None]
+    if not by_values:
+        return one_unless(lost, ONE_BY_ONE)
+    # U f(s) V^H reads both sides. A function of one of them and of values of 0 is no such one.
+    read_u, read_w = [(x != 0).any(-2) for x in (by_u, by_w)]
+    both = (read_u & zero).any(-1) & (read_w & zero).any(-1)
+    slopes = (by_values[0] != 0) | (by_u.shape[-2] != by_w.shape[-2])
+    lost = lost | (zero & (read_u & read_w | (s == 0)) & slopes)[..., None]
+    lost = lost | pairs_in(zeros) & (both[..., None, None] | agree_in_all_bits(s))
+    read = may_be_read(s, by_u) | may_be_read(s, by_w)
+    return one_unless(lost | pairs_in(groups_of_equal(s)) & ~zeros & read, WITH_VALUES)
 
 
 def _left_separation(s: Any, motion: Any) -> Any:
