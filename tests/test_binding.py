@@ -6,12 +6,15 @@ import ast
 import builtins
 import inspect
 import os
+import re
 import subprocess
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import needle
+import numpy as np
 import pytest
 from needle import Op, Tensor, TensorTuple, autograd, ops
 from needle.numpy import methods
@@ -171,10 +174,119 @@ def test_a_star_import_replaces_no_builtin():
 
 def test_a_type_checker_sees_a_typo(tmp_path):
     program = tmp_path / "typo.py"
-    program.write_text("import needle\nt = needle.Tensor(1.0)\nt.nmupy()\n(t + 1).shpae\nneedle.nmupy\n")
+    program.write_text(
+        "import needle\nt = needle.Tensor(1.0)\nt.nmupy()\n(t + 1).shpae\nneedle.nmupy\n"
+        "@needle.no_grad()\ndef f(t: needle.Tensor) -> needle.Tensor:\n    return t\nf(t).shaep\n"
+    )
     place = Path(needle.__file__).parents[1]
     check = [sys.executable, "-m", "mypy", "--config-file=", "--follow-imports=silent", str(program)]
     done = subprocess.run(
         check, capture_output=True, text=True, check=False, env=os.environ | {"MYPYPATH": str(place)}, cwd=tmp_path
     )
-    assert [line for line in ("nmupy", "shpae") if f'has no attribute "{line}"' not in done.stdout] == [], done.stdout
+    missed = [name for name in ("nmupy", "shpae", "shaep") if f'has no attribute "{name}"' not in done.stdout]
+    assert missed == [], done.stdout
+    assert 'Module has no attribute "nmupy"' in done.stdout
+
+
+# -------------------------------------------------------------------------------------------------------- errors
+
+ROWS, FOUR = Tensor([[0.5, 1.0, 2.0], [3.0, 4.0, 5.0]]), Tensor([1.0, 2.0, 3.0, 4.0])
+
+
+class Foreign:
+    pass
+
+
+WRONG: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
+    "an axis that is missing": ((ROWS,), {"axis": 7}),
+    "a Tensor as axis": ((ROWS,), {"axis": Tensor(1.0)}),
+    "a Tensor as axis by position": ((ROWS, Tensor(1.0)), {}),
+    "a text as axis": ((ROWS,), {"axis": "x"}),
+    "a fraction as axis": ((ROWS,), {"axis": 1.5}),
+    "a function as axis": ((ROWS,), {"axis": lambda x: x}),
+    "an object as axis": ((ROWS,), {"axis": Foreign()}),
+    "an axis twice": ((ROWS,), {"axis": (0, 0)}),
+    "Tensors as axes": ((ROWS,), {"axis": (Tensor(1.0), 0)}),
+    "keepdims": ((ROWS,), {"keepdims": FOUR}),
+    "shapes": ((ROWS, FOUR), {}),
+    "an unknown option": ((ROWS,), {"banana": 1}),
+    "too many": ((ROWS,) * 12, {}),
+    "too few": ((), {}),
+    "a number too many": ((ROWS, -9), {}),
+    "an object too many": ((ROWS, Foreign()), {}),
+}
+INTERNAL = re.compile(r"<locals>|method\(\)|_method|at 0x[0-9a-f]|needle\.Tensor\(|Dual|Taped|Wrapped|Declared")
+"""What is no user's: names of inner functions and classes, places in memory, and a Tensor's elements."""
+
+
+NUMPYS_WORDS = re.compile("Cannot interpret '.*' as a data type|expected a sequence of integers .*, got '.*'")
+
+
+INNER = {"array_of", "check_device", "tensor"}
+"""What needle.numpy's modules import of each other."""
+
+
+def functions() -> dict[str, Any]:
+    """The public functions of needle and needle.numpy that were written here, and the methods."""
+    found = {
+        f"{module.__name__}.{name}": value
+        for module in (needle, needle.numpy, needle.numpy.linalg, needle.numpy.fft)
+        for name, value in vars(module).items()
+        if not name.startswith("_") and callable(value) and not isinstance(value, type) and name not in INNER
+        if type(value).__module__.startswith("needle") or getattr(value, "__module__", "").startswith("needle")
+    }
+    methods = {f"Tensor.{name}": value for name, value in vars(Tensor).items() if callable(value) and name in BOUND}
+    return found | methods
+
+
+def errors_of(function: Any) -> dict[str, Exception]:
+    raised: dict[str, Exception] = {}
+    for what, (args, options) in WRONG.items():
+        try:  # with copies, for some are written into
+            function(*[a.copy() if isinstance(a, Tensor) else a for a in args], **options)
+        except (TypeError, ValueError, IndexError) as error:
+            raised[what] = error
+        except AttributeError:
+            pass  # of what is no Tensor, in place of self
+    return raised
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_errors_have_no_internal_names():
+    count, wrong = 0, {}
+    for name, function in functions().items():
+        if name.rpartition(".")[2] in ("meshgrid", "ix_"):
+            continue
+        for what, error in errors_of(function).items():
+            count += 1
+            text = NUMPYS_WORDS.sub("", str(error))
+            if INTERNAL.search(text):
+                wrong[f"{name}, {what}"] = str(error)[:200]
+    assert count > 2000
+    assert wrong == {}
+
+
+UNARY = [
+    name for name, f in vars(needle.numpy).items() if type(f).__name__ == "ufunc" and f.of.nin == 1 and f.of.nout == 1
+]
+
+
+@pytest.mark.parametrize("name", UNARY)
+def test_what_is_no_out_is_named(name):
+    for given, shown in ((-9, "-9"), ("x", "'x'"), ([1.0], r"\[1.0\]"), (Foreign(), "Foreign"), (len, "builtin")):
+        function = getattr(needle.numpy, name)
+        with pytest.raises(TypeError, match=rf"^{function.__name__}: takes 1 operand, and then out.*; got {shown}"):
+            function(Tensor([True, False]) if name.startswith("logical") else FOUR, given)
+
+
+@pytest.mark.parametrize("requires_grad", [True, False])
+def test_a_difference_is_no_sum(requires_grad):
+    """It is recorded as one."""
+    a, b = Tensor([1.0, 2.0], requires_grad=requires_grad), Tensor([1.0, 2.0, 3.0])
+    for call in (lambda: a - b, lambda: needle.subtract(a, b), lambda: np.subtract(a, b), lambda: np.ones(2) - b):
+        with pytest.raises(ValueError, match=r"^EWiseSub: the shapes \(2,\) and \(3,\) do not broadcast"):
+            call()
+    with pytest.raises(ValueError, match=r"^EWiseSub"):
+        needle.jvp(lambda x: x - b, (a,), (a,))
+    with pytest.raises(ValueError, match=r"^EWiseSub"):
+        needle.grad(lambda x: (x - np.ones(3)).sum())(a)

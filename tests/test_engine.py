@@ -1865,7 +1865,7 @@ def test_lazy_mode_names_the_op_that_fails(monkeypatch):
 A, B, V = Tensor(np.ones((2, 3))), Tensor(np.ones((4, 3))), Tensor(np.ones(5))
 ERRORS = {
     "add": (lambda: A + B, ValueError, ["EWiseAdd", "(2, 3)", "(4, 3)", "reshape|broadcast_to"]),
-    "sub": (lambda: A - V, ValueError, ["EWiseAdd", "(2, 3)", "(5,)", "reshape|broadcast_to"]),
+    "sub": (lambda: A - V, ValueError, ["EWiseSub", "(2, 3)", "(5,)", "reshape|broadcast_to"]),
     "mul": (lambda: A * V, ValueError, ["EWiseMul", "(2, 3)", "(5,)", "reshape|broadcast_to"]),
     "div": (lambda: A / V, ValueError, ["EWiseDiv", "(2, 3)", "(5,)", "reshape|broadcast_to"]),
     "pow": (lambda: A**V, ValueError, ["EWisePow", "(2, 3)", "(5,)", "reshape|broadcast_to"]),

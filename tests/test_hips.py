@@ -14,6 +14,7 @@ import needle.hips.numpy.random as npr
 import needle.numpy as nnp
 import numpy as np
 import pytest
+import scipy.linalg
 import scipy.special
 import scipy.stats
 from calls import as_tensors, outputs, weighted
@@ -29,14 +30,14 @@ from needle.hips.numpy.linalg import inv
 from needle.hips.numpy.numpy_boxes import ArrayBox
 from needle.hips.numpy.numpy_vjps import unbroadcast_f
 from needle.hips.scipy.integrate import odeint
-from needle.hips.scipy.linalg import solve_triangular
+from needle.hips.scipy.linalg import solve_banded, solve_triangular
 from needle.hips.scipy.signal import convolve
 from needle.hips.scipy.special import gammaln, logsumexp
 from needle.hips.scipy.stats import multivariate_normal, norm
+from needle.hips.test_util import check_equivalent, combo_check, scalar_close
 from needle.hips.test_util import check_grads as compared
-from needle.hips.test_util import combo_check
 from needle.hips.tracer import getval, isbox, notrace_primitive
-from needle.hips.util import subvals
+from needle.hips.util import func, quick_grad_check, subvals
 from needle.hips.wrap_util import unary_to_nary
 from needle.testing import GradientError, check_grads
 from numpy.testing import assert_allclose, assert_array_equal
@@ -240,6 +241,41 @@ def test_a_rule_gets_what_it_can_differentiate_where_somebody_does():
     compared(lambda x: cube(hnp.exp(x)))(X)
 
 
+@pytest.mark.parametrize("rows", [0, 1, 3])
+def test_a_rule_may_look_at_values_in_a_hessian(rows):
+    """What it makes of them is a constant for whoever differentiates it."""
+
+    def by_k(ans: Any, x: Any, k: Any) -> Any:
+        return lambda g: hnp.sum(getval(g) * scipy.special.psi(getval(x)) * 2 * getval(k))
+
+    def by_x(ans: Any, x: Any, k: Any) -> Any:
+        def pull(g: Any) -> Any:
+            assert getval(x).shape == (rows,) and np.all(x == getval(x))
+            slope = scipy.special.polygamma(1, getval(x)) if getval(k) > 0 else 0
+            return g * (hnp.array(x) * 0 + k**2 * slope)
+
+        return pull
+
+    f = primitive(lambda x, k: scipy.special.psi(x) * k**2)
+    hips.defvjp(f, by_x, by_k)
+    x = np.arange(rows) + 1.5
+
+    def total(xk: Any) -> Any:
+        return hnp.sum(f(xk[:rows] ** 2, xk[rows]) * np.arange(1.0, rows + 1))
+
+    at = np.append(x, 3.0)
+    gradient, hessian = hips.grad(total)(at), hips.hessian(total)(at)
+    weights = np.arange(1.0, rows + 1)
+    slope = scipy.special.polygamma(1, x**2) * weights
+    assert_allclose(gradient, np.append(9 * slope * 2 * x, 6 * np.sum(scipy.special.psi(x**2) * weights)))
+    assert_allclose(hessian[:rows, :rows], np.diag(9 * slope * 2))
+    assert_allclose(hessian[:rows, rows], 6 * slope * 2 * x)
+    assert_array_equal(hessian[rows], np.zeros(rows + 1))
+    of_sine = np.cos(total(at)) * hessian - np.sin(total(at)) * np.outer(gradient, gradient)
+    of_sine[rows] = 0
+    assert_allclose(hips.hessian(lambda xk: hnp.sin(total(xk)))(at), of_sine)
+
+
 def test_captured_rules_compute_again():
     f = needle.compile(hips.grad(lambda x: hnp.sum(running_sum(x * x))))
     for x in (X, 2 * X, X, 3 * X):
@@ -321,6 +357,20 @@ def test_a_rule_of_a_function_that_is_no_primitive_changes_nothing():
     assert hips.grad(cube)(2.0) == 12
 
 
+def test_the_rules_of_2016():
+    product, constant = primitive(lambda x, y, k=1.0: k * x * y), primitive(lambda x, y: x + y)
+    product.defgrad(lambda ans, x, y, k=1.0: lambda g: g * k * y)
+    product.defvjp(lambda g, ans, vs, gvs, x, y, k=1.0: vs.add(g * k * x, np.zeros(gvs.shape)), argnum=1)
+    constant.defvjp_is_zero([0, 1])
+    for i, expected in enumerate((T, X)):
+        assert_allclose(hips.grad(lambda *xy: hnp.sum(product(*xy, k=3.0)), i)(X, T), 3 * expected)
+        assert_array_equal(hips.grad(lambda *xy: hnp.sum(constant(*xy)), i)(X, T), np.zeros(3))
+    quick_grad_check(func(product), X, (T,), {"k": 2.0}, verbose=False)
+    product.defgrad(lambda ans, x, y, k=1.0: lambda g: g * y)
+    with pytest.raises(GradientError):
+        quick_grad_check(product, X, (T,), {"k": 2.0})
+
+
 def test_primitives_as_methods():
     class Scaled:
         def __init__(self, scale: float):
@@ -349,6 +399,7 @@ def test_a_primitive_that_reaches_a_tensor_is_refused():
 
 # ---------------------------------------------------------------------------------------------- NumPy by either door
 
+OWN = {"vectorize", "frompyfunc", "linalg.eigh", "linalg.eigvalsh"}
 RAW = {"fromfile", "finfo", "iinfo", "ndindex", "errstate"} | set(REFUSED)
 
 
@@ -374,7 +425,7 @@ def test_of_arrays_it_is_numpy_itself(name):
         assert str(y) == str(e)
 
 
-@pytest.mark.parametrize("name", sorted(set(SAMPLES) & set(DIFFERENTIABLE) - {"vectorize", "frompyfunc"}))
+@pytest.mark.parametrize("name", sorted(set(SAMPLES) & set(DIFFERENTIABLE) - OWN))
 def test_of_tensors_it_is_needles(name):
     call, found = DIFFERENTIABLE[name], []
     for module in (hnp, nnp):
@@ -439,6 +490,65 @@ def test_what_any_iterable_gives_is_joined(name):
     gradient = hips.grad(lambda p: hnp.sum(join(p.values()) ** 2))({"a": X, "b": T})
     assert_array_equal(gradient["a"], 2 * X)
     assert_array_equal(hips.grad(lambda x: hnp.sum(join(a * x for a in (X, T))))(1.0), (X + T).sum())
+
+
+INTEGER_TYPES = [np.dtype(code).type for code in "bhilqBHILQ"]
+INTEGERS = [name for name in dir(np) if any(getattr(np, name) is kind for kind in INTEGER_TYPES)]
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+def test_integer_types_take_the_value_of_a_tensor(name):
+    def f(x: Any) -> Any:
+        seen.extend([kind(x), kind([x[0], 1.5]), kind(x[1])])
+        return hnp.sum(hnp.asarray(x)[kind(hnp.abs(x))])
+
+    kind, numpys, seen = getattr(hnp, name), getattr(np, name), []
+    at = np.array([0.5, 1.7, 2.2])
+    assert_array_equal(hips.grad(f)(at), [1, 1, 1])
+    assert hips.make_jvp(f)(at)(np.array([1.0, 2.0, 4.0]))[1] == 7
+    for got, expected in zip(seen, [numpys(at), numpys([0.5, 1.5]), numpys(1.7)] * 2, strict=True):
+        assert type(got) is type(expected) and got.dtype == numpys
+        assert_array_equal(got, expected)
+    assert kind == numpys and numpys == kind and {numpys: 1}[kind] == 1 and kind is getattr(hnp, name)
+    assert np.dtype(kind) == np.dtype(numpys) and np.zeros(2, kind).dtype.type is numpys
+    assert isinstance(numpys(1), kind) and not isinstance(1.0, kind) and type(kind(1)) is numpys
+    assert issubclass(numpys, kind) and np.issubdtype(numpys, kind) and np.issubdtype(kind, np.integer)
+    assert pickle.loads(pickle.dumps(kind)) == kind and np.iinfo(kind).max == np.iinfo(numpys).max
+    assert kind != np.float64 and (kind == hnp.int64) == (numpys is np.int64)
+
+
+def test_a_choice_by_name_and_of_pythons_values():
+    assert_array_equal(hnp.where(condition=X > 0, x=X, y=0.0), np.where(X > 0, X, 0.0))
+    assert_array_equal(hips.grad(lambda x: hnp.sum(hnp.where(x > 0, y=-x, x=x)))(X), np.sign(X))
+    assert_array_equal(hips.grad(lambda x: hnp.sum(hnp.where([True, False, True], x, 0.0)))(X), [1, 0, 1])
+    for given in ((True, 1, 2), (False, 1, 2.0), ([True, False], [1, 2], [3, 4]), ([True, False], 1, 2.5)):
+        assert hnp.where(*given) == np.where(*given).tolist()
+        assert type(hnp.where(*given)) is type(np.where(*given).tolist())
+    assert type(hnp.where(True, np.float32(1), 2)) is np.ndarray
+    assert_array_equal(hnp.where([True, False, True])[0], [0, 2])
+    with pytest.raises(ValueError, match="either both or neither"):
+        hnp.where(X > 0, X)
+
+
+@pytest.mark.parametrize("uplo", ["L", "U", "l", "u"])
+@pytest.mark.parametrize("dtype", [float, complex])
+def test_the_gradient_of_eigh_is_by_the_triangle_that_is_read(uplo, dtype):
+    """As for HIPS autograd: a program may differ by the whole matrix of what it reads one triangle of."""
+    a = np.stack([W @ W.T + np.eye(2), [[1.0, 2.0], [-0.5, 3.0]]]).astype(dtype)
+    a[1] += 0.3j * np.array([[1.0, 2.0], [3.0, 4.0]]) if dtype is complex else 0.0
+
+    def f(a: Any) -> Any:
+        w, v = hnp.linalg.eigh(a, uplo)
+        return hnp.sum(w**3 * np.arange(2)), hnp.abs(v) ** 2 * np.arange(4).reshape(2, 2), hnp.linalg.eigvalsh(a, uplo)
+
+    compared(f)(a)
+    unread = np.tril(np.ones((2, 2), bool), -1)
+    for part in range(3):
+        by_a = hips.grad(lambda a, part=part: hnp.sum(hnp.sin(f(a)[part])))(a)
+        assert_array_equal(by_a[:, unread.T if uplo in "Ll" else unread], 0)
+    assert type(hnp.linalg.eigh(a, uplo)) is type(np.linalg.eigh(a, uplo))
+    with pytest.raises(ValueError, match="UPLO"):
+        hips.grad(lambda a: hnp.sum(hnp.linalg.eigh(a, "X")[0]))(a.real)
 
 
 class Measured:
@@ -578,10 +688,17 @@ def test_vector_spaces():
     assert space.size == 7 and space.iscomplex
     assert_array_equal(space.ones()["b"], np.ones((2, 2)))
     assert len(list(space.standard_basis())) == 7
-    assert space.inner_prod(space.ones(), space.ones()) == 6
+    assert space.inner_prod(space.ones(), space.ones()) == 7
     assert_array_equal(space.add(space.ones(), space.scalar_mul(space.ones(), 2.0))["b"], np.full((2, 2), 3.0))
     assert space.covector({"a": 1.0, "b": np.ones((2, 2)), "c": 1j})["c"] == -1j
     assert space == vspace(space.randn())
+    assert_array_equal(space.ones()["c"], 1 + 1j)
+    total = space.zeros()
+    for vector in space.standard_basis():
+        total = space.add(total, vector)
+    check_equivalent(total, space.ones())
+    basis = list(vspace({"a": np.zeros((1, 2)), "b": np.zeros(2, complex)}).standard_basis())
+    assert_array_equal([np.append(v["a"], v["b"]) for v in basis[2:]], np.kron(np.eye(4)[2:], [[1], [1j]]))
     assert vspace(X) != vspace(W)
     assert (vspace(W).shape, vspace(W).dtype, vspace(W).ndim) == ((2, 3), np.float64, 2)
 
@@ -593,6 +710,24 @@ def test_checks():
     hips.defvjp(wrong, lambda ans, x: lambda g: g * hnp.sin(x))
     with pytest.raises(GradientError):
         compared(wrong, modes=["rev"], order=1)(X)
+
+
+def test_values_that_are_close():
+    assert scalar_close(1.0, 1.0 + 1e-7) and scalar_close(1e9, 1e9 + 1e3) and scalar_close(0.0, 1e-7)
+    assert not scalar_close(1.0, 1.0 + 1e-5) and not scalar_close(0.0, np.nan)
+    check_equivalent({"a": X, "b": (1.0, 2.0)}, {"a": X + 1e-8, "b": (1.0, np.array(2.0))})
+    for x, y in [(X, X + 1e-5), (X, np.stack([X])), ([1.0], (1.0,)), (X, X + 0j), (X.astype("f"), X)]:
+        with pytest.raises(AssertionError):
+            check_equivalent(x, y)
+
+
+def test_a_check_allows_what_hips_autograds_allows():
+    off = primitive(lambda x: 2.0 * x)
+    hips.defvjp(off, lambda ans, x: lambda g: (2.0 + 1e-7) * g)
+    compared(off, modes=["rev"], order=1)(1e-3 * X)
+    hips.defvjp(off, lambda ans, x: lambda g: (2.0 + 1e-4) * g)
+    with pytest.raises(GradientError):
+        compared(off, modes=["rev"], order=1)(1e-3 * X)
 
 
 def test_sums_over_broadcast_axes():
@@ -609,6 +744,9 @@ def test_scipys_modules():
     assert type(logsumexp(X)) is np.float64
     triangle = np.array([[1.0, 0.0], [2.0, 3.0]])
     assert_allclose(solve_triangular(triangle, np.ones(2), lower=True), [1, -1 / 3])
+    diagonals = np.array([[0.0, 0.7, -0.3], [3.0, 4.0, 5.0], [0.5, 1.0, 0.0]])
+    dense = np.diag(diagonals[1]) + np.diag(diagonals[0, 1:], 1) + np.diag(diagonals[2, :-1], -1)
+    assert_allclose(hips.grad(lambda b: hnp.dot(T, solve_banded((1, 1), diagonals, b)))(X), np.linalg.solve(dense.T, T))
     by_matrix = hips.grad(lambda a: hnp.sum(inv(a)))(triangle)
     assert_allclose(by_matrix, -np.outer(*[np.linalg.inv(m).sum(0) for m in (triangle, triangle.T)]))
     assert type(convolve(X, T)) is np.ndarray
@@ -617,6 +755,22 @@ def test_scipys_modules():
     assert type(odeint(lambda y, t: -y, np.ones(1), times)) is np.ndarray
     slope = hips.grad(lambda k: hnp.sum(odeint(lambda y, t, k: -k * y, np.ones(1), times, (k,))))(1.5)
     assert_allclose(slope, -np.exp(-1.5), atol=1e-6)
+
+
+def test_a_rule_for_a_function_of_scipys_that_needle_has_not():
+    from needle.hips.scipy.linalg import solve_circulant  # noqa: PLC0415 - a rule would change it for other tests
+
+    c, b = np.array([4.0, 1.0, 0.5]), X
+    assert type(solve_circulant(c, b)) is np.ndarray
+    with pytest.raises(NotImplementedError, match=r"solve_circulant: its derivative by argument 1 is not known; write"):
+        hips.grad(lambda b: hnp.sum(solve_circulant(c, b)))(b)
+    try:
+        hips.defvjp(solve_circulant, lambda ans, c, b: lambda g: solve_circulant(np.roll(c[::-1], 1), g), argnums=[1])
+        a = scipy.linalg.circulant(c)
+        assert_allclose(hips.grad(lambda b: hnp.dot(T, solve_circulant(c, b)))(b), np.linalg.solve(a.T, T))
+        compared(solve_circulant, 1, modes=["rev"])(c, b)
+    finally:
+        solve_circulant.vjps.clear()
 
 
 def test_programs_run_after_a_change_of_their_imports():
@@ -635,26 +789,43 @@ def test_programs_run_after_a_change_of_their_imports():
         "misc.flatten": "flatten flatten_func",
         "misc.optimizers": "adam sgd rmsprop",
         "misc.tracers": "const_graph",
-        "numpy": "linalg fft random array exp float64 newaxis make_diagonal",
+        "numpy": "linalg fft random numpy_boxes numpy_vjps array exp float64 newaxis make_diagonal",
         "numpy.fft": "fft ifft fftshift",
-        "numpy.linalg": "inv solve LinAlgError norm",
+        "numpy.linalg": "inv solve LinAlgError norm eigh",
         "numpy.numpy_boxes": "ArrayBox",
         "numpy.numpy_vjps": "unbroadcast unbroadcast_f",
         "numpy.random": "randn RandomState seed",
+        "scipy": "integrate linalg signal special stats",
         "scipy.integrate": "odeint",
-        "scipy.linalg": "solve_triangular sqrtm block_diag solve_sylvester",
+        "scipy.linalg": "solve_triangular solve_banded sqrtm block_diag solve_sylvester",
         "scipy.signal": "convolve",
         "scipy.special": "gammaln erf expit logit logsumexp",
         "scipy.stats": "beta chi2 dirichlet gamma multivariate_normal norm poisson t",
         "scipy.stats.poisson": "logpmf pmf",
-        "test_util": "check_grads check_vjp check_jvp combo_check",
+        "test_util": "check_grads check_vjp check_jvp combo_check check_equivalent scalar_close",
         "tracer": "getval isbox Box primitive notrace_primitive register_notrace subvals",
-        "util": "subval subvals",
+        "util": "subval subvals func quick_grad_check",
         "wrap_util": "unary_to_nary",
     }
     for module, names in modules.items():
         found = importlib.import_module("needle.hips" + f".{module}" * bool(module))
         assert [name for name in names.split() if not hasattr(found, name)] == []
+
+
+def test_modules_are_found_as_attributes_and_with_a_star():
+    """In a new process, where nobody has imported them yet."""
+    code = """
+import needle.hips as autograd, needle.hips.scipy as scipy
+assert scipy.special.gammaln(3.0) and scipy.stats.norm.pdf(0.0) and scipy.linalg.sqrtm and autograd.numpy.exp
+assert autograd.numpy.numpy_boxes.ArrayBox and autograd.numpy.numpy_vjps.unbroadcast
+from needle.hips.numpy import *
+from needle.hips.numpy.linalg import *
+from needle.hips.numpy.fft import *
+from needle.hips.scipy.special import *
+from needle.hips.scipy.linalg import *
+exp(1.0), cholesky([[1.0]]), rfft([1.0]), expit(0.5), solve_banded
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_nothing_is_imported_before_it_is_asked_for():

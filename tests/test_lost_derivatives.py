@@ -7,8 +7,10 @@ import array
 import cmath
 import copy
 import fractions
+import io
 import math
 import operator
+import pickle
 import re
 import statistics
 from collections.abc import Callable
@@ -111,6 +113,23 @@ def written(held: Any, value: Any) -> Any:
     return held
 
 
+def with_attribute(held: Any, name: str, value: Any) -> Any:
+    setattr(held, name, value)
+    return held
+
+
+def with_value(name: str, value: Any) -> Any:
+    return with_attribute(Tensor(1.0, requires_grad=False), name, value)
+
+
+def saved_and_loaded(value: Any) -> Any:
+    file = io.BytesIO()
+    np.save(file, value)
+    file.seek(0)
+    return np.load(file)
+
+
+BINNED = np.array([0.2, 0.7, 1.1, 1.9, 2.3])
 WAYS: dict[str, Callable[[Any], Any]] = {
     "math.sin": math.sin,
     "math.hypot": lambda c: math.hypot(c, 1.0),
@@ -160,6 +179,30 @@ WAYS: dict[str, Callable[[Any], Any]] = {
     "deepcopy of a dict": lambda c: copy.deepcopy({"a": c, "b": [c * c]})["b"][0] * 1.0,
     "deepcopy of a tuple": lambda c: copy.deepcopy((c * c, [c]))[0] * 1.0,
     "copy method": lambda c: np.copy(c * c) * 1.0,
+    "Tensor": lambda c: Tensor(c * c, requires_grad=False) * 1.0,
+    "Tensor of the argument": lambda c: Tensor(c, requires_grad=False) ** 2,
+    "Tensor of a dtype": lambda c: Tensor(c * c, dtype=np.float64, requires_grad=False) * 1.0,
+    "Tensor of a list": lambda c: Tensor([c * c, c], requires_grad=False).sum(),
+    "Tensor of an element": lambda c: Tensor(as_row(c)[0], requires_grad=False) * c,
+    "t.data": lambda c: with_value("data", c * c) * 1.0,
+    "t.cached_data": lambda c: with_value("cached_data", c * c) * 1.0,
+    "t.grad": lambda c: with_value("grad", c * c).grad * 1.0,
+    "pickle": lambda c: pickle.loads(pickle.dumps(c * c)) * 1.0,
+    "pickle of the argument": lambda c: pickle.loads(pickle.dumps({"a": [c]}))["a"][0] ** 2,
+    "memoryview": lambda c: memoryview(as_row(c))[0] * 1.0,
+    "bytes": lambda c: np.frombuffer(bytes(as_row(c)))[0] * 1.0,
+    "percent": lambda c: float("%.15f" % (c * c)),
+    "np.save": lambda c: saved_and_loaded(c * c) * 1.0,
+    "requires_grad": lambda c: with_attribute(c, "requires_grad", False) ** 2 if isinstance(c, Tensor) else c**2,
+    "np.histogram": lambda c: np.sum(np.histogram(c * BINNED, 3)[1]),
+    "np.histogram by weights": lambda c: np.histogram(BINNED, 3, weights=c * BINNED)[0][1],
+    "np.histogram density": lambda c: np.histogram(c * BINNED, 3, density=True)[0][1],
+    "np.histogram of edges": lambda c: np.histogram(BINNED, c * BINNED, density=True)[0][0],
+    "np.histogram of a range": lambda c: np.histogram(BINNED, 3, range=(0.0, c * c))[1][1],
+    "np.histogram_bin_edges": lambda c: np.histogram_bin_edges(c * BINNED, "auto")[1],
+    "np.histogram2d": lambda c: np.histogram2d(c * BINNED, BINNED, 2)[1][1],
+    "np.histogram2d density": lambda c: np.histogram2d(c * BINNED, BINNED, 2, density=True)[0][0, 0],
+    "np.histogramdd": lambda c: np.histogramdd(as_rows(c) + np.eye(3), (2, 3, 2))[1][1][2],
     **{f"array: {name}": into_array(write) for name, write in WRITES.items()},
     **{f"Tensor: {name}": into_tensor(write) for name, write in WRITES.items() if name != "flat"},
 }
@@ -199,7 +242,7 @@ def test_the_derivative_or_an_error_in_every_transform(way):
     f, h = WAYS[way], 1e-3
 
     def value(x: float) -> float:
-        return float(f(x))
+        return float(f(float(x)))
 
     def squared(c: Any) -> Any:
         return f(c) ** 2
@@ -226,6 +269,67 @@ def test_a_constant_leaves_the_record_in_every_mode():
     assert_allclose(needle.grad(f)(x), expected)
     assert_allclose(needle.jvp(f, (x,), (np.ones(2),))[1], expected.sum())
     assert_allclose(needle.jacobian(f, mode="forward")(x), expected)
+
+
+KEEPS: dict[str, Callable[[Any], Any]] = {
+    "Tensor": lambda t: Tensor(t).numpy(),
+    "Tensor of a dtype": lambda t: Tensor(t, dtype=np.float64, requires_grad=False).numpy(),
+    "t.data": lambda t: with_value("data", t).numpy(),
+    "t.grad": lambda t: with_value("grad", t).grad.numpy(),
+    "pickle": lambda t: pickle.loads(pickle.dumps(t)).numpy(),
+    "pickle of a list": lambda t: pickle.loads(pickle.dumps([t]))[0].numpy(),
+}
+
+
+@pytest.mark.parametrize("way", KEEPS)
+def test_a_value_is_kept_where_nothing_is_lost(way):
+    """Outside of transforms, under no_grad, of a detached value, and of what no transform differentiates."""
+    keep, weight = KEEPS[way], Tensor(3.0)
+    assert keep(weight) == 3
+    assert keep(weight * weight) == 9
+    seen = []
+
+    def f(c: Any) -> Any:
+        seen.append(keep(weight * 2.0))
+        seen.append(keep((c * 3).detach()))
+        with needle.no_grad():
+            seen.append(keep(c * 3))
+            seen.append(keep(weight * c))
+        return c * c
+
+    def squared(c: Any) -> Any:
+        return f(c) ** 2
+
+    for name in FIRST.keys() - {"many jvps", "jacobian forward"}:  # a value there stands for many
+        assert_allclose(FIRST[name](f), np.full(np.shape(FIRST[name](f)), 4.0))
+    assert_allclose(needle.grad(needle.grad(squared))(2.0), 48.0)
+    assert_allclose(needle.hvp(squared, (2.0,), (1.0,)), 48.0)
+    assert set(map(float, seen)) == {6.0}
+
+
+READS: dict[str, Callable[[Any], Any]] = {
+    "item": lambda t: t.item(),
+    "numpy": lambda t: t.numpy(),
+    "tolist": lambda t: t.tolist(),
+    "tobytes": lambda t: np.frombuffer(t.tobytes())[0],
+    "format": lambda t: float(f"{t:.3f}"),
+    "str": lambda t: float(str(t)),
+    "data": lambda t: t.data.item(),
+    "detach": lambda t: t.detach().item(),
+}
+
+
+@pytest.mark.parametrize("way", READS)
+def test_a_value_that_is_asked_for_by_name_is_a_constant_in_every_mode(way):
+    """These say that only the value is meant, and errors advise them."""
+
+    def f(c: Any) -> Any:
+        return c * READS[way](c * 3)
+
+    for name in FIRST.keys() - {"jacobian", "jacobian forward", "jacobian reverse", "many jvps"}:
+        assert_allclose(FIRST[name](f), 6.0, err_msg=name)
+    assert_allclose(needle.grad(needle.grad(lambda c: f(c) ** 2))(2.0), 72.0)
+    assert_allclose(needle.hvp(lambda c: f(c) ** 2, (2.0,), (1.0,)), 72.0)
 
 
 def test_an_integer_argument_is_no_index_in_any_mode():

@@ -117,6 +117,15 @@ LINALG = [
     ("solve_triangular", (np.stack([L, L + 1]), B), {"lower": True}),
     ("solve_triangular", (L, np.zeros((3, 0))), {}),
     ("solve_triangular", (L.astype("f"), V.astype("f")), {}),
+    ("solve_triangular", (np.stack([L, L + 1]), V), {"lower": True}),
+    ("solve_banded", ((1, 1), R, V), {}),
+    ("solve_banded", ((0, 2), L[::-1], B), {}),
+    ("solve_banded", ((2, 0), np.stack([L, C + 3]), V), {}),
+    ("solve_banded", ((1, 1), R.astype("f"), V.astype("f")), {}),
+    ("solve_banded", ((1, 1), R, np.zeros((3, 0))), {}),
+    ("cho_solve", ((L + 2 * np.eye(3), True), B), {}),
+    ("cho_solve", ((np.stack([L, L + np.eye(3)]), True), V), {}),
+    ("solve", (np.stack([R, L]), V), {}),
     ("solve", (R, B), {}),
     ("solve", (R, V), {"transposed": True}),
     ("solve", (R, B), {"assume_a": "pos", "lower": True}),
@@ -188,6 +197,12 @@ def test_linalg_errors():
         linalg.expm(np.ones((2, 3)))
     with pytest.raises(ValueError, match="trans must be 0"):
         linalg.solve_triangular(L, B, trans=3)
+    with pytest.raises(np.linalg.LinAlgError, match="singular"):
+        linalg.solve_banded((1, 1), np.zeros((3, 2)), np.ones(2))
+    with pytest.raises(ValueError, match=r"a row for each of 2 \+ 1 \+ 1 = 4 diagonals, got shape \(3, 5\)"):
+        linalg.solve_banded((2, 1), np.zeros((3, 5)), np.ones(5))
+    with pytest.raises(ValueError, match=r"b must be \(5,\) or \(..., 5, k\), as ab is \(3, 5\); got \(4,\)"):
+        linalg.solve_banded((1, 1), np.zeros((3, 5)), np.ones(4))
     with pytest.raises(ValueError, match="assume_a must be None"):
         linalg.solve(R, B, assume_a="round")
     with pytest.raises(TypeError, match=r"expm\(t \* logm\(A\)\)"):
@@ -249,8 +264,49 @@ def test_multivariate_normal_takes_what_scipys_takes():
     assert_allclose(ours.entropy(V, P).numpy(), theirs.entropy(V, P))
     with pytest.raises(ValueError, match=r"cov must be a number, 3 variances, or a matrix of shape \(3, 3\)"):
         ours.logpdf(V, V, np.eye(2))
-    with pytest.raises(ValueError, match="singular"):
-        ours.logpdf(V, V, P, allow_singular=True)
+
+
+def test_multivariate_normal_with_a_singular_covariance():
+    """Along the space that it spans; a regular one is as without the option."""
+    ours, theirs = stats.multivariate_normal, scipy.stats.multivariate_normal
+    check_grads(lambda x, m, a: ours.logpdf(x, m, a @ a.mT + np.eye(3), allow_singular=True), B.T, V, A)
+    assert_allclose(ours.logpdf(B.T, V, P, True).numpy(), theirs.logpdf(B.T, V, P))
+    plane = RNG.normal(size=(3, 2))
+    inside = (plane @ RNG.normal(size=(2, 4))).T
+    for cov, x in [
+        (plane @ plane.T, inside),
+        (plane @ plane.T, np.vstack([inside, V])),
+        (np.diag([1.0, 0.0, 2.0]), np.array([0.5, 0.0, -1.0])),
+        (np.array([1.0, 0.0, 2.0]), np.array([0.5, 0.1, -1.0])),
+        (np.zeros((3, 3)), np.zeros(3)),
+    ]:
+        assert_allclose(ours.pdf(x, 0 * V, cov, True).numpy(), theirs.pdf(x, 0 * V, cov, True), atol=0)
+        assert_allclose(ours.logpdf(x, 0 * V, cov, True).numpy(), theirs.logpdf(x, 0 * V, cov, True))
+    cov = plane @ plane.T
+
+    def along(p: Any, q: Any) -> Any:
+        return ours.logpdf(p @ plane.T, q @ plane.T, cov, allow_singular=True)
+
+    check_grads(along, B[:, :2], V[:2])
+    assert_allclose(
+        needle.grad(lambda x: ours.logpdf(x, 0 * V, cov, True))(inside[0]), -np.linalg.pinv(cov) @ inside[0]
+    )
+    single = [a.astype("f") for a in (inside[0], 0 * V, cov)]
+    assert_allclose(ours.logpdf(*single, True).numpy(), theirs.logpdf(inside[0], 0 * V, cov, True), rtol=1e-4)
+    assert ours.logpdf(V.astype("f"), *single[1:], True).item() == -INF
+    assert needle.grad(lambda x: ours.logpdf(x, *single[1:], True))(single[0]).dtype == np.float32
+    outside = needle.value_and_grad(lambda x: needle.masked(ours.logpdf(x, V, cov, True), False))(inside[0])
+    assert_allclose(outside[1], np.zeros(3))
+    for derivative in (needle.grad, lambda f: lambda c: needle.jvp(f, (c,), (c,))):
+        with pytest.raises(ValueError, match="this cov is singular, and has no derivative by cov"):
+            derivative(lambda c: ours.logpdf(inside[0], 0 * V, c, allow_singular=True))(cov)
+    with pytest.raises(ValueError, match=r"positive semidefinite, got the eigenvalue -1"):
+        ours.logpdf(V, V, np.diag([1.0, -1.0, 2.0]), allow_singular=True)
+    f = needle.compile(lambda x: ours.logpdf(x, 0 * V, cov, allow_singular=True))
+    with pytest.warns(needle.CompileWarning, match="with allow_singular looks at a value"):
+        f(V)
+    for x in (inside[0], inside[1], V, inside[2]):
+        assert_allclose(f(x), theirs.logpdf(x, 0 * V, cov, True))
 
 
 def test_dirichlet():

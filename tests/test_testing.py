@@ -457,7 +457,7 @@ PLANTS = [
         lambda x: x * Tensor(needle.sin(x)),
         lambda x: x * needle.sin(x),
         (FEW,),
-        ("an intermediate is detached: Tensor(...) takes the output of Sin",),
+        ("Tensor(t): the transform that is running (grad, jvp, ...) differentiates this Tensor",),
     ),
     Plant(
         "all of it through NumPy",

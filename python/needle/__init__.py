@@ -1,8 +1,8 @@
 """Needle: a define-by-run tensor framework in plain Python on NumPy."""
 
 import builtins as _builtins
+import typing as _typing
 from importlib import import_module as _import_module
-from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from . import autograd as autograd
@@ -126,7 +126,7 @@ from .transforms import stop_gradient as stop_gradient
 from .transforms import value_and_grad as value_and_grad
 from .transforms import vjp as vjp
 
-if _TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from . import einops as einops
     from . import scipy as scipy
     from . import special as special
@@ -135,7 +135,7 @@ if _TYPE_CHECKING:
 
 _LAZY = ("einops", "scipy", "special", "symbolic", "testing")
 
-if not _TYPE_CHECKING:  # else a type checker would take every name
+if not _typing.TYPE_CHECKING:  # else a type checker would take every name
 
     def __getattr__(name: str) -> _Any:
         """A part of Needle that is imported when it is first asked for."""

@@ -12,6 +12,10 @@ from .ops.joining import stack
 from .ops.tuples import make_tuple
 
 
+class BatchedValueError(TypeError):
+    """The value of a batch was asked for."""
+
+
 class Batched(Wrapped):
     """Tensors of one shape, stacked along the first axis of `value`, which the program does not see."""
 
@@ -31,11 +35,10 @@ class Batched(Wrapped):
 
     def process(self, op: Op, inputs: tuple[Any, ...]) -> Any:
         values, mine = self.opened(inputs)
-        out = NotImplemented
-        if not any(isinstance(a, TensorTuple) for a in values):
-            out = op.batched(values, tuple([None if a is None else a.ndim for a in mine]))
+        single = not any(isinstance(a, TensorTuple) for a in values)
+        out = op.batched(values, tuple([None if a is None else a.ndim for a in mine])) if single else NotImplemented
         if out is NotImplemented:
-            out = _one_by_one(op, values, mine, self.value.shape[0])
+            out = one_by_one(op, values, mine, self.value.shape[0])
         if isinstance(out, (TensorTuple, tuple)):
             return WrappedTuple([Batched(self.level, member) for member in out])
         return Batched(self.level, out)
@@ -48,7 +51,7 @@ class Batched(Wrapped):
         return Batched(self.level, self.value.detach())
 
     def _refuse(self, *_: Any, **__: Any) -> Any:
-        raise TypeError(
+        raise BatchedValueError(
             f"the value of a tensor of shape {self.shape} was asked for inside a batched transform (jacobian, "
             "hessian), where it stands for many values; use needle.where for a choice that depends on it"
         )
@@ -56,7 +59,7 @@ class Batched(Wrapped):
     numpy = item = tolist = __bool__ = __index__ = __array__ = _refuse
 
 
-def _one_by_one(op: Op, values: tuple[Any, ...], batched: tuple[Any, ...], size: int) -> Any:
+def one_by_one(op: Any, values: tuple[Any, ...], batched: tuple[Any, ...], size: int) -> Any:
     """The outputs for one member after the other; for an empty batch, those for zeros, of which none is kept."""
     pairs = list(zip(values, batched, strict=True))
     outs = [op(*[a if b is None else _member(a, i, size) for a, b in pairs]) for i in range(max(size, 1))]

@@ -164,7 +164,7 @@ def pulled_back(outputs: Sequence[Any], out_grad: Sequence[Any], variables: Sequ
     for y, g in zip(outputs, out_grad, strict=True):
         if g is not None and y.needs > DETACHED:
             autograd.add_adjoint(adjoints, y, g)
-    return dict(autograd.sweep(adjoints, variables, tensors=True, record=autograd.is_recording(), inner=True))
+    return dict(autograd.sweep(adjoints, variables, tensors=True, record=autograd.recording_mode(), inner=True))
 
 
 def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+from .callers import advice
+
 _EMPTY = CellType()
 _MOST = 10_000
 """The number of things that are looked through for a name."""
@@ -63,6 +65,35 @@ def nodes_behind(outputs: Iterable[Any]) -> set[Any]:
             found.add(node)
             stack.extend(node.inputs)
     return found
+
+
+def moves(value: Any, variable: int) -> bool:
+    """Whether it is wrapped by a transform, or recorded from the variable of one, which needs this much."""
+    return any(hasattr(node, "level") or (node.op is None and node.needs == variable) for node in nodes_behind([value]))
+
+
+def starts(value: Any, detached: int) -> bool:
+    """Whether something that is not detached is left behind it: a transform that is over lets go of its variables."""
+    behind = nodes_behind([value])
+    return any(hasattr(node.op, "replay") or (node.op is None and node.needs > detached) for node in behind)
+
+
+def gradient_dropped(what: str, instead: str) -> str:
+    """What is wrong with taking a number or an array of a Tensor that is recorded, as `what` did."""
+    return (
+        f"{what}: this Tensor needs a gradient, and {what} would drop it silently; write {instead} where only the "
+        "value is meant. np.stack([t, u]) makes one Tensor of several, needle.numpy.zeros(shape) one that others can "
+        f"be assigned to{advice()}"
+    )
+
+
+def derivative_dropped(what: str, shape: tuple[int, ...]) -> str:
+    """What is wrong with keeping the value alone of a Tensor that a transform differentiates, as `what` did."""
+    return (
+        f"{what}: the transform that is running (grad, jvp, ...) differentiates this Tensor of shape {shape}, and "
+        f"{what} would drop its derivative silently; write t.copy() for a copy that keeps it, t.detach() where only "
+        "the value is meant"
+    )
 
 
 def check_closure(what: str, f: Any, outputs: Iterable[Any], again: Callable[[], Iterable[Any]]) -> None:

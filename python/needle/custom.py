@@ -12,8 +12,9 @@ import numpy as np
 from . import autograd, watching
 from .autograd import DETACHED, Tensor, TensorOp, TensorTupleOp, Wrapped, as_value, constant, gradient_dtype
 from .closures import check_closure
+from .level import next_level
 from .nested import flatten, is_leaf, leaves_like
-from .tape import Taped, constant_like, is_on_tape, next_level, pull_back
+from .tape import Taped, constant_like, is_on_tape, pull_back
 
 
 class Call:
@@ -103,7 +104,7 @@ class CustomGradient(_Custom):
         rule = self.rule
         # If the gradient is itself captured or differentiated, the rule must use the inputs, not the constants of the
         # first run.
-        if autograd.is_recording() is not False or watching.captures():
+        if autograd.recording_mode() is not False or watching.captures():
             _, rule = self._run(list(map(autograd.renamed, node.inputs)))
         pairs = zip(out_grad, node, strict=True)
         given = [constant_like(y, 0.0) if g is None else g for g, y in pairs]

@@ -10,21 +10,24 @@ import numpy as np
 from . import autograd, watching
 from .autograd import DETACHED, Node, Op, Tensor, TensorTuple, Wrapped, WrappedTuple, applied, constant, gradient_dtype
 from .closures import check_levels
+from .level import Level, next_level
 from .ops.arithmetic import EWISE_ADD, EWISE_MUL, EWiseMul
 from .ops.base import Bilinear, Elementwise
 from .ops.tuples import MAKE_TENSOR_TUPLE
-from .tape import Taped, constant_like, is_on_tape, next_level, pull_back
+from .tape import Taped, constant_like, is_on_tape, pull_back
 
 
 class Dual(Wrapped):
     """A tensor and its tangent, which has the tensor's shape and dtype (float64 for integers)."""
 
     __slots__ = ("tangent",)
+    level: Level
     tangent: Any
     """A Tensor; a tuple for a tuple of tensors (see `gathered`)."""
 
-    def __init__(self, level: int, value: Any, tangent: Any):
+    def __init__(self, level: Level, value: Any, tangent: Any):
         super().__init__(level, value)
+        level.note(self)
         self.tangent = tangent
 
     def is_recorded(self) -> bool:
@@ -45,7 +48,7 @@ class Dual(Wrapped):
     def process(self, op: Op, inputs: tuple[Any, ...]) -> Any:
         values, tangents = self._parts(inputs)
         out = op(*values)
-        if op.discrete or autograd.is_recording() is False:
+        if op.discrete or autograd.recording_mode() is False:
             return out
         tangent = push(op, tangents, node := Node(values, out) if op.on_arrays else applied(op, values, out))
         if not op.on_arrays:
@@ -69,7 +72,7 @@ def _push(op: Op, tangents: tuple[Any, ...], node: Any) -> Any:
     return _transposed_gradient(op, tangents, node) if tangent is NotImplemented else tangent
 
 
-def dual(level: int, value: Tensor, tangent: Any) -> Tensor:
+def dual(level: Level, value: Tensor, tangent: Any) -> Tensor:
     """The value with this tangent, or the plain value for a structural zero (None)."""
     return value if tangent is None else Dual(level, value, fitting(tangent, value))
 

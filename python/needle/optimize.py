@@ -19,8 +19,10 @@ import numpy as np
 from . import watching
 from .autograd import DETACHED, Tensor, TensorTuple, Wrapped, as_value, constant
 from .backend import refuse_more_than_arrays
+from .blocks import running
 from .nested import children_of, flatten, is_leaf, map_leaves
-from .transforms import SecondOrder, hessian, jacobian, running, value_and_grad
+from .ops.base import described
+from .transforms import SecondOrder, hessian, jacobian, value_and_grad
 
 _WITHOUT_GRADIENT = ("nelder-mead", "powell", "cobyla", "cobyqa")
 _WITH_PRODUCTS = ("newton-cg", "trust-ncg", "trust-krylov", "trust-constr")
@@ -105,7 +107,7 @@ class _Packing:
         self.dtypes = [a.dtype for a in varied]
         self.start = self.vector(varied)
         if not self.start.size:
-            raise ValueError(f"{name}: params hold no number to vary, got {params!r}")
+            raise ValueError(f"{name}: params hold no number to vary, got {described(params)}")
         self._last: tuple[Any, list[Tensor]] | None = None
 
     def array(self, value: Any) -> Any:

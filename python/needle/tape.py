@@ -8,7 +8,6 @@ sweep pulls adjoints back over these notes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,9 @@ import numpy as np
 from . import autograd
 from .autograd import CONSTANT, RECORDED, Node, Op, Tensor, TensorTuple, Wrapped, WrappedTuple, applied, original_of
 from .closures import check_levels
+from .level import Level
 from .memory import private
 from .ops.tuples import MAKE_TENSOR_TUPLE, TupleGetItem
-
-next_level = count(1).__next__
-"""A level for a transform that starts: above those of all that are running."""
 
 
 class Place:
@@ -57,11 +54,12 @@ class Taped(Wrapped):
     """A tensor on a tape, and its place there."""
 
     __slots__ = ("place",)
+    level: Level
     place: Place
-    value: Any
 
-    def __init__(self, level: int, value: Any, place: Place | None = None):
+    def __init__(self, level: Level, value: Any, place: Place | None = None):
         super().__init__(level, value)
+        level.note(self)
         self.place = Place(value) if place is None else place
 
     def twin(self) -> Taped:
@@ -80,7 +78,7 @@ class Taped(Wrapped):
     def process(self, op: Op, inputs: tuple[Any, ...]) -> Any:
         values, places = self._parts(inputs)
         out = op(*values)
-        if op.discrete or autograd.is_recording() is False:
+        if op.discrete or autograd.recording_mode() is False:
             return out
         place = Place(out, op, values, places)
         if not isinstance(out, TensorTuple):
@@ -95,13 +93,13 @@ def pull_back(outputs: Sequence[tuple[Taped, Any]], variables: Sequence[Taped]) 
     for output, adjoint in outputs:
         autograd.add_adjoint(adjoints, output.place, adjoint)
     places = [original_of(v).place for v in variables]  # f may have assigned to them
-    record = autograd.is_recording()
+    record = autograd.recording_mode()
     found = dict(autograd.sweep(adjoints, places, tensors=True, record=record, see=Place.seen, careful=True))
     check_levels(variables[0].level, found.values(), [g for _, g in outputs], [y.place for y, _ in outputs])
     return [found.get(place) for place in places]
 
 
-def is_on_tape(value: Any, level: int) -> bool:
+def is_on_tape(value: Any, level: int | None) -> bool:
     """Whether a function's output depends on the variables of this tape."""
     return type(value) is Taped and value.level == level
 

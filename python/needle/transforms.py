@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar
 from math import prod
 from types import MethodType
 from typing import Any
@@ -17,17 +16,27 @@ from typing import Any
 import numpy as np
 
 from . import autograd, watching
-from .autograd import DETACHED, VARIABLE, GradientLostError, Tensor, Wrapped, as_value, constant, gradient_dtype
+from .autograd import (
+    CONSTANT,
+    DETACHED,
+    VARIABLE,
+    GradientLostError,
+    Tensor,
+    Wrapped,
+    as_value,
+    constant,
+    gradient_dtype,
+)
 from .batching import Batched
+from .blocks import running
 from .forward import Dual, HessianProduct, dual
+from .level import Level, next_level
 from .nested import flatten, leaves_like, map_leaves
-from .ops.assignment import assigned, let_go
-from .tape import Taped, constant_like, is_on_tape, next_level, pull_back
+from .ops.assignment import assigned, leave, let_go
+from .tape import Taped, constant_like, is_on_tape, pull_back
 
 Argnums = int | str | Sequence[int | str]
 
-running: ContextVar[bool] = ContextVar("running", default=False)
-"""Whether a transform's function is running in this context: an outer one may differentiate what it computes."""
 _calls, _lock = 0, threading.Lock()
 """The number of such functions running in all threads, since one may have started this thread."""
 
@@ -82,7 +91,9 @@ class _Arguments:
                 "that is named in argnums is given by that name"
             ) from None
 
-    def call(self, f: Callable[..., Any], leaves: Sequence[Any], recording: bool | None, level: int = 0) -> Any:
+    def call(
+        self, f: Callable[..., Any], leaves: Sequence[Any], recording: bool | None, level: Level | None = None
+    ) -> Any:
         """Call f with these in place of the leaves. They are wrapped at this level, or variables of the graph."""
         args, kwargs, values = list(self.args), self.kwargs, self.rebuild(iter(leaves))
         for key, value in zip(self.keys, (values,) if self.single else values, strict=True):
@@ -104,7 +115,7 @@ def _call(
     kwargs: dict[str, Any],
     recording: bool | None,
     *,
-    level: int,
+    level: Level | None,
     variables: Sequence[Any],
 ) -> Any:
     """f(*args, **kwargs), with the engine recording or not, and with `running` and `_calls` set meanwhile.
@@ -114,12 +125,15 @@ def _call(
     global _calls
     was_running, was_recording = running.set(True), autograd.set_recording(recording)
     noted: dict[int, Any] = {}
+    failed = True
     were_noted = assigned.set(noted)
     with _lock:
         _calls += 1
     try:
         out = f(*args, **kwargs)
-        return map_leaves(lambda y: y, out) if noted else out  # the latest versions instead of names for them
+        out = map_leaves(lambda y: y, out) if noted else out  # the latest versions instead of names for them
+        failed = False
+        return out
     except ValueError as error:
         if isinstance(lost := error.__cause__, GradientLostError):  # NumPy's words for out[i] = t hide what to write
             raise GradientLostError(str(lost)).with_traceback(error.__traceback__) from None
@@ -131,7 +145,18 @@ def _call(
         running.reset(was_running)
         assigned.reset(were_noted)
         if noted:
-            let_go(noted, level, variables)
+            let_go(noted, level or 0, variables)
+        if failed:
+            _let_go(level, variables)
+
+
+def _let_go(level: Level | None, variables: Sequence[Any]) -> None:
+    """A run is over: what the program has kept of it differentiates nothing."""
+    if level is not None:
+        leave(level)
+    else:
+        for variable in map(autograd.original_of, variables):
+            variable.needs = CONSTANT
 
 
 def is_watched(leaves: Sequence[Any]) -> bool:
@@ -187,8 +212,9 @@ class _Reversed:
 
     watched = False
     """Whether somebody else may differentiate what is computed: then a tape records it, and not the engine's graph."""
-    level = 0
+    level: Level | None = None
     aux: Any = None
+    outputs: list[Any]
 
     def __init__(self, f: Callable[..., Any], arguments: _Arguments, has_aux: bool):
         self.variables: list[Any] = []
@@ -213,6 +239,24 @@ class _Reversed:
         run.tree, (run.outputs, run.rebuild) = out, flatten(out)
         run.recorded = run._closes_over([leaf])
         return run
+
+    def __enter__(self) -> _Reversed:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ends()
+
+    def ends(self) -> None:
+        """Nobody pulls adjoints back any more."""
+        if not self.recorded:
+            _let_go(self.level, self.variables)
+
+    def goes_on(self) -> None:
+        """Adjoints are going to be pulled back later, while the program may go on with what it has kept."""
+        if self.level is not None:
+            self.variables = [v.twin() for v in self.variables]
+            self.outputs = [y.twin() if is_on_tape(y, self.level) else y for y in self.outputs]
+            leave(self.level, [*self.variables, *self.outputs])
 
     def _run(self, f: Callable[..., Any], arguments: _Arguments, values: Sequence[Any], has_aux: bool) -> None:
         if self.watched:
@@ -315,18 +359,18 @@ def _one_number(name: str, run: _Reversed, complex_too: bool = False) -> Any:
     return y
 
 
-def _differentiated(f: Any, arguments: _Arguments, has_aux: bool = False, **more: Any) -> tuple[_Reversed, Any, Any]:
-    """The run of f, the number that it gave, and its gradient."""
-    run = _Reversed(f, arguments, has_aux)
+def _differentiated(run: _Reversed, arguments: _Arguments, **more: Any) -> tuple[Any, Any]:
+    """The number that a run gave, and its gradient."""
     y = _one_number(arguments.name, run, **more)
     adjoints = run.pull([constant_like(y, 1.0)])
-    return run, y, arguments.like(_gradient_leaves(arguments.leaves, adjoints))
+    return y, arguments.like(_gradient_leaves(arguments.leaves, adjoints))
 
 
 def _value_and_grad(f: Any, args: Any, kwargs: Any, *, argnums: Argnums, has_aux: bool) -> Any:
     arguments = _Arguments("value_and_grad", args, kwargs, argnums)
-    run, y, gradient = _differentiated(f, arguments, has_aux)
-    value = run.returned([y], arguments.leaves)
+    with _Reversed(f, arguments, has_aux) as run:
+        y, gradient = _differentiated(run, arguments)
+        value = run.returned([y], arguments.leaves)
     return ((value, run.aux), gradient) if has_aux else (value, gradient)
 
 
@@ -336,16 +380,19 @@ def _grad_by_array(f: Any, args: tuple[Any, ...], i: int) -> Any:
     x = args[i]
     variable = constant(x.copy())
     variable.needs = VARIABLE
-    y = _call(f, (*args[:i], variable, *args[i + 1 :]), {}, True, level=0, variables=[variable])
+    y = _call(f, (*args[:i], variable, *args[i + 1 :]), {}, True, level=None, variables=[variable])
     if type(y) is Tensor and not _calls and type(variable) is Tensor and y.needs > DETACHED:
         array = y._array
         if array.size == 1 and array.dtype.kind == "f":
             found = autograd.sweep({y: autograd.ones_like(array)}, {variable})
+            variable.needs = CONSTANT  # see `_Reversed.ends`
             return autograd.own(found.pop()[1]) if found else np.zeros(x.shape, x.dtype)
-    run = _Reversed.done(y, variable, x)
-    if any(isinstance(output, Wrapped) for output in run.outputs):
-        return _differentiated(f, _Arguments("grad", args, {}, i))[-1]
-    return _gradient_leaves([x], run.pull([constant_like(_one_number("grad", run), 1.0)]))[0]
+    with _Reversed.done(y, variable, x) as run:
+        if not any(isinstance(output, Wrapped) for output in run.outputs):
+            return _gradient_leaves([x], run.pull([constant_like(_one_number("grad", run), 1.0)]))[0]
+    arguments = _Arguments("grad", args, {}, i)
+    with _Reversed(f, arguments, False) as run:
+        return _differentiated(run, arguments)[1]
 
 
 def _grad(f: Any, args: Any, kwargs: Any, argnums: Argnums, has_aux: bool, *, name: str = "grad") -> Any:
@@ -358,7 +405,9 @@ def _grad(f: Any, args: Any, kwargs: Any, argnums: Argnums, has_aux: bool, *, na
         x = args[argnums]
         if type(x) is np.ndarray and x.dtype.kind in "fc" and not watching.active:
             return _grad_by_array(f, args, argnums % len(args))
-    run, _, gradient = _differentiated(f, _Arguments(name, args, kwargs, argnums), has_aux)
+    arguments = _Arguments(name, args, kwargs, argnums)
+    with _Reversed(f, arguments, has_aux) as run:
+        _, gradient = _differentiated(run, arguments)
     return (gradient, run.aux) if has_aux else gradient
 
 
@@ -369,6 +418,9 @@ def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False, *, 
     (number, anything), and the new function (gradient, anything). Where the number does not depend on an argument, the
     gradient is zero. Raises TypeError for other outputs, booleans and complex numbers. `argnum` is another name for
     `argnums`, here and below.
+
+    What f leaves in a list or an attribute is an ordinary Tensor afterwards, and nobody differentiates by it. It may
+    hold what it was computed from: write `t.detach()` for a value that is to be kept.
     """
     return Transformed(_grad, f, argnums=argnums if argnum is None else argnum, has_aux=has_aux)
 
@@ -381,7 +433,9 @@ def value_and_grad(
 
 
 def _holomorphic_grad(f: Any, args: Any, kwargs: Any, argnums: Argnums) -> Any:
-    return _differentiated(f, _Arguments("holomorphic_grad", args, kwargs, argnums), complex_too=True)[-1]
+    arguments = _Arguments("holomorphic_grad", args, kwargs, argnums)
+    with _Reversed(f, arguments, False) as run:
+        return _differentiated(run, arguments, complex_too=True)[1]
 
 
 def holomorphic_grad(f: Callable[..., Any], argnums: Argnums = 0, *, argnum: Argnums | None = None) -> Any:
@@ -391,8 +445,8 @@ def holomorphic_grad(f: Callable[..., Any], argnums: Argnums = 0, *, argnum: Arg
 
 def _elementwise_grad(f: Any, args: Any, kwargs: Any, argnums: Argnums) -> Any:
     arguments = _Arguments("elementwise_grad", args, kwargs, argnums)
-    run = _Reversed(f, arguments, False)
-    adjoints = run.pull([constant_like(_facts(y), 1.0) for y in run.outputs])
+    with _Reversed(f, arguments, False) as run:
+        adjoints = run.pull([constant_like(_facts(y), 1.0) for y in run.outputs])
     return arguments.like(_gradient_leaves(arguments.leaves, adjoints))
 
 
@@ -406,6 +460,9 @@ class Pullback:
 
     def __init__(self, run: _Reversed, arguments: _Arguments):
         self._run, self._arguments = run, arguments
+
+    def __del__(self) -> None:
+        self._run.ends()
 
     def __call__(self, cotangents: Any) -> Any:
         """The adjoints of the arguments, from those of the outputs: the same structure, shapes and dtypes."""
@@ -443,6 +500,7 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     arguments = _Arguments("vjp", primals, {}, range(len(primals)))
     run = _Reversed(f, arguments, has_aux)
     out = run.returned(run.outputs, arguments.leaves)
+    run.goes_on()
     pullback = Pullback(run, arguments)
     return (out, pullback, run.aux) if has_aux else (out, pullback)
 
@@ -473,6 +531,8 @@ class _Pushed:
         pairs = [split(y) for y in outputs]
         self.outputs = [y for y, _ in pairs]
         self.tangents = [t for _, t in pairs]
+        del leaves, out, outputs  # what is left then, the program has kept
+        leave(level)
 
 
 def _check_are_tuples(name: str, *both: Any) -> None:
@@ -510,7 +570,7 @@ def jvp(
     else:
         pushed = [_or_zeros(t, y) for y, t in pairs]
     tangent = _outputs_returned(run.rebuild(iter(pushed)), [*arguments.leaves, *flatten(list(tangents))[0]])
-    if autograd.is_recording() is False:  # under no_grad, nobody differentiates the result
+    if autograd.recording_mode() is False:  # under no_grad, nobody differentiates the result
         out, tangent = stop_gradient((out, tangent))
     return (out, tangent, run.aux) if has_aux else (out, tangent)
 
@@ -598,11 +658,13 @@ def _jacobian(f: Any, args: Any, kwargs: Any, argnums: Argnums, mode: str | None
             )
         many = sum(y.size for y in outputs) > inputs and not _are_mixed(outputs, leaves)
         if mode is None and (mixed or many):
+            run.ends()
             run = None
     level = next_level()
     if run is not None:
         total, directions = _basis(run.outputs)
-        found = run.pull([Batched(level, v) for v in directions]) if total else [None] * len(leaves)
+        with run:
+            found = run.pull([Batched(level, v) for v in directions]) if total else [None] * len(leaves)
         batches = [_batch_of(g, level, total, a) for g, a in zip(found, leaves, strict=True)]
         rows = _blocks(batches, run.outputs)  # by input, then by output
         outputs, rebuild = run.outputs, run.rebuild
@@ -674,13 +736,17 @@ class SecondOrder:
     map, called with a tangent for each primal. The function runs only once, unless a product has a NaN."""
 
     def __init__(self, f: Callable[..., Any], primals: Sequence[Any]):
+        self._run: Any = None
         self._f, self._primals = f, primals
         self._argnums: Argnums = 0 if len(primals) == 1 else tuple(range(len(primals)))
         self._arguments = _Arguments("hvp", tuple(primals), {}, self._argnums)
-        self._run: Any = None
         self._product: HessianProduct | None = None
         if not is_watched(self._arguments.leaves):  # else products run the function themselves
             self._start()
+
+    def __del__(self) -> None:
+        if self._run is not None:
+            self._run.ends()
 
     def _start(self) -> None:
         """Run the function, unless it has run already."""

@@ -5,25 +5,36 @@ While there are no watchers, an op only looks at `active`.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from time import perf_counter
+from types import FrameType
 from typing import Any
+
+from .blocks import generator_behind, is_running
 
 active = 0
 """The number of active watchers in all threads."""
 _lock = threading.Lock()
 _here: ContextVar[tuple[Watcher, ...]] = ContextVar("watchers", default=())
-here = _here.get
-"""The watchers of this thread and context, outermost first."""
+
+
+def here() -> tuple[Watcher, ...]:
+    """The watchers of this thread and context, outermost first. That of a generator does not watch what runs while the
+    generator is suspended."""
+    watchers = _here.get()
+    if any(watcher.generator is not None for watcher in watchers):
+        return tuple([w for w in watchers if w.generator is None or is_running(w.generator)])
+    return watchers
 
 
 def tell(what: str, *facts: Any) -> None:
     """Call the method `what` of every watcher of this thread and context, which do not watch what it does."""
     if not active:
         return
-    watchers = _here.get()
+    watchers = here()
     token = _here.set(())
     try:
         for watcher in watchers:
@@ -37,7 +48,7 @@ def captures() -> bool:
 
     Code that chooses between algorithms by looking at the data must then take one that is right for all data.
     """
-    return bool(active) and any(watcher.captures for watcher in _here.get())
+    return bool(active) and any(watcher.captures for watcher in here())
 
 
 def unseen(function: Callable[..., Any], *args: Any) -> Any:
@@ -72,23 +83,29 @@ class Watcher:
     """Whether gradient rules must run as Tensor ops, so that the watcher sees each of them."""
     captures = False
     """Whether the computation will be replayed with other data; see `captures` above."""
-    _token: Token[tuple[Watcher, ...]] | None = None
+    generator: FrameType | None = None
+    """The frame of the generator whose block it is; None if it is none of a generator."""
+    _at_work = False
 
     def __enter__(self) -> Any:
         global active
-        if self._token is not None:
+        if self._at_work:
             raise RuntimeError(f"{type(self).__name__}: this object is at work already; make another one")
         tell("joined", self)
+        frame = sys._getframe(1)
+        while frame.f_code.co_name == "__enter__" and frame.f_back is not None:  # a subclass's
+            frame = frame.f_back
+        self.generator, self._at_work = generator_behind(frame), True
         with _lock:
             active += 1
-        self._token = _here.set((*_here.get(), self))
+        _here.set((*_here.get(), self))
         return self
 
     def __exit__(self, *error: Any) -> None:
         global active
-        if self._token is not None:
-            _here.reset(self._token)
-            self._token = None
+        if self._at_work:
+            _here.set(tuple([watcher for watcher in _here.get() if watcher is not self]))
+            self.generator, self._at_work = None, False
             with _lock:
                 active -= 1
 

@@ -8,6 +8,7 @@ import needle
 import numpy as np
 from needle import ops
 from needle.ops.arithmetic import EWiseSub, RSubScalar
+from needle.ops.softmax import LESS_TARGETS
 
 from .kit import (
     BROADCAST,
@@ -673,6 +674,15 @@ TUPLES: dict[str, list[Sample]] = {
         member(1, (2,), (3,), codes="De"),
     ],
     "SoftmaxLoss": loss_samples(),
+    "LessTargets": [
+        *[
+            sample(LESS_TARGETS, np.subtract, numbers(shape, code) / 8, numbers(shape, code, seed=1))  # none near 1
+            for shape, code in [((2, 3), "d"), ((2, 3), "f"), ((2, 3), "e"), ((0, 3), "d"), ((3, 0), "d"), ((3,), "d")]
+        ],
+        sample(
+            LESS_TARGETS, np.subtract, np.array([[0.0, 1.0], [0.5, 0.5]]), np.eye(2)[[1, 0]], name="sharp", smooth=False
+        ),
+    ],
 }
 
 # ---------------------------------------------------------------------------------------------- without a gradient

@@ -63,6 +63,7 @@ TRIGONOMETRIC: dict[str, list[Sample]] = {
         *holomorphic(trigonometric.ARCTAN, np.arctan, [-INF, -1e200, -0.0, 1e-200, 1.0, INF, NAN]),
         sample(trigonometric.ARCTAN, np.arctan, np.array([-100, 100], np.int8), name="small integers", smooth=False),
     ],
+    "OneLessSquare": unary(trigonometric.ONE_LESS_SQUARE, lambda a: 1 - a * a, "efgDF"),
     "Degrees": unary(trigonometric.DEGREES, np.degrees, "efgl"),
     "Radians": unary(trigonometric.RADIANS, np.radians, "efgl"),
 }
@@ -173,6 +174,7 @@ TWO: dict[str, list[Sample]] = {
         *binary(ops.hypot, np.hypot, DTYPES),
         sample(ops.hypot, np.hypot, *CORNERS, name="corners", smooth=False),
     ],
+    "SlopeOfHypot": binary(trigonometric.SLOPE_OF_HYPOT, lambda a, b: a / np.hypot(a, b), DTYPES),
     "Arctan2": [
         *binary(ops.arctan2, np.arctan2, DTYPES),
         sample(ops.arctan2, np.arctan2, *CORNERS, name="corners", smooth=False),

@@ -16,6 +16,13 @@ OTHER = numbers((2, 2)) / 3 + np.eye(2)
 COMPLEX = numbers((2, 2), "D") / 3 + 2 * np.eye(2)
 
 
+def banded(lower, upper, dtype):
+    """The diagonals of a matrix of order 4, the main one the largest."""
+    diagonals = numbers((lower + upper + 1, 4), dtype)
+    diagonals[upper] += 5
+    return diagonals
+
+
 def adjoints_of_hyperbolas(g, y0, t, k):
     """Of y' = -k y**2, by y0, t and k, in one vector."""
     ode = integrate.OdeInt(lambda y, t, k: -k * y * y, {"rtol": 1e-10, "atol": 1e-12})
@@ -46,6 +53,19 @@ SCIPY: dict[str, list[Sample]] = {
                 a, b, int(transposed), lower, unit
             )
         ]
+    ],
+    "SolveBanded": [
+        sample(linalg.SolveBanded(lower, upper), reference, diagonals, numbers(shape, diagonals.dtype, seed=1))
+        for lower, upper, diagonals, shape in [
+            (1, 1, banded(1, 1, "d"), (4, 2)),
+            (2, 1, banded(2, 1, "d"), (4, 1)),
+            (0, 2, np.stack([banded(0, 2, "d"), 2 * banded(0, 2, "d")]), (4, 2)),
+            (5, 0, banded(5, 0, "d"), (4, 1)),
+            (1, 2, banded(1, 2, "D"), (4, 2)),
+            (1, 1, banded(1, 1, "f"), (4, 2)),
+            (1, 0, banded(1, 0, "d"), (4, 0)),
+        ]
+        for reference in [lambda ab, b, width=(lower, upper): scipy.linalg.solve_banded(width, ab, b)]
     ],
     "SolveSylvester": [
         sample(linalg.SolveSylvester(), scipy.linalg.solve_sylvester, SQUARE, OTHER, numbers((3, 2))),

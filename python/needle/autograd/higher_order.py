@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from .. import watching
-from ..backend import array_of_numbers
 from ..memory import as_recorded
 from ..pool import ALONE, owns_memory
 from .adjoints import ZERO, add_adjoint, whole_adjoint
@@ -18,7 +17,7 @@ from .history import IDENTITY
 from .modes import DETACHED, RECORDED, enable_grad, get_asked, is_recording, set_asked, set_recording
 from .op import TensorOp
 from .sweep import find_topo_sort, sweep
-from .tensor import Tensor, as_value, constant, copied, gradient_dtype
+from .tensor import Tensor, array_to_keep, as_value, constant, copied, gradient_dtype
 from .versions import latest, original_of
 
 
@@ -248,7 +247,7 @@ def _set_grad(self: Tensor, value: Any) -> None:
     if value is None:
         self._grad = None if self.op is None else _RETAIN
         return
-    array = latest(value)._array if isinstance(value, Tensor) else array_of_numbers("Tensor.grad", value)
+    array = array_to_keep(value, "Tensor.grad")
     dtype = gradient_dtype(self._array.dtype)
     if array.shape != self._array.shape or array.dtype != dtype:
         raise ValueError(

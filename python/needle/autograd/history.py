@@ -7,14 +7,13 @@ from operator import is_
 from typing import Any
 
 from .. import watching
-from ..backend import array_of_numbers
 from ..memory import as_recorded, handed_out
 from . import lazy
 from .levels import Wrapped, WrappedTuple
 from .modes import CONSTANT
 from .op import Op, TensorOp
-from .tensor import Tensor
-from .versions import latest, original_of
+from .tensor import Tensor, array_to_keep
+from .versions import original_of
 
 _new = object.__new__
 _set: dict[int, weakref.ref[Tensor]] = {}
@@ -138,14 +137,15 @@ def set_value(tensor: Any, array: Any) -> None:
 
 def _data(self: Tensor) -> Tensor:
     """The detached value. Assigning (a Tensor, which is shared, or an array, which is copied) changes the value for
-    what is computed from now on; operations recorded before keep the old one."""
+    what is computed from now on; operations recorded before keep the old one. TypeError for a Tensor that a transform
+    differentiates: its derivative would be lost."""
     return self.detach()
 
 
 def _set_data(self: Tensor, value: Any) -> None:
     if isinstance(value, Tensor):
         watching.tell("seen", value)
-    array = latest(value)._array if isinstance(value, Tensor) else array_of_numbers("Tensor.data", value)
+    array = array_to_keep(value, "Tensor.data")
     old = self._array
     if array.shape != old.shape or array.dtype != old.dtype:
         raise ValueError(

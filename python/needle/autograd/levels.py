@@ -16,7 +16,7 @@ from typing import Any
 from .. import watching
 from ..memory import handed_out
 from .modes import DETACHED, FOLLOWED
-from .tensor import Tensor, TensorTuple, as_value
+from .tensor import Tensor, TensorTuple, array_to_keep, as_value
 from .value import Value
 from .versions import Assigned, latest
 
@@ -93,7 +93,8 @@ class Wrapped(Tensor):
         return self.value.detach().__index__()
 
     def __reduce__(self) -> Any:
-        raise TypeError(f"pickle: {self._refusal()}; return it from the function first")
+        array_to_keep(self, "pickle")
+        return self.value.__reduce__()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         return self.astype(self.dtype)

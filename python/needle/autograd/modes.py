@@ -2,46 +2,35 @@
 
 from __future__ import annotations
 
-from contextlib import ContextDecorator
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from typing import Any
+
+from .. import blocks
 
 LAZY_MODE = False
 """True: values are computed when first asked for. Set it as `needle.autograd.LAZY_MODE = True`."""
 
-_recording: ContextVar[bool | None] = ContextVar("recording", default=True)
+is_recording, recording_mode = blocks.is_recording, blocks.recording_mode
+set_recording, reset_recording = blocks.set_recording, blocks.reset_recording
 _asked: ContextVar[set[Any] | None] = ContextVar("asked", default=None)
-is_recording = _recording.get
-"""Whether operations are recorded, in this thread and context. None: they are not, but transforms follow them."""
-set_recording, reset_recording = _recording.set, _recording.reset
 get_asked, set_asked, reset_asked = _asked.get, _asked.set, _asked.reset
 
 
-class _GradMode(ContextDecorator):
-    """Sets whether operations are recorded, in this thread and context; usable in `with` and as a decorator."""
+class no_grad(blocks.RecordingMode):
+    """`with needle.no_grad():` computes without recording; the results need no gradient.
 
-    _value: bool
-    _tokens: tuple[Token[bool | None], ...] = ()  # of this very object's blocks, the innermost last
-
-    def _recreate_cm(self) -> _GradMode:
-        return type(self)()
-
-    def __enter__(self) -> None:
-        self._tokens += (_recording.set(self._value),)
-
-    def __exit__(self, *_: object) -> None:
-        _recording.reset(self._tokens[-1])
-        self._tokens = self._tokens[:-1]
-
-
-class no_grad(_GradMode):
-    """`with needle.no_grad():` computes without recording; the results need no gradient."""
+    As a decorator, `@needle.no_grad()`, it is for all code of a function: that of a generator, or of a coroutine,
+    whenever it runs, and not what runs while it is suspended. So is a block in a generator, `with needle.no_grad():
+    yield y`, in the thread that entered it; within it, every operation has to ask where it runs, which takes a
+    microsecond. One in a function under `@contextlib.contextmanager`, or in a fixture, is for the `with` block that is
+    entered by it.
+    """
 
     _value = False
 
 
-class enable_grad(_GradMode):
-    """`with needle.enable_grad():` records again inside a `no_grad` block."""
+class enable_grad(blocks.RecordingMode):
+    """`with needle.enable_grad():` records again inside a `no_grad` block; a decorator and for generators like it."""
 
     _value = True
 

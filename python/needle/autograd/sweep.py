@@ -37,7 +37,7 @@ from .adjoints import (
     whole_adjoint,
 )
 from .history import arrays_as_recorded, node_as_recorded
-from .modes import is_recording, reset_recording, set_recording
+from .modes import recording_mode, reset_recording, set_recording
 from .op import Op
 from .tensor import Tensor, is_gradient
 from .versions import names, settle
@@ -156,7 +156,7 @@ def _pass(
     watchers = watching.here() if watching.active else ()
     told = tensors and watchers and see is node_as_recorded
     if told:
-        watching.tell("sweep_begins", adjoints, is_recording() is True)
+        watching.tell("sweep_begins", adjoints, recording_mode() is True)
     found: list[tuple[Any, Any]] = []
     stage = Node((), None)
     # The context, and so NumPy's error state, before the first mask was forgotten. From there on nothing warns; what

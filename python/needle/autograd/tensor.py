@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy import ndarray
 
-from .. import callers, watching
+from .. import closures, watching
 from ..backend import Device, array_of_numbers, default_device
+from ..blocks import running
 from ..copies import linked
 from ..memory import hand_out
 from ..views import note_view
 from .errors import GradientLostError
 from .lazy import compute_deferred
-from .modes import CONSTANT, DETACHED, FOLLOWED, RECORDED, VARIABLE, is_recording
+from .modes import CONSTANT, DETACHED, FOLLOWED, RECORDED, VARIABLE, is_recording, recording_mode
 from .value import Value
 from .versions import latest
 
@@ -32,7 +33,8 @@ class Tensor(DeclaredTensor):
     """An n-dimensional array that records how it was computed, for `backward()`.
 
     `Tensor(array)` copies, and keeps NumPy's dtype unless `dtype` is given. `requires_grad` is True for numbers unless
-    told otherwise (booleans have no gradient). Raises TypeError for what is no number, ValueError for ragged lists.
+    told otherwise (booleans have no gradient). `Tensor(t)` of a Tensor is a leaf with a copy of its value. Raises
+    TypeError for what is no number, and for a Tensor that a transform differentiates, ValueError for ragged lists.
     """
 
     __slots__ = ()
@@ -44,7 +46,7 @@ class Tensor(DeclaredTensor):
         tensor = None
         if isinstance(array, Tensor):
             tensor = latest(array)
-            array = tensor._array
+            array = array_to_keep(tensor, "Tensor(t)")
         if device is not None and device not in (default_device(),):
             raise ValueError(f"Tensor: device {device!r} is not on this machine; needle.all_devices() lists them")
         self._array = array_of_numbers("Tensor", array, dtype)
@@ -134,14 +136,14 @@ class Tensor(DeclaredTensor):
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
-        if self.op is not None and not value:
+        if not value and (self.op is not None or (self.needs == VARIABLE and running.get())):
+            origin = "the argument of a transform" if self.op is None else f"the output of a recorded {self.op!r}"
             raise ValueError(
-                f"Tensor.requires_grad: this tensor is the output of a recorded {self.op!r}; "
-                "write t.detach() for a tensor without its history"
+                f"Tensor.requires_grad: this tensor is {origin}; write t.detach() for a tensor without its history"
             )
         if value and self._array.dtype.kind == "b":
             raise ValueError("Tensor.requires_grad: booleans have no gradient; convert with t.astype(float)")
-        if self.op is None:
+        if self.op is None and not (self.needs == VARIABLE and running.get()):
             self.needs = RECORDED if value else CONSTANT
             watching.tell("changed", self, "requires_grad")
 
@@ -194,12 +196,8 @@ class Tensor(DeclaredTensor):
         return bool(self._looked_at("bool(t)").item())
 
     def _leaves_the_record(self, what: str, instead: str) -> None:
-        if is_recorded(self) and not is_gradient(self):
-            raise GradientLostError(
-                f"{what}: this Tensor needs a gradient, and {what} would drop it silently; write {instead} where "
-                "only the value is meant. np.stack([t, u]) makes one Tensor of several, needle.numpy.zeros(shape) one "
-                f"that others can be assigned to{callers.advice()}"
-            )
+        if is_recorded(self) and not is_gradient(self) and closures.starts(self, DETACHED):
+            raise GradientLostError(closures.gradient_dropped(what, instead))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         self._leaves_the_record("np.asarray(t)", "t.numpy()")
@@ -227,6 +225,7 @@ class Tensor(DeclaredTensor):
 
     def __reduce__(self) -> Any:
         """Pickled and copied as a leaf: the value, whether it needs a gradient, and the gradient's value."""
+        array_to_keep(self, "pickle")
         gradient = getattr(self._grad, "array", None)
         return _rebuild, (self._looked_at("pickle"), self.needs, gradient)
 
@@ -315,8 +314,20 @@ _not_recorded = {True: DETACHED, None: VARIABLE, False: FOLLOWED}
 
 def is_recorded(*inputs: Any) -> bool:
     """Whether the graph records an operation on these, or a running transform follows it."""
-    highest = _not_recorded[is_recording()]
+    highest = _not_recorded[recording_mode()]
     return any(isinstance(a, Value) and a.needs > highest for a in inputs)
+
+
+def array_to_keep(value: Any, what: str) -> Any:
+    """The array of a Tensor, or a copy of an array, for a leaf that holds the value alone: a transform that is running
+    must not differentiate it."""
+    if not isinstance(value, Tensor):
+        return array_of_numbers(what, value)
+    tensor = latest(value)
+    if running.get() and is_recorded(tensor) and closures.moves(tensor, VARIABLE):
+        raise GradientLostError(closures.derivative_dropped(what, tensor.shape))
+    array = getattr(tensor, "_array", None)
+    return tensor.numpy() if array is None else array
 
 
 def is_gradient(value: Any) -> bool:

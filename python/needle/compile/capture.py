@@ -75,7 +75,7 @@ class Compiled:
             return self._f(*args, **kwargs)
         given: list[Any] = []
         try:
-            key = _signature((args, kwargs), given, {}), autograd.is_recording()
+            key = _signature((args, kwargs), given, {}), autograd.recording_mode()
         except _ElsewhereError as error:
             if str(error) and str(error) not in self._said:
                 self._said.add(str(error))

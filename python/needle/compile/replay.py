@@ -128,7 +128,7 @@ class Writer:
 
     def _look_at_modes(self, n: int) -> None:
         name = self._source.name
-        recording = f"{name(autograd.is_recording)}() is not {name(autograd.is_recording())}"
+        recording = f"{name(autograd.recording_mode)}() is not {name(autograd.recording_mode())}"
         modes = [f"{name(autograd.modes)}.LAZY_MODE", f"{name(watching)}.active", recording]
         self._stop_unless_known(["kwargs", f"len(given) != {n}", *modes])
 
@@ -241,7 +241,7 @@ class Replayed(TensorTupleOp):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         """By the plan, if nothing records or watches; else by the function itself, whose operations can be recorded."""
-        plain = autograd.is_recording() is False and not watching.active
+        plain = autograd.recording_mode() is False and not watching.active
         if plain and all(g is None or type(g) is Tensor for g in out_grad):
             seeds = []
             for place in self._replay.recorded:

@@ -14,7 +14,17 @@ from typing import Any
 import numpy as np
 
 from ..backend import check_labels, sum_over
-from ..ops.softmax import _NO_SHIFT, LogSoftmax, LogSumExp, Softmax, _shifted, _wide, are_labels, places_of
+from ..ops.softmax import (
+    _NO_SHIFT,
+    LogSoftmax,
+    LogSumExp,
+    Softmax,
+    _shifted,
+    _wide,
+    are_labels,
+    places_of,
+    put_difference,
+)
 
 _LONGEST = 1 << 12
 """Elements of a row up to which it is summed without pairs of partial sums."""
@@ -159,7 +169,8 @@ def loss_of(logits: Any, targets: Any, out: Any, scale: Any) -> float:
         else:
             _scaled_softmax(exponentials, total, scale)
             places = places_of(targets, logits)
-            exponentials.put(places, exponentials.take(places) - scale)
+            there = exponentials.take(places)
+            put_difference(exponentials, places, there - scale, there / scale if scale else there)
         if exponentials is not out:
             np.copyto(out, exponentials, casting="unsafe")
     return float(found)

@@ -23,7 +23,7 @@ from ..ops.arithmetic import (
 from ..ops.discrete import Discrete
 from ..ops.selection import Masked
 from ..ops.shape import BroadcastTo, Reshape
-from ..ops.softmax import Softmax, SoftmaxLoss, less_labels, one_hot
+from ..ops.softmax import LessTargets, Softmax, SoftmaxLoss, less_labels, one_hot
 from ..ops.tuples import TupleGetItem
 from .graph import Node, frozen
 
@@ -144,7 +144,7 @@ class LossAndGradient(TensorTupleOp):
 
 def _gradient_of(loss: Node, softmax: Node, readers: dict[Node, list[Node]]) -> tuple[Node, Any] | None:
     """The node of (softmax - one_hot) * scale, if nothing else reads the softmax, and the scale; else None."""
-    difference = _only_reader(softmax, EWiseSub, readers)
+    difference = _only_reader(softmax, LessTargets, readers)
     product = difference and _only_reader(difference, EWiseMul, readers)
     if difference is None or product is None or difference.inputs[0] is not softmax:
         return None
@@ -168,9 +168,12 @@ def _only_reader(node: Node, op: type[Op], readers: dict[Node, list[Node]]) -> N
 
 
 def _share_softmax(order: list[Node], outputs: list[Node]) -> tuple[list[Node], list[Node]]:
-    """Compute each softmax with the loss of the same logits."""
+    """Compute each softmax with the loss of the same logits, and its difference from labels as well.
+
+    Other differences become plain subtractions, which are fused; they keep no more digits near 1 than these.
+    """
     losses = {node.inputs[0]: node for node in order if type(node.op) is SoftmaxLoss}
-    if not losses:
+    if not losses and not any(type(node.op) is LessTargets for node in order):
         return order, outputs
     now: dict[Node, Node] = {}
     both: dict[Node, Node] = {}
@@ -189,16 +192,15 @@ def _share_softmax(order: list[Node], outputs: list[Node]) -> tuple[list[Node], 
             both[loss] = pair
             for i, member in enumerate((loss, node if found is None else found[0])):
                 now[member] = Node(TupleGetItem(i), (pair,), member.shape, member.dtype)
-    if not both:
-        return order, outputs
     changed: list[Node] = []
     for node in order:
         if node in both:
             changed.append(both[node])
         if node not in now:
             inputs = tuple([now.get(a, a) for a in node.inputs])
-            if inputs != node.inputs:
-                now[node] = Node(node.op, inputs, node.shape, node.dtype)
+            op = EWiseSub() if type(node.op) is LessTargets else node.op
+            if inputs != node.inputs or op is not node.op:
+                now[node] = Node(op, inputs, node.shape, node.dtype)
         changed.append(now.get(node, node))
     return changed, [now.get(node, node) for node in outputs]
 

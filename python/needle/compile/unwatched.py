@@ -22,6 +22,7 @@ from types import FrameType, GetSetDescriptorType, MemberDescriptorType, MethodD
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
+from .. import blocks
 from .names import is_library, words
 
 LRU_CACHE = type(lru_cache(len))
@@ -62,6 +63,8 @@ def looks_outside(frame: FrameType, function: Any) -> str:
     The user's code may call pure functions only. A library is taken to know its own C code, but not the files, clocks
     and settings that it looks at for the user.
     """
+    if frame.f_code.co_filename == blocks.__file__:  # whose block it is that is entered or left
+        return ""
     name = _full_name(function)
     module, _, short = name.partition(".")
     if is_pure(function) and not (short == "globals" and short not in frame.f_code.co_names):  # else by another name

@@ -12,9 +12,10 @@ import numpy as np
 
 from .. import transforms, watching
 from ..autograd import Tensor, TensorTupleOp, Wrapped, is_recorded, wanted
-from ..batching import Batched
+from ..batching import Batched, BatchedValueError, one_by_one
 from ..nested import flatten, is_leaf, leaves_like
 from ..numpy.common import tensor
+from ..ops.tuples import make_tuple
 from ..tape import constant_like
 from .boxes import Box as Box
 from .boxes import getval as getval
@@ -55,6 +56,25 @@ class primitive:
 
     def _has_rule(self, i: int) -> bool:
         return bool(self.whole_vjp or self.whole_jvp) or i in self.vjps or i in self.jvps
+
+    # The names and rules of 2016, which HIPS autograd still takes.
+
+    def defgrad(self, maker: Maker, argnum: int = 0) -> None:
+        """`defvjp` for one argument."""
+        defvjp(self, maker, argnums=[argnum])
+
+    def defvjp(self, rule: Callable[..., Any], argnum: int = 0) -> None:
+        """Set the vjp by one argument: rule(g, ans, vspace of the argument, vspace of ans, *args) is its adjoint."""
+
+        def maker(ans: Any, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
+            return lambda g: rule(g, ans, vspace(args[argnum]), vspace(ans), *args, **kwargs)
+
+        defvjp(self, maker, argnums=[argnum])
+
+    def defvjp_is_zero(self, argnums: Iterable[int] = (0,)) -> None:
+        """The gradient by these arguments is zero."""
+        for i in argnums:
+            defvjp(self, None, argnums=[i])
 
     def vjp(self, argnums: Sequence[int], ans: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Maker:
         """A function of the cotangent that returns the adjoints of these arguments, None for zero."""
@@ -126,9 +146,24 @@ def _is_followed(a: Any) -> bool:
 
 
 def _worked(work: Callable[..., Any], values: Sequence[Any]) -> tuple[Any, ...]:
-    """work(*values) as Tensors: on arrays, one by one of a batch, unless somebody follows the values."""
+    """work(*values) as Tensors: on arrays, one by one of a batch, unless somebody follows the values.
+
+    Of a batch that is followed, a rule that looks at values (`getval(g)`) gets one Tensor after the other.
+    """
     if any(map(_is_followed, values)):
-        return tuple(map(tensor, work(*values)))
+
+        def worked(*values: Any) -> tuple[Any, ...]:
+            return tuple(map(tensor, work(*values)))
+
+        try:
+            return worked(*values)
+        except BatchedValueError:
+            if not any(type(a) is Batched for a in values):
+                raise
+            batch = max((a for a in values if type(a) is Batched), key=lambda a: a.level)
+            opened, mine = batch.opened(tuple(values))
+            outs = one_by_one(lambda *members: make_tuple(*worked(*members)), opened, mine, batch.value.shape[0])
+            return tuple([Batched(batch.level, out) for out in outs])
     return tuple(_OnArrays(work)(*values))
 
 

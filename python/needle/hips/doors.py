@@ -76,10 +76,14 @@ class Indexed:
         return 0
 
 
-def opened(names: dict[str, Any], numpys: Any, needles: Any) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+def opened(
+    names: dict[str, Any], numpys: Any, needles: Any, otherwise: Callable[[Any], Any] | None = None
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """`__getattr__` and `__dir__` of a module with these globals: NumPy's module, with a door for each function that
-    Needle's module has, too. Classes are NumPy's."""
+    Needle's module has, too; `otherwise` is applied to functions that it has not. Classes are NumPy's."""
     module = names["__name__"]
+    if hasattr(numpys, "__all__"):
+        names["__all__"] = list(numpys.__all__)
 
     def get(name: str) -> Any:
         if not hasattr(numpys, name):
@@ -91,6 +95,8 @@ def opened(names: dict[str, Any], numpys: Any, needles: Any) -> tuple[Callable[[
         elif callable(mine) and not isinstance(mine, type) and other is not mine:
             found = door(mine, other, module)
             found = _of_iterables(found) if name in _JOINING else found
+        elif otherwise is not None and callable(mine) and not isinstance(mine, type) and not hasattr(needles, name):
+            found = otherwise(mine)
         elif isinstance(mine, ModuleType) and isinstance(other, ModuleType):
             found = other
         if not name.startswith("__"):

@@ -41,14 +41,17 @@ class VSpace:
     def iscomplex(self) -> bool:
         return any(dtype.kind == "c" for _, dtype in self._facts)
 
-    def _made(self, make: Callable[[tuple[int, ...]], Any]) -> Any:
-        return self._rebuild(iter([np.asarray(make(shape), dtype) for shape, dtype in self._facts]))
+    def _filled(self, number: complex) -> Any:
+        return self._rebuild(
+            iter([np.full(shape, number if dtype.kind == "c" else number.real, dtype) for shape, dtype in self._facts])
+        )
 
     def zeros(self) -> Any:
-        return self._made(np.zeros)
+        return self._filled(0)
 
     def ones(self) -> Any:
-        return self._made(np.ones)
+        """The sum of the standard basis: 1 + 1j in the place of a complex number."""
+        return self._filled(1 + 1j)
 
     def randn(self) -> Any:
         """Normal random numbers of NumPy's global state; complex ones have two independent parts."""
@@ -60,10 +63,10 @@ class VSpace:
         return self._rebuild(iter([drawn(*fact) for fact in self._facts]))
 
     def standard_basis(self) -> Iterator[Any]:
-        """One vector for each real number."""
+        """One vector for each real number: for each complex one in turn that of its real part, then 1j."""
         for i, (shape, dtype) in enumerate(self._facts):
-            for unit in (1, 1j) if dtype.kind == "c" else (1,):
-                for index in np.ndindex(*shape):
+            for index in np.ndindex(*shape):
+                for unit in (1, 1j) if dtype.kind == "c" else (1,):
                     arrays = [np.zeros(*fact) for fact in self._facts]
                     arrays[i][index] = unit
                     yield self._rebuild(iter(arrays))

@@ -9,7 +9,7 @@ from numpy import ndarray
 
 from ..autograd import Tensor, Value, as_value, is_recorded, value_of
 from ..backend import all_devices, refuse_more_than_arrays
-from ..ops.base import NUMBERS, normalize_axes
+from ..ops.base import NUMBERS, described, normalize_axes
 from ..ops.dtypes import astype
 from ..ops.joining import Stack
 
@@ -82,7 +82,7 @@ def along(name: str, a: Tensor, axis: Any) -> tuple[Tensor, int]:
 def check_device(name: str, device: Any) -> None:
     """ValueError for a device that is not on this machine."""
     if device is not None and device not in (*all_devices(), "cpu"):
-        raise ValueError(f"{name}: device {device!r} is not on this machine; needle.all_devices() lists them")
+        raise ValueError(f"{name}: device {described(device)} is not on this machine; needle.all_devices() lists them")
 
 
 def into(out: Any, result: Tensor, casting: Any = "same_kind") -> Tensor:

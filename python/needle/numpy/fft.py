@@ -13,6 +13,7 @@ import numpy as np
 
 from ..autograd import Tensor
 from ..ops import fft as transforms
+from ..ops.base import described
 from ..ops.matrices import conjugate
 from .common import check_device, into, normal_axis, tensor
 from .manipulation import roll
@@ -89,7 +90,7 @@ def _lengths(name: str, a: Tensor, s: Any, axes: Any, of_real: bool = False) -> 
         if of_real and axes:
             s[-1] = 2 * (s[-1] - 1)
     if len(s) != len(axes):
-        raise ValueError(f"{name}: s and axes must have equal lengths, got s={s!r} and axes={axes!r}")
+        raise ValueError(f"{name}: s and axes must have equal lengths, got s={described(s)} and axes={described(axes)}")
     return [(a.shape[axis] if n in (-1, None) else n, axis) for n, axis in zip(s, axes, strict=True)]
 
 

@@ -10,7 +10,7 @@ from numpy.linalg import LinAlgError as LinAlgError
 
 from ..autograd import Tensor
 from ..ops import determinants, elementwise, equal_values, factorizations, norms, reduction, spectra, systems
-from ..ops.base import normalize_axes, several
+from ..ops.base import described, normalize_axes, several
 from ..ops.discrete import discrete
 from ..ops.matrices import as_column, as_factor, as_row, conjugate, dagger
 from ..ops.selection import where
@@ -270,7 +270,7 @@ def qr(a: Any, mode: str = "reduced") -> Any:
         return factorizations.qr(a)[1]
     if mode not in ("reduced", "complete"):
         raise ValueError(
-            f"qr: mode must be 'reduced', 'complete' or 'r', got {mode!r}; LAPACK's own form is "
+            f"qr: mode must be 'reduced', 'complete' or 'r', got {described(mode)}; LAPACK's own form is "
             "numpy.linalg.qr(t.numpy(), 'raw'), without a derivative"
         )
     return QRResult(*factorizations.qr(a, mode))
@@ -430,7 +430,9 @@ def _matrix_norm(x: Tensor, ord: Any, row: int, column: int, keepdims: bool) -> 
         sums = elementwise.absolute(x).sum(first, True)
         of = _largest(sums, second, True) if ord > 0 else reduction.min(sums, second, True)
     else:
-        raise ValueError(f"norm: the order of a matrix's norm is 'fro', 'nuc', 1, -1, 2, -2, inf or -inf, got {ord!r}")
+        raise ValueError(
+            f"norm: the order of a matrix's norm is 'fro', 'nuc', 1, -1, 2, -2, inf or -inf, got {described(ord)}"
+        )
     kept = [1] if keepdims else []
     return of.reshape([length for i, n in enumerate(x.shape) for length in (kept if i in (row, column) else [n])])
 

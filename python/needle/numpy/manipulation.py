@@ -9,7 +9,7 @@ import numpy as np
 from ..autograd import Tensor
 from ..ops import dtypes, selection
 from ..ops import shape as shapes
-from ..ops.base import normalize_axes, reduced_axes, several
+from ..ops.base import described, normalize_axes, reduced_axes, several
 from ..ops.discrete import discrete
 from ..ops.rearranging import rearranged
 from .common import along, array_of, check_device, index_of, normal_axis, tensor
@@ -24,7 +24,7 @@ def reshape(a: Any, /, shape: Any, order: str = "C", *, copy: bool | None = None
     """
     a = tensor(a)
     if order not in ("C", "F", "A"):
-        raise ValueError(f"reshape: order must be 'C', 'F' or 'A', got {order!r}")
+        raise ValueError(f"reshape: order must be 'C', 'F' or 'A', got {described(order)}")
     if copy:
         a = dtypes.astype(a, a.dtype)
     shape = several(shape)
@@ -218,7 +218,7 @@ def repeat(a: Any, repeats: Any, axis: int | None = None) -> Tensor:
     a, axis = along("repeat", tensor(a), axis)
     counts = index_of(repeats)
     if counts.dtype.kind not in "biu" or (counts < 0).any():
-        raise ValueError(f"repeat: repeats must be integers that are not negative, got {repeats!r}")
+        raise ValueError(f"repeat: repeats must be integers that are not negative, got {described(repeats)}")
     if counts.size != 1:
         return rearranged(np.repeat, a, counts, axis)
     before, (n, *after), count = a.shape[:axis], a.shape[axis:], int(counts.item())

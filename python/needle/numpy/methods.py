@@ -14,6 +14,7 @@ from ..ops import dtypes, moments, reduction
 from ..ops import shape as ops_shape
 from ..ops.assignment import set_imag
 from ..ops.base import given_axes
+from ..ops.binding import bind
 from . import assignment, creation, elementwise, indexing, layout, logic, manipulation, products, sorting, statistics
 from .common import check_device
 from .protocols import array_function, array_ufunc
@@ -203,5 +204,4 @@ METHODS: dict[str, Any] = {
     "var": _reduction(moments.var, statistics.var),
     "view": layout.view,
 }
-for _name, _method in METHODS.items():
-    setattr(Tensor, _name, _method)
+bind(METHODS)

@@ -47,7 +47,8 @@ DIFFERENTIABLE = {
         mean average var std cov corrcoef median quantile percentile
         nanmean nanvar nanstd nanmedian nanquantile nanpercentile
         """,
-    "sums of weights, by them (bins are constants)": "bincount histogram histogram2d histogramdd",
+    "sums of weights, by them": "bincount",
+    "bins, by weights and by what the edges are made of": "histogram histogram2d histogramdd histogram_bin_edges",
     "differences and integrals": "diff ediff1d gradient trapezoid trapz convolve correlate",
     "products of arrays": """
         dot vdot inner outer matmul matvec vecmat vecdot tensordot einsum kron cross trace
@@ -101,7 +102,7 @@ NOT_APPLICABLE = {
         argmax argmin nanargmax nanargmin argsort argpartition lexsort nonzero argwhere flatnonzero
         searchsorted digitize unravel_index ravel_multi_index
         """,
-    "counts; bins, whose edges are taken as constants": "count_nonzero linalg.matrix_rank histogram_bin_edges",
+    "counts": "count_nonzero linalg.matrix_rank",
     "predicates": """
         equal not_equal less less_equal greater greater_equal isclose allclose array_equal array_equiv all any
         logical_and logical_or logical_xor logical_not isnan isinf isfinite isposinf isneginf signbit

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..autograd import Tensor
-from ..ops.base import NUMBERS, decides_itself, kept_shape, normalize_axes
+from ..ops.base import NUMBERS, decides_itself, described, kept_shape, normalize_axes
 from ..ops.discrete import discrete
 from ..ops.joining import stack
 from ..ops.reduction import count_along
@@ -68,11 +68,16 @@ class ufunc:
         out: Any = None,
         where: Any = True,
         dtype: Any = None,
-        casting: str = "same_kind",
+        casting: Any = "same_kind",
         **options: Any,
     ) -> Any:
         if len(inputs) > self.of.nin:  # NumPy takes `out` as the last arguments, too
             inputs, out = inputs[: self.of.nin], inputs[self.of.nin :]
+            if wrong := [a for a in out if not (a is None or isinstance(a, (Tensor, np.ndarray)))]:
+                raise TypeError(
+                    f"{self.__name__}: takes {self.of.nin} operand{'s' * (self.of.nin > 1)}, and then out, an array or "
+                    f"a Tensor to write into; got {described(wrong[0])}"
+                )
         if not _SIMPLE.issuperset(map(type, inputs)):
             if any(map(decides_itself, inputs)):
                 given = {"out": out, "where": where, "dtype": dtype, "casting": casting}
@@ -249,7 +254,7 @@ def _plain(index: Any) -> Any:
     return index.numpy() if isinstance(index, Tensor) else index
 
 
-def _written(result: Any, out: Any, where: Any, casting: str) -> Any:
+def _written(result: Any, out: Any, where: Any, casting: Any) -> Any:
     if where is not True:
         rest = 0 if out is None else tensor(out)
         if out is not None and np.can_cast(result.dtype, out.dtype, casting):

@@ -165,6 +165,7 @@ from .shape import broadcast_to as broadcast_to
 from .shape import permute_dims as permute_dims
 from .shape import reshape as reshape
 from .shape import transpose as transpose
+from .softmax import LessTargets as LessTargets
 from .softmax import LogSoftmax as LogSoftmax
 from .softmax import LogSumExp as LogSumExp
 from .softmax import Softmax as Softmax
@@ -192,8 +193,10 @@ from .trigonometric import Arctan2 as Arctan2
 from .trigonometric import Cos as Cos
 from .trigonometric import Degrees as Degrees
 from .trigonometric import Hypot as Hypot
+from .trigonometric import OneLessSquare as OneLessSquare
 from .trigonometric import Radians as Radians
 from .trigonometric import Sin as Sin
+from .trigonometric import SlopeOfHypot as SlopeOfHypot
 from .trigonometric import Tan as Tan
 from .trigonometric import arctan2 as arctan2
 from .trigonometric import cos as cos

@@ -140,7 +140,11 @@ def subtract(a: Any, b: Any) -> Tensor:
     if b.dtype.kind in "biu":  # negating a small integer in its own dtype may wrap around
         dtype = np.result_type(a if type(a) in NUMBERS else a.dtype, b.dtype)
         b = b if b.dtype == dtype else b.astype(dtype)
-    return add(a, NEGATE(b))
+    try:
+        return add(a, NEGATE(b))
+    except ValueError:
+        EWISE_SUB(*operands(a, b))  # raises: what is wrong is wrong with a difference
+        raise
 
 
 class EWiseMul(Bilinear, Elementwise):

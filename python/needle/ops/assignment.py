@@ -38,6 +38,7 @@ from ..autograd import (
     Tensor,
     TensorOp,
     Wrapped,
+    alias_of,
     as_value,
     compute_all_deferred,
     constant,
@@ -46,18 +47,19 @@ from ..autograd import (
     find_topo_sort,
     gradient_dtype,
     is_recorded,
-    is_recording,
     latest,
     names,
     no_grad,
     on_paths_to,
     original_of,
+    recording_mode,
     released,
     set_value,
     settle_node,
     twin_of,
     unmasked,
 )
+from ..level import Level
 from ..memory import handed_out, owner_of
 from ..pool import ALONE, owns_memory
 from ..views import views, views_lock
@@ -339,7 +341,7 @@ def _make_name(a: Any, link: tuple[Any, Any] | None, original: Any) -> None:
         names.add(a)
     cls = type(a)
     if cls not in _classes:
-        _classes[cls] = type(f"Assigned{cls.__name__}", (Assigned, cls), {"__slots__": (), "__hash__": object.__hash__})
+        _classes[cls] = type("Tensor", (Assigned, cls), {"__slots__": (), "__hash__": object.__hash__})
     base, by = link or (None, None)
     if by is not None and getattr(original.op, "_base", None) is not None:
         original.op = by  # without `_base`: the name keeps the base alive
@@ -471,6 +473,25 @@ def let_go(noted: dict[int, Any], level: int, variables: Sequence[Any]) -> None:
     outer = assigned.get()
     if outer is not None:
         outer.update(noted)
+
+
+def leave(level: Level, but: Sequence[Any] = ()) -> None:
+    """A transform is over: what it wrapped and the program has kept, in a list or an attribute, becomes a name for the
+    plain value, but for what the transform itself goes on with."""
+    kept = set(map(id, but))
+    for wrapped in level.left():
+        if id(wrapped) not in kept and not isinstance(wrapped, Assigned):
+            value = latest(wrapped.value)
+            if not isinstance(value, Wrapped) and value.op is None:  # maybe a Tensor that the program has, too
+                array = own_copy(value._array)
+                value = alias_of(value, array) if value.needs > DETACHED else constant(array)
+            for slot in type(wrapped).__slots__:  # the tangent, or the place on a tape
+                setattr(wrapped, slot, None)
+            is_view = getattr(value.op, "_base", None) is not None  # else no other object is needed
+            _make_name(wrapped, VIEWS.base_of(wrapped), _original(value) if is_view else value)
+            del wrapped.level  # it is of no running transform
+            wrapped.saved = wrapped.value = value
+            wrapped.needs = value.needs
 
 
 def _read_anew(base: Any) -> None:
@@ -615,7 +636,7 @@ def in_place(function: Any, name: str) -> Any:
     def method(self: Any, other: Any) -> Any:
         before = latest(self)
         is_leaf = type(before) is Tensor and before.op is None and before.needs >= RECORDED
-        if not is_operand(other) or before.ndim == 0 or (is_leaf and self is before and is_recording() is not False):
+        if not is_operand(other) or before.ndim == 0 or (is_leaf and self is before and recording_mode() is not False):
             return NotImplemented
         result = function(before, other)
         if result is NotImplemented:

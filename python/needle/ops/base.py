@@ -103,7 +103,7 @@ class ScalarOp(Elementwise):
             raise TypeError(
                 f"{type(self).__name__}: needs a number, got {type(scalar).__name__}; + - * / and ** combine two arrays"
             )
-        self.scalar = scalar
+        self.scalar: Any = scalar
 
     def memory(self, out: Any) -> Any:
         """`out`, or None where the scalar (complex, or of NumPy) may give the result another dtype than the array."""
@@ -287,6 +287,17 @@ def several(given: Any) -> tuple[Any, ...]:
     return tuple(given) if isinstance(given, (tuple, list, range)) else (given,)
 
 
+def described(given: Any) -> str:
+    """An argument that is none of those wanted, for an error: what it is, if its elements or its place say nothing."""
+    if isinstance(given, (Tensor, ndarray)):
+        return f"a {'Tensor' if isinstance(given, Tensor) else 'array'} of shape {given.shape} and dtype {given.dtype}"
+    if isinstance(given, (list, tuple)):
+        inner = ", ".join(map(described, given))
+        return f"[{inner}]" if isinstance(given, list) else f"({inner}{',' * (len(given) == 1)})"
+    text = repr(given)
+    return type(given).__name__ if " at 0x" in text or callable(given) else text
+
+
 def normalize_axes(op: object, axes: Axes, ndim: int) -> tuple[int, ...]:
     """The axes as a sorted tuple of non-negative ints; None means all axes.
 
@@ -300,7 +311,7 @@ def normalize_axes(op: object, axes: Axes, ndim: int) -> tuple[int, ...]:
     normal = []
     for axis in given:
         if isinstance(axis, bool) or not hasattr(axis, "__index__"):
-            raise TypeError(f"{op}: axes must be None, an int or a tuple of ints, got {axes!r}")
+            raise TypeError(f"{op}: axes must be None, an int or a tuple of ints, got {described(axes)}")
         i = int(axis.__index__())
         if not -ndim <= i < ndim:
             raise np.exceptions.AxisError(  # both a ValueError and an IndexError
@@ -329,13 +340,13 @@ def given_axes(name: str, axes: Any, axis: Any, keepdims: Any = False, default: 
     """
     if keepdims is not False and keepdims is not True and not isinstance(keepdims, (int, np.bool)):
         raise TypeError(
-            f"{name}: keepdims must be True or False, got {keepdims!r}; NumPy's other arguments are those of "
+            f"{name}: keepdims must be True or False, got {described(keepdims)}; NumPy's other arguments are those of "
             "needle.numpy's function of this name"
         )
     if axis is default:
         return axes
     if axes is not default:
-        raise TypeError(f"{name}: give axes or axis, not both (got axes={axes!r}, axis={axis!r})")
+        raise TypeError(f"{name}: give axes or axis, not both (got axes={described(axes)}, axis={described(axis)})")
     return axis
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from types import FunctionType
 from typing import Any
 
 from ..autograd import Tensor, TensorTuple
@@ -110,8 +111,16 @@ METHODS: dict[str, Any] = {
     "mT": property(shape.matrix_transpose),
 }
 
-for _name, _method in {**OPERATORS, **METHODS}.items():
-    setattr(Tensor, _name, _method)
+
+def bind(methods: dict[str, Any]) -> None:
+    """Bind these to Tensor. What is the method's alone has its name in errors."""
+    for name, method in methods.items():
+        if isinstance(method, FunctionType) and "method" in method.__code__.co_name:
+            method.__name__, method.__qualname__ = name, f"Tensor.{name}"
+        setattr(Tensor, name, method)
+
+
+bind({**OPERATORS, **METHODS})
 
 setattr(TensorTuple, "__getitem__", tuples.tuple_get_item)  # noqa: B010 - declared on TensorTuple for type checkers
 setattr(TensorTuple, "__add__", tuples.add_tuples)  # noqa: B010

@@ -9,6 +9,7 @@ import numpy as np
 from ..autograd import ZERO, Tensor
 from ..pool import result_of
 from .base import Elementwise, as_floats
+from .trigonometric import ONE_LESS_SQUARE
 
 
 class Sinh(Elementwise):
@@ -99,7 +100,9 @@ class Arctanh(Elementwise):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a = as_floats(node.inputs[0])
-        return out_grad / (1 - a) / (1 + a)
+        if a.dtype.kind == "c":
+            return out_grad / (1 - a) / (1 + a)
+        return out_grad / ONE_LESS_SQUARE.on(a)
 
 
 SINH, COSH, TANH, SLOPE_OF_TANH = Sinh(), Cosh(), Tanh(), SlopeOfTanh()

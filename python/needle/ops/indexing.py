@@ -124,6 +124,14 @@ class AddAt(Linear):
             wide = np.zeros(out.shape, np.result_type(out, np.float64))
             np.add.at(wide, index, array.astype(wide.dtype))
             out += wide
+        elif out.dtype.char in "fF" and (rows := row_numbers(index)) is not None and rows.size > _MANY_ROWS:
+            hit, places, counts = np.unique(rows % out.shape[0], return_inverse=True, return_counts=True)
+            if counts.max() > _MANY_ROWS:
+                wide = np.zeros((hit.size, *out.shape[1:]), np.result_type(out, np.float64))
+                np.add.at(wide, places.reshape(rows.shape), array.astype(wide.dtype))
+                out[hit] += wide
+            else:
+                np.add.at(out, index, array)
         else:
             np.add.at(out, index, array)
 
@@ -144,6 +152,17 @@ def repeats(index: Any) -> bool:
     """Whether an index may name an element twice; only integer arrays can."""
     parts = index if isinstance(index, tuple) else (index,)
     return any(isinstance(part, np.ndarray) and part.dtype.kind != "b" and part.ndim > 0 for part in parts)
+
+
+_MANY_ROWS = 1 << 10
+"""From so many additions to one element on, adding float32 one by one may lose more than a sum by pairs does."""
+
+
+def row_numbers(index: Any) -> Any:
+    """The array of an index that consists of one integer array for the first axis; None for others."""
+    if isinstance(index, tuple) and len(index) == 1:
+        (index,) = index
+    return index if isinstance(index, np.ndarray) and index.dtype.kind in "iu" else None
 
 
 HERE = "input"

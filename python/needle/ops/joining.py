@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Tensor
-from .base import Linear, given_axes, normalize_axes
+from .base import Linear, described, given_axes, normalize_axes
 
 
 class Concatenate(Linear):
@@ -24,7 +24,7 @@ class Concatenate(Linear):
 
     def hint(self, *arrays: Any) -> str:
         shapes = ", ".join(str(a.shape) for a in arrays)
-        return f"the shapes must be equal except for axis {self.axis}, which all must have, got {shapes}"
+        return f"the shapes must be equal except for axis {described(self.axis)}, which all must have, got {shapes}"
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return tuple([lambda part=part: out_grad[part] for part in self._parts(node)])

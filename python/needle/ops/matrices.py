@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Op
+from ..autograd import Op, Tensor
+from .selection import where
 
 
 class OfMatrices(Op):
@@ -49,6 +50,12 @@ def dagger(a: Any) -> Any:
 def hermitian_part(a: Any) -> Any:
     """The Hermitian part of each matrix: (a + a^H) / 2."""
     return (a + dagger(a)) / 2
+
+
+def from_triangle(a: Tensor, lower: bool, hermitian: bool = True) -> Tensor:
+    """The symmetric or Hermitian matrix with the lower or upper triangle of a."""
+    kept = np.tri(a.shape[-1], dtype=bool)
+    return where(kept if lower else kept.T, a, dagger(a) if hermitian else a.mT)
 
 
 def as_row(v: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Tensor, as_value
-from .base import View, given_axes, normalize_axes, repeated, several
+from .base import View, described, given_axes, normalize_axes, repeated, several
 
 
 class Transpose(View):
@@ -25,7 +25,7 @@ class Transpose(View):
         return a.swapaxes(*self.axes)
 
     def hint(self, *arrays: Any) -> str:
-        return f"cannot swap axes {self.axes} of a {arrays[0].ndim}-d input; name two axes that it has"
+        return f"cannot swap axes {described(self.axes)} of a {arrays[0].ndim}-d input; name two axes that it has"
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return self.on(out_grad)
@@ -45,7 +45,7 @@ def transpose(a: Any, axes: tuple[int, int] | None = None, *, axis: tuple[int, i
     """
     axes = given_axes("transpose", axes, axis)
     if axes is not None and (not isinstance(axes, (tuple, list)) or len(axes) != 2):
-        raise ValueError(f"transpose: axes must be the two axes to swap, like (0, 2), got {axes!r}")
+        raise ValueError(f"transpose: axes must be the two axes to swap, like (0, 2), got {described(axes)}")
     return Transpose(None if axes is None else (axes[0], axes[1]))(a)
 
 
@@ -102,7 +102,8 @@ class Reshape(View):
         return a.reshape(self.shape)
 
     def hint(self, *arrays: Any) -> str:
-        return f"{arrays[0].size} elements do not fill shape {self.shape}; one length may be -1, to be worked out"
+        shape = described(self.shape)
+        return f"{arrays[0].size} elements do not fill shape {shape}; one length may be -1, to be worked out"
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return out_grad.reshape(node.inputs[0].shape)
@@ -136,8 +137,8 @@ class BroadcastTo(View):
 
     def hint(self, *arrays: Any) -> str:
         return (
-            f"shape {arrays[0].shape} does not broadcast to {self.shape}: counted from the right, each length must be "
-            "kept unless it is 1; reshape puts the 1s in place"
+            f"shape {arrays[0].shape} does not broadcast to {described(self.shape)}: counted from the right, each "
+            "length must be kept unless it is 1; reshape puts the 1s in place"
         )
 
     def gradient(self, out_grad: Any, node: Any) -> Any:

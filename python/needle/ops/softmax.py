@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from .. import watching
 from ..autograd import ZERO, Axes, Tensor, TensorOp
 from ..backend import check_labels, cpu, sum_over
-from .base import batch_axes, given_axes, normalize_axes
+from .base import aligned, batch_axes, given_axes, normalize_axes
 from .discrete import Discrete
 from .reduction import Summation, with_kept_axes
 
@@ -21,6 +22,8 @@ _MANY = 1 << 16
 """The size from which sums over all elements are kept in float64: the loss is the small difference of two such sums."""
 _FEW = 1 << 12
 """The size up to which a sum of squares is faster than the extrema."""
+_SHARP = 1 - 2.0**-6
+"""Above this, more than six bits of a probability's distance from 1 are lost."""
 _SHORT = 256
 """The row length up to which a product with ones is faster than sum()."""
 
@@ -65,9 +68,16 @@ def _is_small(a: Any, limit: float) -> bool:
 def _exp_and_sum(z: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
     """exp(z), and its sum over the axes, which are kept."""
     exponential = np.exp(z)
-    if z.ndim == 2 and axes == (1,) and z.shape[1] <= _SHORT:
-        return exponential, exponential.dot(_column_of_ones(z.shape[1], z.dtype))
+    if z.ndim == 2 and axes == (1,):
+        return exponential, _row_sums(exponential)
     return exponential, sum_over(exponential, axes, keepdims=True)
+
+
+def _row_sums(a: Any) -> Any:
+    """The sums over the last axis, which is kept."""
+    if a.ndim == 2 and a.shape[1] <= _SHORT:
+        return a.dot(_column_of_ones(a.shape[1], a.dtype))
+    return sum_over(a, (a.ndim - 1,), keepdims=True)
 
 
 @lru_cache(maxsize=64)
@@ -75,6 +85,18 @@ def _column_of_ones(n: int, dtype: Any) -> Any:
     ones = np.ones((n, 1), dtype)
     ones.flags.writeable = False
     return ones
+
+
+def _is_sharp(probabilities: Any) -> bool:
+    """Whether a probability is so near 1 that its distance from 1 has lost digits; True in a captured program."""
+    if type(probabilities) is np.ndarray:
+        return _has_sharp(probabilities)
+    return watching.captures() or bool(Discrete(_has_sharp).on(probabilities))
+
+
+def _has_sharp(a: Any) -> bool:
+    a = a.real
+    return a.size > 0 and a.item(a.argmax()) > _SHARP  # argmax takes half the time of max
 
 
 class LogSumExp(TensorOp):
@@ -125,9 +147,11 @@ class Softmax(TensorOp):
         return out.astype(_result_dtype(a.dtype), copy=False)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        y = node.output
+        y, total = node.output, Summation(self.axes, keepdims=True)
         weighted = out_grad * y
-        return weighted - y * Summation(self.axes, keepdims=True).on(weighted)
+        if _is_sharp(y):  # what is left near y = 1 is rounding; the mean of the deviations has its digits
+            weighted = (out_grad - total.on(weighted)) * y
+        return weighted - y * total.on(weighted)
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
         return self.gradient(tangents[0], node)  # its Jacobian is symmetric
@@ -157,12 +181,20 @@ class LogSoftmax(TensorOp):
         return z.astype(_result_dtype(a.dtype), copy=False)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        y = node.output
-        return out_grad - np.exp(y) * Summation(self.axes, keepdims=True).on(out_grad)
+        p, is_sharp, total = self._probabilities(node.output)
+        found = out_grad - p * total.on(out_grad)
+        return found - p * total.on(found) if is_sharp else found  # as in Softmax: this sum is 0 but for rounding
 
     def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
-        (t,), y = tangents, node.output
-        return t - Summation(self.axes, keepdims=True).on(np.exp(y) * t)
+        (t,), (p, is_sharp, total) = tangents, self._probabilities(node.output)
+        found = t - total.on(p * t)
+        return found - total.on(p * found) if is_sharp else found
+
+    def _probabilities(self, y: Any) -> tuple[Any, bool, Any]:
+        """The softmax, whether it is sharp, and a sum over the axes."""
+        p = np.exp(y)
+        is_sharp = _is_sharp(p)
+        return Softmax(self.axes).on(y) if is_sharp else p, is_sharp, Summation(self.axes, keepdims=True)
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return LogSoftmax(batch_axes(self, self.axes, depths[0]))(values[0])
@@ -238,10 +270,13 @@ class SoftmaxLoss(TensorOp):
             a = logits if logits.dtype == dtype else logits.astype(dtype)
             found = Softmax(-1).on(a) if probabilities is None else probabilities
             if not labels:
-                return (found - targets) * scale
+                if type(found) is np.ndarray and found.size and found.item(found.argmax()) < _SHARP:
+                    return (found - targets) * scale  # LessTargets in short, in the hot path of training
+                return LESS_TARGETS.on(found, targets) * scale
             if type(found) is np.ndarray:
                 return less_labels(found, targets, scale)
-            return (found - Discrete(one_hot, classes=logits.shape[-1], dtype=dtype).on(targets)) * scale
+            rows = Discrete(one_hot, classes=logits.shape[-1], dtype=dtype).on(targets)
+            return LESS_TARGETS.on(found, rows) * scale
 
         return by_logits, ZERO if labels else lambda: logits * -scale
 
@@ -269,11 +304,45 @@ def places_of(labels: Any, logits: Any) -> Any:
 def less_labels(probabilities: Any, labels: Any, scale: Any) -> Any:
     """(probabilities - one_hot(labels)) * scale, without building the one-hot rows."""
     places = places_of(labels, probabilities)
-    found = probabilities * scale
-    found.put(places, (probabilities.take(places) - 1) * scale)
+    there = probabilities.take(places)
+    found = np.asarray(probabilities * scale)
+    put_difference(found, places, (there - 1) * scale, there)
     return found
+
+
+def put_difference(a: Any, places: Any, difference: Any, probabilities: Any) -> None:
+    """Put a difference from 1 into one place of each row of a, which then sums to 0.
+
+    Where its probability is near 1, the difference is rounding: it is what the rest of the row lacks.
+    """
+    a.put(places, difference)
+    if _has_sharp(probabilities):
+        a.put(places, difference - _row_sums(a).reshape(places.shape) * (probabilities > _SHARP))
+
+
+class LessTargets(TensorOp):
+    """Probabilities minus targets, both of which sum to 1 in each row. Where a probability is near 1, its distance from
+    1 is rounding: it is what the others in its row sum to."""
+
+    saves = ()
+
+    def compute(self, a: Any, b: Any) -> Any:
+        out = a - b
+        if _has_sharp(a):
+            sharp = a > _SHARP
+            out -= _row_sums(a - sharp) * sharp
+        return out
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad, lambda: -out_grad
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        return self(*aligned(values, depths))
 
 
 def one_hot(labels: Any, classes: int, dtype: Any) -> Any:
     """The one-hot rows of the labels."""
     return cpu().one_hot(classes, labels, dtype)
+
+
+LESS_TARGETS = LessTargets()

@@ -55,7 +55,7 @@ class Arcsin(Elementwise):
         if y.dtype.kind == "c":
             return out_grad / np.cos(y)  # sqrt(1 - a * a) would have the wrong sign on one side of a branch cut
         a = as_floats(node.inputs[0])
-        return out_grad / np.sqrt((1 - a) * (1 + a))
+        return out_grad / np.sqrt(ONE_LESS_SQUARE.on(a))
 
 
 class Arccos(Elementwise):
@@ -68,7 +68,19 @@ class Arccos(Elementwise):
         if y.dtype.kind == "c":
             return -out_grad / np.sin(y)
         a = as_floats(node.inputs[0])
-        return -out_grad / np.sqrt((1 - a) * (1 + a))
+        return -out_grad / np.sqrt(ONE_LESS_SQUARE.on(a))
+
+
+class OneLessSquare(Elementwise):
+    """1 - a**2, with all digits near 1, and of its derivative near 0."""
+
+    saves = ("inputs",)
+
+    def compute(self, a: Any) -> Any:
+        return (1 - a) * (1 + a)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad * (-2 * node.inputs[0])
 
 
 class Arctan(Elementwise):
@@ -90,14 +102,35 @@ class Hypot(Elementwise):
     def gradient(self, out_grad: Any, node: Any) -> Any:
         y = node.output
         at_an_end = (y == 0) | (y == np.inf)
-        length = np.where(at_an_end, 1, y)
 
-        def share(a: Any) -> Any:
-            """a / length; 0 where both are 0, and the sign of a where both are infinite."""
-            return np.where(at_an_end, zeroed(np.sign(a), np.abs(a) == y), a / length)
+        def share(a: Any, b: Any) -> Any:
+            """a / y; 0 where both are 0, and the sign of a where both are infinite."""
+            return np.where(at_an_end, zeroed(np.sign(a), np.abs(a) == y), SLOPE_OF_HYPOT.on(a, b))
 
+        a, b = map(as_floats, node.inputs)
+        return lambda: out_grad * share(a, b), lambda: out_grad * share(b, a)
+
+
+class SlopeOfHypot(Elementwise):
+    """The derivative of hypot(a, b) by a: a / hypot(a, b), and 0 at (0, 0).
+
+    Its own derivatives are products: in those of a quotient, two parts would cancel.
+    """
+
+    saves = ("inputs",)
+
+    def compute(self, a: Any, b: Any) -> Any:
+        return a / _proper(np.hypot(a, b))
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
         a, b = node.inputs
-        return lambda: out_grad * share(as_floats(a)), lambda: out_grad * share(as_floats(b))
+        other = SLOPE_OF_HYPOT.on(b, a)
+        part = out_grad * other / _proper(HYPOT.on(a, b))
+        return lambda: part * other, lambda: -part * SLOPE_OF_HYPOT.on(a, b)
+
+
+def _proper(length: Any) -> Any:
+    return np.where((length == 0) | (length == np.inf), 1, length)
 
 
 def hypot(a: Any, b: Any) -> Tensor:
@@ -143,4 +176,5 @@ class Radians(Linear, Elementwise):
 
 
 SIN, COS, TAN, ARCSIN, ARCCOS, ARCTAN = Sin(), Cos(), Tan(), Arcsin(), Arccos(), Arctan()
-HYPOT, ARCTAN2, DEGREES, RADIANS = Hypot(), Arctan2(), Degrees(), Radians()
+HYPOT, SLOPE_OF_HYPOT, ARCTAN2, DEGREES, RADIANS = Hypot(), SlopeOfHypot(), Arctan2(), Degrees(), Radians()
+ONE_LESS_SQUARE = OneLessSquare()

@@ -6,7 +6,7 @@ is differentiable by itself.
 | module | what is in it |
 |---|---|
 | `special` | all differentiable special functions: the ufuncs, and logsumexp, polygamma, zeta, comb, ... |
-| `linalg` | solve_triangular, cho_solve, solve_sylvester, toeplitz, functions of matrices: expm, logm, sqrtm, ... |
+| `linalg` | solve_triangular, solve_banded, cho_solve, solve_sylvester, toeplitz, expm, logm, sqrtm, ... |
 | `stats` | densities and distribution functions: norm, t, gamma, beta, chi2, poisson, multivariate_normal, ... |
 | `signal` | convolve |
 | `integrate` | odeint |

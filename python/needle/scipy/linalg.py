@@ -16,10 +16,10 @@ from ..autograd import Tensor, TensorOp, constant
 from ..numpy.common import tensor, tensors
 from ..ops import determinants, factorizations, spectra, systems
 from ..ops.base import aligned
-from ..ops.indexing import AddAt, getitem
+from ..ops.indexing import AddAt, GetItem, getitem
 from ..ops.joining import concatenate
-from ..ops.matrices import OfMatrices, conjugate, dagger
-from ..ops.selection import where, zeroed
+from ..ops.matrices import OfMatrices, conjugate, dagger, from_triangle
+from ..ops.selection import zeroed
 
 # ----------------------------------------------------------------------------------------------------- linear systems
 
@@ -88,7 +88,7 @@ def solve_triangular(
 def _with_columns(solver: Callable[[Tensor], Tensor], b: Tensor) -> Tensor:
     """A solver for matrices on the right-hand side, applied to a matrix or to one vector."""
     if b.ndim == 1:
-        return solver(b.reshape((-1, 1))).reshape((-1,))
+        return getitem(solver(b.reshape((-1, 1))), (..., 0))
     return solver(b)
 
 
@@ -107,7 +107,7 @@ def solve(
     if assume_a in {"upper triangular", "lower triangular"}:
         return solve_triangular(a, b, int(transposed), assume_a == "lower triangular")
     if assume_a in {"sym", "symmetric", "her", "hermitian", "pos", "positive definite"}:
-        a = _from_triangle(a, lower, hermitian=assume_a[0] != "s")
+        a = from_triangle(a, lower, hermitian=assume_a[0] != "s")
     elif assume_a not in {None, "gen", "general", "diagonal", "tridiagonal", "banded"}:
         raise ValueError(
             f"solve: assume_a must be None, 'general', 'diagonal', 'tridiagonal', 'banded', 'upper triangular', "
@@ -116,11 +116,80 @@ def solve(
     return _with_columns(partial(systems.solve, a.mT if transposed else a), b)
 
 
-def _from_triangle(a: Tensor, lower: bool, hermitian: bool) -> Tensor:
-    """The symmetric or Hermitian matrix with the lower or upper triangle of a."""
-    kept = np.tri(a.shape[-1], dtype=bool)
-    other = dagger(a) if hermitian else a.mT
-    return where(kept if lower else kept.T, a, other)
+class SolveBanded(TensorOp):
+    """The solution X of A X = B for a banded A, which is given by its diagonals: ab[upper + i - j, j] = A[i, j]."""
+
+    __slots__ = ("lower", "upper")
+    saves = ("inputs", "output")
+
+    def __init__(self, lower: int, upper: int):
+        self.lower, self.upper = lower, upper
+
+    def compute(self, ab: Any, b: Any) -> Any:
+        if b.size == 0 or ab.size == 0:
+            shape = np.broadcast_shapes(ab.shape[:-2], b.shape[:-2]) + b.shape[-2:]
+            return np.zeros(shape, np.result_type(ab, b, np.float32))
+        return scipy.linalg.solve_banded((self.lower, self.upper), ab, b)
+
+    def _rows(self, n: int) -> tuple[Any, Any]:
+        """The i of each element of ab, and whether A has such a row."""
+        i = np.arange(n) + np.arange(-self.upper, self.lower + 1)[:, None]
+        inside = (i >= 0) & (i < n)
+        return np.where(inside, i, 0), inside
+
+    def _transposed(self, ab: Any) -> tuple[SolveBanded, Any]:
+        """The solver of A^T X = B, and the diagonals of A^T."""
+        solver = SolveBanded(self.upper, self.lower)
+        i, inside = solver._rows(ab.shape[-1])
+        diagonals = np.arange(self.lower + self.upper, -1, -1)[:, None]
+        return solver, zeroed(GetItem((..., diagonals, i)).on(ab), np.broadcast_to(inside, ab.shape))
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        (ab, _), x = node.inputs, node.output
+        solver, transposed = self._transposed(ab)
+        by_b = solver.on(transposed, out_grad)
+
+        def by_ab() -> Any:
+            i, inside = self._rows(ab.shape[-1])
+            products = GetItem((..., i, slice(None))).on(by_b) * x.reshape((*x.shape[:-2], 1, *x.shape[-2:]))
+            summed = products.sum(-1)
+            return zeroed(-summed, np.broadcast_to(inside, summed.shape))
+
+        return by_ab, by_b
+
+    def reaches(self, plain: tuple[Any, ...], masks: list[Any]) -> Any:
+        """All of each matrix: probing with ones would fail, as a matrix of ones is singular."""
+        return (-2, -1), [None, None]
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        return self(*aligned(values, depths))
+
+
+def solve_banded(
+    l_and_u: tuple[int, int],
+    ab: Any,
+    b: Any,
+    overwrite_ab: bool = False,
+    overwrite_b: bool = False,
+    check_finite: bool = True,
+) -> Tensor:
+    """The x of a x = b, for a with l diagonals below the main one and u above it: ab[u + i - j, j] = a[i, j].
+
+    ab is (..., l + u + 1, n), b (n,) or (..., n, k). Elements of ab outside of a are not read, and their gradient is 0.
+    Raises ValueError for other shapes, LinAlgError for a singular matrix.
+    """
+    lower, upper = l_and_u
+    ab, b = tensor(ab), tensor(b)
+    if ab.ndim < 2 or ab.shape[-2] != lower + upper + 1:
+        raise ValueError(
+            f"solve_banded: ab must have a row for each of {lower} + {upper} + 1 = {lower + upper + 1} diagonals, got "
+            f"shape {ab.shape}"
+        )
+    if not b.ndim or b.shape[0 if b.ndim == 1 else -2] != ab.shape[-1]:
+        raise ValueError(
+            f"solve_banded: b must be ({ab.shape[-1]},) or (..., {ab.shape[-1]}, k), as ab is {ab.shape}; got {b.shape}"
+        )
+    return _with_columns(partial(SolveBanded(lower, upper), ab), b)
 
 
 class SolveSylvester(TensorOp):
@@ -203,7 +272,7 @@ def cho_solve(c_and_lower: Any, b: Any, overwrite_b: bool = False, check_finite:
     """The x of a x = b, from `cho_factor(a)`."""
     c, lower = c_and_lower
     first, second = (0, 2) if lower else (2, 0)
-    return solve_triangular(c, solve_triangular(c, b, first, lower), second, lower)
+    return _with_columns(lambda b: solve_triangular(c, solve_triangular(c, b, first, lower), second, lower), tensor(b))
 
 
 def eigh(a: Any, b: Any = None, *, lower: bool = True, eigvals_only: bool = False) -> Any:
@@ -213,7 +282,7 @@ def eigh(a: Any, b: Any = None, *, lower: bool = True, eigvals_only: bool = Fals
         return spectra.eigvalsh(a, uplo) if eigvals_only else tuple(spectra.eigh(a, uplo))
     factor = factorizations.cholesky(tensor(b), upper=not lower)
     factor = factor if lower else dagger(factor)
-    half = solve_triangular(factor, _from_triangle(a, lower, hermitian=True), lower=True)
+    half = solve_triangular(factor, from_triangle(a, lower, hermitian=True), lower=True)
     w, v = spectra.eigh(dagger(solve_triangular(factor, dagger(half), lower=True)))
     return w if eigvals_only else (w, solve_triangular(factor, v, 2, lower=True))
 

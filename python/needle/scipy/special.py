@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.special
 
-from .. import ops
+from .. import ops, watching
 from ..autograd import Axes, Tensor
 from ..numpy.common import tensor
 from ..numpy.ufuncs import ufunc
@@ -154,6 +154,21 @@ def logsumexp(a: Any, axis: Axes = None, b: Any = None, keepdims: bool = False, 
     axes = normalize_axes("logsumexp", axis, a.ndim)
     top = discrete(partial(_largest, axes), a) if b is None else discrete(partial(_largest, axes), a, b)
     powers = a - top
+    is_real = powers.dtype.kind != "c" and (b is None or b.dtype.kind != "c")
+    if is_real and not watching.captures() and (b is None or discrete(np.all, b > 0).item()):
+        # log(total) would lose the digits of its second derivatives where one term is nearly all of the sum
+        found = ops.logsumexp(powers if b is None else powers + log(b), axes, keepdims=True) + top
+        results = found, sign(exp(found - top))
+    else:
+        results = _log_of_sum(axes, powers, b, top, return_sign)
+    if not keepdims:
+        shape = tuple(n for i, n in enumerate(a.shape) if i not in axes)
+        results = results[0].reshape(shape), results[1].reshape(shape)
+    return results if return_sign else results[0]
+
+
+def _log_of_sum(axes: tuple[int, ...], powers: Any, b: Any, top: Any, return_sign: bool) -> tuple[Any, Any]:
+    """(log of the modulus of sum(b * exp(powers)) + top, the sum's sign)."""
     if b is None:
         total = summation(exp(powers), axes, keepdims=True)
     else:  # an element of weight 0 may exceed all others, and must not overflow
@@ -163,11 +178,7 @@ def logsumexp(a: Any, axis: Axes = None, b: Any = None, keepdims: bool = False, 
     if modulus.dtype.kind != "c":
         modulus = where(modulus < 0, np.nan, modulus)
     is_zero = modulus == 0
-    results = where(is_zero, -np.inf, log(where(is_zero, 1, modulus)) + top), sign(total)
-    if not keepdims:
-        shape = tuple(n for i, n in enumerate(a.shape) if i not in axes)
-        results = results[0].reshape(shape), results[1].reshape(shape)
-    return results if return_sign else results[0]
+    return where(is_zero, -np.inf, log(where(is_zero, 1, modulus)) + top), sign(total)
 
 
 def _largest(axes: tuple[int, ...], a: Any, b: Any = 1) -> Any:

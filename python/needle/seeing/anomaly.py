@@ -43,11 +43,13 @@ class detect_anomaly(Watcher):
 
     def __enter__(self) -> detect_anomaly:
         super().__enter__()
-        self._quiet.__enter__()
+        if self.generator is None:  # else it would be quiet outside, too
+            self._quiet.__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._quiet.__exit__(*error)
+        if self.generator is None:
+            self._quiet.__exit__(*error)
         super().__exit__(*error)
         self._given.clear()
 

@@ -39,13 +39,12 @@ def slope_by(i: int, lower: Callable[..., Any], upper: Callable[..., Any] | None
             total = sum(w * (logarithm(k) - logarithm(-k)) for k, w in enumerate(_WEIGHTS, 1)) / h
             out = np.where(flipped, -other, sign * scale) * total
         size = np.where(flipped, other, scale)
-        return np.where(size == 0, 0, out).astype(
-            np.result_type(np.float32, *[_kind(a) for a in arguments]), copy=False
-        )
+        return np.where(size == 0, 0, out).astype(result_dtype(*arguments), copy=False)
 
     slope.__name__ = f"slope of {lower.__name__} by argument {i}"
     return slope
 
 
-def _kind(a: Any) -> Any:
-    return a if isinstance(a, (int, float)) else a.dtype
+def result_dtype(*arguments: Any) -> Any:
+    """SciPy's dtype for these arguments: float32 at least; Python numbers are weak."""
+    return np.result_type(np.float32, *[a if isinstance(a, (int, float, complex)) else a.dtype for a in arguments])

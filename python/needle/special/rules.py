@@ -13,16 +13,21 @@ from math import pi, sqrt
 from ..autograd import ZERO
 from ..ops import absolute, cos, exp, log, sign, sin, where
 from ..ops import sqrt as root
+from ..ops.base import operands
 from ..ops.exponential import SLOPE_OF_SIGMOID
+from ..ops.trigonometric import SLOPE_OF_HYPOT
 from . import functions as sp
+from .carlson import integral
 from .functions import SLOPES
 from .functions import function as function
 from .op import Slope
+from .series import digamma_step
 from .slopes import (
     DEGREE,
     ROOT_2PI,
     TWO_BY_ROOT_PI,
     agm_slope,
+    airye_slopes,
     before,
     beta_density,
     betainc_a,
@@ -35,7 +40,8 @@ from .slopes import (
     ellipj_m,
     ellipk_slope,
     ellipkinc_m,
-    elliprd_x,
+    elliprc_x,
+    elliprc_y,
     erfcx_slope,
     expn_before,
     exprel_slope,
@@ -47,16 +53,21 @@ from .slopes import (
     half_difference,
     half_sum,
     hypotenuse,
+    log1p_ratio_slope,
     log_ndtr_slope,
     quotient,
     real,
     rgamma_slope,
+    scaled_slope,
+    series_or,
+    spence_slope,
     spherical,
     stdtr_df,
-    struve_term,
+    struve_slope,
     t_density,
     trigamma,
     whole,
+    wofz_slope,
 )
 
 GAMMA: dict[str, Slope] = {
@@ -69,12 +80,12 @@ GAMMA: dict[str, Slope] = {
     "psi": lambda x, y: trigamma(x),
     "polygamma": (None, lambda n, x, y: sp.polygamma(n + 1, x)),
     "zeta": (None, lambda s, q, y: -s * sp.zeta(s + 1, q)),
-    "poch": (lambda z, m, y: y * (sp.digamma(z + m) - sp.digamma(z)), lambda z, m, y: y * sp.digamma(z + m)),
+    "poch": (lambda z, m, y: y * digamma_step(0, z, m), lambda z, m, y: y * sp.digamma(z + m)),
     "beta": (
-        lambda a, b, y: y * (sp.digamma(a) - sp.digamma(a + b)),
-        lambda a, b, y: y * (sp.digamma(b) - sp.digamma(a + b)),
+        lambda a, b, y: -y * digamma_step(0, a, b),
+        lambda a, b, y: -y * digamma_step(0, b, a),
     ),
-    "betaln": (lambda a, b, y: sp.digamma(a) - sp.digamma(a + b), lambda a, b, y: sp.digamma(b) - sp.digamma(a + b)),
+    "betaln": (lambda a, b, y: -digamma_step(0, a, b), lambda a, b, y: -digamma_step(0, b, a)),
     "binom": (lambda n, k, y: binom_slopes(n, k, y)[0], lambda n, k, y: binom_slopes(n, k, y)[1]),
     "gammainc": (lambda a, x, y: gammainc_a(a, x), lambda a, x, y: gamma_density(a, x)),
     "gammaincc": (lambda a, x, y: -gammainc_a(a, x), lambda a, x, y: -gamma_density(a, x)),
@@ -114,7 +125,7 @@ ERROR_FUNCTION: dict[str, Slope] = {
     "erfcx": erfcx_slope,
     "erfi": lambda x, y: TWO_BY_ROOT_PI * exp(x * x),
     "dawsn": dawsn_slope,
-    "wofz": lambda z, y: 2j / sqrt(pi) - 2 * z * y,
+    "wofz": wofz_slope,
     "erfinv": lambda y, x: exp(x * x) / TWO_BY_ROOT_PI,
     "erfcinv": lambda y, x: -exp(x * x) / TWO_BY_ROOT_PI,
     "ndtr": lambda x, y: exp(-x * x / 2) / ROOT_2PI,
@@ -139,7 +150,7 @@ LOGARITHMS: dict[str, Slope] = {
     "exp2": lambda x, y: y * ln(2),
     "exp10": lambda x, y: y * ln(10),
     "cbrt": lambda x, y: 1 / (3 * y * y),
-    "powm1": (lambda x, p, y: p * x ** (p - 1), lambda x, p, y: (y + 1) * log(x)),
+    "powm1": (lambda x, p, y: p * x ** (p - 1), lambda x, p, y: x**p * log(x)),
     "xlogy": (lambda x, y, out: log(y), lambda x, y, out: quotient(x, y)),
     "xlog1py": (lambda x, y, out: sp.log1p(y), lambda x, y, out: quotient(x, 1 + y)),
     "entr": lambda x, y: -log(x) - 1,
@@ -151,7 +162,7 @@ LOGARITHMS: dict[str, Slope] = {
     ),
     "pseudo_huber": (
         lambda delta, r, y: (r * r / (hypotenuse(delta, r) + delta)) ** 2 / hypotenuse(delta, r),
-        lambda delta, r, y: delta * r / hypotenuse(delta, r),
+        lambda delta, r, y: delta * SLOPE_OF_HYPOT(*operands(r, delta, floating=True)),
     ),
     "boxcox": (lambda x, p, y: x ** (p - 1), lambda x, p, y: log(x) ** 2 * exprel_slope(p * log(x))),
     "boxcox1p": (
@@ -160,11 +171,11 @@ LOGARITHMS: dict[str, Slope] = {
     ),
     "inv_boxcox": (
         lambda y, p, x: x ** (1 - p),
-        lambda y, p, x: -(x ** (1 - p)) * log(x) ** 2 * exprel_slope(p * log(x)),
+        lambda y, p, x: x * y * y * log1p_ratio_slope(p * y),
     ),
     "inv_boxcox1p": (
         lambda y, p, x: (1 + x) ** (1 - p),
-        lambda y, p, x: -((1 + x) ** (1 - p)) * sp.log1p(x) ** 2 * exprel_slope(p * sp.log1p(x)),
+        lambda y, p, x: (1 + x) * y * y * log1p_ratio_slope(p * y),
     ),
     "lambertw": (lambda z, k, tol, w: exp(-w) / (1 + w), None, ZERO),
     "wrightomega": lambda z, w: w / (1 + w),
@@ -192,51 +203,43 @@ BESSEL: dict[str, Slope] = {
     "y1": lambda x, y: (sp.y0(x) - sp.yn(2, x)) / 2,
     "i0": lambda x, y: sp.i1(x),
     "i1": lambda x, y: (sp.i0(x) + sp.iv(2, x)) / 2,
-    "i0e": lambda x, y: sp.i1e(x) - sign(x) * y,
-    "i1e": lambda x, y: (sp.i0e(x) + sp.ive(2, x)) / 2 - sign(x) * y,
+    "i0e": lambda x, y: scaled_slope(-1, 0.0, x, y, sp.i1e(x) - sign(x) * y),
+    "i1e": lambda x, y: scaled_slope(-1, 1.0, x, y, (sp.i0e(x) + sp.ive(2, x)) / 2 - sign(x) * y),
     "k0": lambda x, y: -sp.k1(x),
     "k1": lambda x, y: -(sp.k0(x) + sp.kn(2, x)) / 2,
-    "k0e": lambda x, y: y - sp.k1e(x),
-    "k1e": lambda x, y: y - (sp.k0e(x) + sp.kve(2, x)) / 2,
+    "k0e": lambda x, y: scaled_slope(1, 0.0, x, y, y - sp.k1e(x)),
+    "k1e": lambda x, y: scaled_slope(1, 1.0, x, y, y - (sp.k0e(x) + sp.kve(2, x)) / 2),
     "jv": (None, lambda v, x, y: half_difference("jv", v, x)),
     "yv": (None, lambda v, x, y: half_difference("yv", v, x)),
     "yn": (None, lambda v, x, y: half_difference("yn", v, x)),
     "hankel1": (None, lambda v, x, y: half_difference("hankel1", v, x)),
     "hankel2": (None, lambda v, x, y: half_difference("hankel2", v, x)),
-    "hankel1e": (None, lambda v, x, y: half_difference("hankel1e", v, x) - 1j * y),
-    "hankel2e": (None, lambda v, x, y: half_difference("hankel2e", v, x) + 1j * y),
+    "hankel1e": (None, lambda v, x, y: scaled_slope(-1j, v, x, y, half_difference("hankel1e", v, x) - 1j * y)),
+    "hankel2e": (None, lambda v, x, y: scaled_slope(1j, v, x, y, half_difference("hankel2e", v, x) + 1j * y)),
     "iv": (None, lambda v, x, y: half_sum("iv", v, x)),
     "kv": (None, lambda v, x, y: -half_sum("kv", v, x)),
     "kn": (None, lambda n, x, y: -half_sum("kn", n, x)),
-    "kve": (None, lambda v, x, y: y - half_sum("kve", v, x)),
+    "kve": (None, lambda v, x, y: scaled_slope(1, v, x, y, y - half_sum("kve", v, x))),
     "jve": (None, lambda v, x, y: half_difference("jve", v, real(x, "jve"))),
     "yve": (None, lambda v, x, y: half_difference("yve", v, real(x, "yve"))),
-    "ive": (None, lambda v, x, y: half_sum("ive", v, x) - sign(real(x, "ive")) * y),
+    "ive": (
+        None,
+        lambda v, x, y: scaled_slope(-1, v, x, y, half_sum("ive", v, x) - sign(real(x, "ive")) * y),
+    ),
     "spherical_jn": (None, lambda n, x, y: spherical("spherical_jn", n, x, -1)),
     "spherical_yn": (None, lambda n, x, y: spherical("spherical_yn", n, x, -1)),
     "spherical_in": (None, lambda n, x, y: spherical("spherical_in", n, x, 1)),
     "spherical_kn": (None, lambda n, x, y: -spherical("spherical_kn", n, x, 1)),
-    "struve": (
-        None,
-        lambda v, x, y: (sp.struve(v - 1, x) - sp.struve(v + 1, x)) / 2 + struve_term(v, x),
-    ),
-    "modstruve": (
-        None,
-        lambda v, x, y: (sp.modstruve(v - 1, x) + sp.modstruve(v + 1, x)) / 2 + struve_term(v, x),
-    ),
+    "struve": (None, lambda v, x, y: struve_slope("struve", v, x)),
+    "modstruve": (None, lambda v, x, y: struve_slope("modstruve", v, x)),
     "airy": lambda x, y: (y[1], x * y[0], y[3], x * y[2]),
-    "airye": lambda x, y: (
-        y[1] + root(real(x, "airye")) * y[0],
-        x * y[0] + root(x) * y[1],
-        y[3] - root(x) * y[2],
-        x * y[2] - root(x) * y[3],
-    ),
+    "airye": airye_slopes,
     "ber": lambda x, y: sp.berp(x),
     "bei": lambda x, y: sp.beip(x),
     "ker": lambda x, y: sp.kerp(x),
     "kei": lambda x, y: sp.keip(x),
-    "berp": lambda x, y: -sp.bei(x) - y / x,
-    "beip": lambda x, y: sp.ber(x) - y / x,
+    "berp": lambda x, y: series_or("ber", 2, x, lambda x: -sp.bei(x) - sp.berp(x) / x),
+    "beip": lambda x, y: series_or("bei", 2, x, lambda x: sp.ber(x) - sp.beip(x) / x),
     "kerp": lambda x, y: -sp.kei(x) - y / x,
     "keip": lambda x, y: sp.ker(x) - y / x,
 }
@@ -246,21 +249,21 @@ INTEGRALS: dict[str, Slope] = {
     "exp1": lambda x, y: -exp(-x) / x,
     "expn": (None, lambda n, x, y: -expn_before(n, x)),
     "sici": lambda x, y: (sp.spherical_jn(0, x), cos(x) / x),
-    "shichi": lambda x, y: (sp.spherical_in(0, x), (exp(x) + exp(-x)) / (2 * x)),
-    "spence": lambda x, y: -sp.hyp2f1(1.0, 1.0, 2.0, 1 - x),
+    "shichi": lambda x, y: (series_or("shichi", 0, x, lambda x: sp.spherical_in(0, x)), (exp(x) + exp(-x)) / (2 * x)),
+    "spence": lambda x, y: spence_slope(x),
     "iti0k0": lambda x, y: (sp.i0(x), sp.k0(x)),
     "itj0y0": lambda x, y: (sp.j0(x), sp.y0(x)),
-    "it2i0k0": lambda x, y: ((sp.i0(x) - 1) / x, -sp.k0(x) / x),
-    "it2j0y0": lambda x, y: ((1 - sp.j0(x)) / x, -sp.y0(x) / x),
+    "it2i0k0": lambda x, y: (series_or("it2i0k0", 0, x, lambda x: (sp.i0(x) - 1) / x), -sp.k0(x) / x),
+    "it2j0y0": lambda x, y: (series_or("it2j0y0", 0, x, lambda x: (1 - sp.j0(x)) / x), -sp.y0(x) / x),
     "itairy": lambda x, y: (sp.airy(x)[0], sp.airy(x)[2], sp.airy(-x)[0], sp.airy(-x)[2]),
     "itstruve0": lambda x, y: sp.struve(0, x),
     "itmodstruve0": lambda x, y: sp.modstruve(0, x),
-    "it2struve0": lambda x, y: -sp.struve(0, x) / x,
+    "it2struve0": lambda x, y: series_or("it2struve0", 0, x, lambda x: -sp.struve(0, x) / x),
 }
 
 ELLIPTIC: dict[str, Slope] = {
     "ellipk": lambda m, y: ellipk_slope(m),
-    "ellipkm1": lambda p, y: -pi / 8 * sp.hyp2f1(0.5, 0.5, 2.0, 1 - p) / p,
+    "ellipkm1": lambda p, y: -sp.elliprd(0.0, 1.0, p) / 6,
     "ellipe": lambda m, y: ellipe_slope(m),
     "ellipkinc": (lambda phi, m, y: 1 / root(1 - m * sin(phi) ** 2), lambda phi, m, y: ellipkinc_m(phi, m)),
     "ellipeinc": (lambda phi, m, y: root(1 - m * sin(phi) ** 2), lambda phi, m, y: ellipeinc_m(phi, m)),
@@ -268,24 +271,21 @@ ELLIPTIC: dict[str, Slope] = {
         lambda u, m, y: (y[1] * y[2], -y[0] * y[2], -m * y[0] * y[1], y[2]),
         lambda u, m, y: ellipj_m(m, *y),
     ),
-    "elliprc": (
-        lambda x, y, out: -sp.elliprd(y, y, x) / 6,
-        lambda x, y, out: (x * sp.elliprd(y, y, x) / 3 - out) / (2 * y),
-    ),
+    "elliprc": (elliprc_x, elliprc_y),
     "elliprf": (
         lambda x, y, z, out: -sp.elliprd(y, z, x) / 6,
         lambda x, y, z, out: -sp.elliprd(z, x, y) / 6,
         lambda x, y, z, out: -sp.elliprd(x, y, z) / 6,
     ),
     "elliprg": (
-        lambda x, y, z, out: (sp.elliprf(x, y, z) - x * sp.elliprd(y, z, x) / 3) / 4,
-        lambda x, y, z, out: (sp.elliprf(x, y, z) - y * sp.elliprd(z, x, y) / 3) / 4,
-        lambda x, y, z, out: (sp.elliprf(x, y, z) - z * sp.elliprd(x, y, z) / 3) / 4,
+        lambda x, y, z, out: integral(1, 1.5, 0.5, 0.5, x, y, z) / 8,
+        lambda x, y, z, out: integral(1, 0.5, 1.5, 0.5, x, y, z) / 8,
+        lambda x, y, z, out: integral(1, 0.5, 0.5, 1.5, x, y, z) / 8,
     ),
     "elliprd": (
-        elliprd_x,
-        lambda x, y, z, out: elliprd_x(y, x, z, out),
-        lambda x, y, z, out: -(1.5 * out + x * elliprd_x(x, y, z, out) + y * elliprd_x(y, x, z, out)) / z,
+        lambda x, y, z, out: -3 / 4 * integral(0, 1.5, 0.5, 1.5, x, y, z),
+        lambda x, y, z, out: -3 / 4 * integral(0, 0.5, 1.5, 1.5, x, y, z),
+        lambda x, y, z, out: -9 / 4 * integral(0, 0.5, 0.5, 2.5, x, y, z),
     ),
 }
 
@@ -299,8 +299,8 @@ HYPERGEOMETRIC: dict[str, Slope] = {
 }
 
 POLYNOMIALS: dict[str, Slope] = {
-    "eval_legendre": (None, lambda n, x, y: (n + 1) / 2 * sp.eval_jacobi(n - 1, 1, 1, x)),
-    "eval_sh_legendre": (None, lambda n, x, y: (n + 1) * sp.eval_jacobi(n - 1, 1, 1, 2 * x - 1)),
+    "eval_legendre": (None, lambda n, x, y: sp.eval_gegenbauer(n - 1, 1.5, x)),
+    "eval_sh_legendre": (None, lambda n, x, y: 2 * sp.eval_gegenbauer(n - 1, 1.5, 2 * x - 1)),
     "eval_chebyt": (None, lambda n, x, y: n * sp.eval_chebyu(n - 1, x)),
     "eval_chebyu": (None, lambda n, x, y: 2 * sp.eval_gegenbauer(n - 1, 2, x)),
     "eval_chebyc": (None, lambda n, x, y: n * sp.eval_chebyu(n - 1, x / 2)),
@@ -312,7 +312,9 @@ POLYNOMIALS: dict[str, Slope] = {
         None,
         None,
         None,
-        lambda n, a, b, x, y: (n + a + b + 1) / 2 * sp.eval_jacobi(n - 1, a + 1, b + 1, x),
+        lambda n, a, b, x, y: where(
+            n == 0, 0.0, (n + a + b + 1) / 2 * sp.eval_jacobi(n - 1 * (n != 0), a + 1, b + 1, x)
+        ),
     ),
     "eval_laguerre": (None, lambda n, x, y: -sp.eval_genlaguerre(n - 1, 1, x)),
     "eval_genlaguerre": (None, None, lambda n, a, x, y: -sp.eval_genlaguerre(n - 1, a + 1, x)),

@@ -13,8 +13,19 @@ from ..ops import absolute, cos, exp, log, sign, sin, where
 from ..ops import sqrt as root
 from ..ops.discrete import discrete
 from . import functions as sp
+from .carlson import integral
 from .op import Special, on_tensors
 from .parameters import slope_by
+from .series import (
+    NEAR,
+    bessel_far,
+    bessel_tail,
+    dawsn_tail,
+    digamma_step,
+    erfcx_tail,
+    near_zero,
+    struve_series,
+)
 
 TWO_BY_ROOT_PI = 2 / sqrt(pi)
 ROOT_2PI = sqrt(2 * pi)
@@ -25,12 +36,13 @@ def binom_slopes(n: Any, k: Any, y: Any) -> tuple[Any, Any]:
     """The slopes by n and k, also where a pole of gamma makes the binomial 0."""
     zero = y == 0
     by_rgamma = sp.gamma(where(zero, n + 1, 1.0))
-    n_rest, k_rest = where(zero, n - k + 1, 1.0), where(zero, k + 1, 1.0)
+    rest = n - (k - 1)  # with all digits where this is near a pole
+    n_rest, k_rest = where(zero, rest, 1.0), where(zero, k + 1, 1.0)
     at_zero_n = by_rgamma * sp.rgamma(k_rest) * rgamma_slope(n_rest)
     at_zero_k = by_rgamma * sp.rgamma(n_rest) * rgamma_slope(k_rest) - at_zero_n
-    rest = sp.digamma(where(zero, 1.0, n - k + 1))
-    by_n = y * (sp.digamma(where(zero, 1.0, n + 1)) - rest)
-    by_k = y * (rest - sp.digamma(where(zero, 1.0, k + 1)))
+    rest = where(zero, 1.0, rest)
+    by_n = y * digamma_step(0, rest, where(zero, 0.0, k))
+    by_k = y * (sp.digamma(rest) - sp.digamma(where(zero, 1.0, k + 1)))
     return where(zero, at_zero_n, by_n), where(zero, at_zero_k, by_k)
 
 
@@ -61,32 +73,45 @@ def _gamma_density(a: Any, x: Any) -> Any:
 gamma_density: Any = on_tensors(Special, _gamma_density, (gamma_density_a, lambda a, x, y: gamma_density(a - 1, x) - y))
 
 
-def beta_density_a(a: Any, b: Any, x: Any, density: Any) -> Any:
-    return sp.xlogy(density, x) - density * (sp.digamma(a) - sp.digamma(a + b))
-
-
-def beta_density_b(a: Any, b: Any, x: Any, density: Any) -> Any:
-    return sp.xlog1py(density, -x) - density * (sp.digamma(b) - sp.digamma(a + b))
-
-
-def _beta_density(a: Any, b: Any, x: Any) -> Any:
-    """x**(a - 1) (1 - x)**(b - 1) / beta(a, b) on arrays, for any a and b: 0 at the poles of beta."""
+def _beta_term(i: int, j: int, a: Any, b: Any, x: Any) -> Any:
+    """x**(a - 1 - i) (1 - x)**(b - 1 - j) / beta(a, b) on arrays, for any a and b: 0 at the poles of beta."""
     norm = scipy.special.betaln(a, b)
     sign = scipy.special.gammasgn(a) * scipy.special.gammasgn(b) * scipy.special.gammasgn(a + b)
     with np.errstate(all="ignore"):
-        density = sign * np.exp(scipy.special.xlogy(a - 1, x) + scipy.special.xlog1py(b - 1, -x) - norm)
-    return np.where((norm == np.inf) & ((a <= 0) | (b <= 0)), density.dtype.type(0), density)
+        term = sign * np.exp(scipy.special.xlogy(a - 1 - i, x) + scipy.special.xlog1py(b - 1 - j, -x) - norm)
+    return np.where((norm == np.inf) & ((a <= 0) | (b <= 0)), term.dtype.type(0), term)
 
 
-beta_density: Any = on_tensors(
+def _beta_term_x(i: int, j: int, a: Any, b: Any, *rest: Any) -> Any:
+    """By the product rule. A power of 0 has the slope 0, also where the term beside it is infinite."""
+    x, p, q = rest[0], a - 1 - i, b - 1 - j
+    up, down = where(p == 0, 0.0, beta_term(i + 1, j, a, b, x)), where(q == 0, 0.0, beta_term(i, j + 1, a, b, x))
+    return p * up - q * down
+
+
+beta_term: Any = on_tensors(
     Special,
-    _beta_density,
+    _beta_term,
     (
-        beta_density_a,
-        beta_density_b,
-        lambda a, b, x, y: (a + b - 1) * (beta_density(a - 1, b, x) - beta_density(a, b - 1, x)),
+        None,
+        None,
+        lambda i, j, a, b, x, y: sp.xlogy(y, x) + y * digamma_step(0, a, b),
+        lambda i, j, a, b, x, y: sp.xlog1py(y, -x) + y * digamma_step(0, b, a),
+        _beta_term_x,
     ),
 )
+
+
+def beta_density(a: Any, b: Any, x: Any) -> Any:
+    return beta_term(0, 0, a, b, x)
+
+
+def beta_density_a(a: Any, b: Any, x: Any, density: Any) -> Any:
+    return sp.xlogy(density, x) + density * digamma_step(0, a, b)
+
+
+def beta_density_b(a: Any, b: Any, x: Any, density: Any) -> Any:
+    return sp.xlog1py(density, -x) + density * digamma_step(0, b, a)
 
 
 def t_density(df: Any, t: Any) -> Any:
@@ -134,11 +159,11 @@ gammainc_a = on_tensors(
 
 def beta_score(a: Any, b: Any, x: Any) -> Any:
     """The derivative of log(beta_density) by a."""
-    return log(x) - sp.digamma(a) + sp.digamma(a + b)
+    return log(x) + digamma_step(0, a, b)
 
 
 def beta_score_b(a: Any, b: Any, x: Any) -> Any:
-    return sp.log1p(-x) - sp.digamma(b) + sp.digamma(a + b)
+    return sp.log1p(-x) + digamma_step(0, b, a)
 
 
 def _second(i: int, first: Any, score: Any) -> Any:
@@ -151,9 +176,9 @@ def _second(i: int, first: Any, score: Any) -> Any:
 
 
 _by_a, _by_b = [slope_by(i, scipy.special.betainc, scipy.special.betaincc) for i in (0, 1)]
-_betainc_aa = _second(0, _by_a, lambda a, b, x: beta_score(a, b, x) ** 2 - trigamma(a) + trigamma(a + b))
+_betainc_aa = _second(0, _by_a, lambda a, b, x: beta_score(a, b, x) ** 2 + digamma_step(1, a, b))
 _betainc_ab = _second(1, _by_a, lambda a, b, x: beta_score(a, b, x) * beta_score_b(a, b, x) + trigamma(a + b))
-_betainc_bb = _second(1, _by_b, lambda a, b, x: beta_score_b(a, b, x) ** 2 - trigamma(b) + trigamma(a + b))
+_betainc_bb = _second(1, _by_b, lambda a, b, x: beta_score_b(a, b, x) ** 2 + digamma_step(1, b, a))
 betainc_a = on_tensors(
     Special,
     _by_a,
@@ -203,49 +228,53 @@ def fdtr_x(a: Any, b: Any, x: Any) -> Any:
 
 
 def ellipk_slope(m: Any) -> Any:
-    return pi / 8 * sp.hyp2f1(0.5, 0.5, 2.0, m) / (1 - m)
+    return sp.elliprd(0.0, 1.0, 1 - m) / 6
 
 
 def ellipe_slope(m: Any) -> Any:
-    return -pi / 8 * sp.hyp2f1(0.5, 1.5, 2.0, m)
+    return -sp.elliprd(0.0, 1 - m, 1.0) / 6
 
 
-def within_a_quarter(phi: Any) -> tuple[Any, Any]:
-    """(sin(r)**3 / 6, cos(r)**2), 2 n for phi = n pi + r with |r| <= pi / 2."""
+def within_a_quarter(phi: Any) -> tuple[Any, Any, Any]:
+    """sin(r), cos(r)**2 and 2 n for phi = n pi + r with |r| <= pi / 2."""
     turns = discrete(np.rint, phi / pi)
-    s, c = sin(phi - turns * pi), cos(phi)
-    return (s * s * s / 6, c * c), 2 * turns
+    return sin(phi - turns * pi), cos(phi) ** 2, 2 * turns
+
+
+def one_less(m: Any, s: Any, c2: Any) -> Any:
+    """1 - m s**2, with all digits near 0, too, where s**2 + c2 = 1."""
+    near = (m > 0) & (c2 < 0.5)
+    return where(near, 1 - m + m * c2, 1 - m * s * s)
 
 
 def ellipkinc_m(phi: Any, m: Any) -> Any:
-    (s3, c2), halves = within_a_quarter(phi)
-    return s3 * sp.elliprd(c2, 1.0, 1 - m * (1 - c2)) + halves * ellipk_slope(m)
+    s, c2, halves = within_a_quarter(phi)
+    return s * s * s / 6 * sp.elliprd(c2, 1.0, one_less(m, s, c2)) + halves * ellipk_slope(m)
 
 
 def ellipeinc_m(phi: Any, m: Any) -> Any:
-    (s3, c2), halves = within_a_quarter(phi)
-    return -s3 * sp.elliprd(c2, 1 - m * (1 - c2), 1.0) + halves * ellipe_slope(m)
+    s, c2, halves = within_a_quarter(phi)
+    return -s * s * s / 6 * sp.elliprd(c2, one_less(m, s, c2), 1.0) + halves * ellipe_slope(m)
 
 
-def elliprd_x(x: Any, y: Any, z: Any, out: Any) -> Any:
-    """The slope of elliprd by x, by partial fractions; their limit where x = z."""
-    equal = x == z
-    apart = (out - sp.elliprd(y, z, x)) / where(equal, 1.0, 2 * (z - x))
-    return where(equal, -3 / 4 * _integral_of_cubes(where(equal, y, 1.0), where(equal, z, 1.0)), apart)
+def elliprc_x(x: Any, y: Any, out: Any) -> Any:
+    """The slope of elliprc by x. For negative y, elliprc is a principal value, and x is not near y."""
+    below = (y.real < 0) & (y.imag == 0)
+    above, principal = where(below, 1.0, y), where(below, y, -1.0)
+    return where(below, (out - 1 / root(x)) / (2 * (principal - x)), -sp.elliprd(above, above, x) / 6)
 
 
-def _integral_of_cubes(y: Any, z: Any) -> Any:
-    """The integral of (t + y)**-1/2 (t + z)**-3 over positive t, by integrating by parts twice."""
-    equal = y == z
-    d = where(equal, 1.0, y - z)
-    squares = (root(y) / z - sp.elliprc(y, z)) / d
-    return where(equal, 2 / 5 * z**-2.5, (root(y) / z**2 - 3 / 2 * squares) / (2 * d))
+def elliprc_y(x: Any, y: Any, out: Any) -> Any:
+    below = (y.real < 0) & (y.imag == 0)
+    above, principal = where(below, 1.0, y), where(below, y, -1.0)
+    by_principal = (out - root(x) / principal) / (2 * (x - principal))
+    return where(below, by_principal, -integral(0, 0.5, 1, 1, x, above, above) / 2)
 
 
 def agm_slope(a: Any, b: Any, out: Any) -> Any:
-    """The slope of agm by a, from agm(a, b) = pi / 4 (a + b) / ellipk(m), where m = ((a - b) / (a + b))**2."""
-    m = ((a - b) / (a + b)) ** 2
-    return out / (a + b) * (1 - 4 * b * (a - b) / (a + b) ** 2 * ellipk_slope(m) / sp.ellipk(m))
+    """The slope of agm by a, from agm(a, b) = pi / 4 (a + b) / ellipkm1(p), where p = 4 a b / (a + b)**2."""
+    p = 4 * (a / (a + b)) * (b / (a + b))
+    return out / (a + b) * (1 - 4 * b / (a + b) * (a - b) / (a + b) * sp.elliprd(0.0, 1.0, p) / (6 * sp.ellipkm1(p)))
 
 
 def exprel_slope(x: Any) -> Any:
@@ -253,16 +282,53 @@ def exprel_slope(x: Any) -> Any:
     return sp.hyp1f1(2.0, 3.0, x) / 2
 
 
-def struve_term(v: Any, x: Any) -> Any:
-    return (x / 2) ** v * sp.rgamma(v + 1.5) / (2 * sqrt(pi))
+def struve_slope(name: str, v: Any, x: Any) -> Any:
+    near = absolute(x) < NEAR
+    inside, outside = where(near, x, 1.0), where(near, NEAR, x)
+    of, sign_of_terms = sp.function(name), 1 if name == "modstruve" else -1
+    return where(near, struve_series(1, sign_of_terms, v, inside), of(v - 1, outside) - v / outside * of(v, outside))
+
+
+def series_or(name: str, order: int, x: Any, otherwise: Any) -> Any:
+    """The power series of this name near 0, elsewhere this function of x."""
+    near = absolute(x) < NEAR
+    return where(near, near_zero[name](order, where(near, x, 1.0)), otherwise(where(near, NEAR, x)))
+
+
+def scaled_slope(turn: Any, v: Any, x: Any, y: Any, closed: Any) -> Any:
+    """The slope of a scaled Bessel function y: far out by Hankel's expansion at turn * x, elsewhere in closed form.
+
+    Far out, the slope of the scale nearly cancels the function's.
+    """
+    far = (x.real > bessel_far(v)) | (absolute(x.real) > bessel_far(v)) * (x.imag == 0)
+    return where(far, y * hankel_ratio(turn, v, where(far, x, bessel_far(v))), closed)
+
+
+def hankel_ratio(turn: Any, v: Any, x: Any) -> Any:
+    """The logarithmic derivative of Hankel's expansion at turn * x; as a function of negative numbers it is odd."""
+    side = where(x.real < 0, -1, 1)
+    at = turn * side * x
+    return turn * side * bessel_tail(1, v, at) / bessel_tail(0, v, at)
+
+
+def airye_slopes(x: Any, y: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The slopes of airye's results; far out, where these are scaled Bessel functions, by Hankel's expansions."""
+    near = real(x, "airye") < 13
+    z, far = where(near, x, 1.0), where(near, 13.0, x)
+    s = where(z >= 0, root(where(z >= 0, z, 1.0)), 0.0)  # the scale's slope; left of 0 nothing is scaled
+    closed = y[1] + s * y[0], z * y[0] + s * y[1], y[3] - s * y[2], z * y[2] - s * y[3]
+
+    def tail(i: int, turn: int, v: float, power: float) -> Any:
+        return y[i] * (power / far + root(far) * hankel_ratio(turn, v, 2 / 3 * far * root(far)))
+
+    tails = tail(0, 1, 1 / 3, 1 / 2), tail(1, 1, 2 / 3, 1), tail(2, -1, 1 / 3, 1 / 2), tail(3, -1, 2 / 3, 1)
+    return tuple([where(near, a, b) for a, b in zip(closed, tails, strict=True)])
 
 
 def erfcx_slope(x: Any, y: Any) -> Any:
-    """2 x erfcx(x) - 2 / sqrt(pi). Its terms cancel for large positive x, where an asymptotic series replaces them."""
-    far = x.real > 30
-    u = where(far, 0.5 / where(far, x, 1.0) ** 2, 0.0)
-    tail = -TWO_BY_ROOT_PI * u * (1 - 3 * u * (1 - 5 * u * (1 - 7 * u * (1 - 9 * u))))
-    return where(far, tail, 2 * x * y - TWO_BY_ROOT_PI)
+    """2 x erfcx(x) - 2 / sqrt(pi). Its terms cancel to the right, where a continued fraction replaces them."""
+    far = (x.real > 2) | ((x.real >= 0) & (absolute(x) > 7))
+    return where(far, erfcx_tail(1, where(far, x, 2.0)), 2 * x * y - TWO_BY_ROOT_PI)
 
 
 def log_ndtr_slope(x: Any) -> Any:
@@ -274,10 +340,27 @@ def log_ndtr_slope(x: Any) -> Any:
 
 def dawsn_slope(x: Any, y: Any) -> Any:
     """1 - 2 x dawsn(x). Its terms cancel for large |x|, where an asymptotic series replaces them."""
-    far = absolute(x.real) > 30
-    u = where(far, 0.5 / where(far, x, 1.0) ** 2, 0.0)
-    tail = -u * (1 + 3 * u * (1 + 5 * u * (1 + 7 * u * (1 + 9 * u))))
-    return where(far, tail, 1 - 2 * x * y)
+    far = x.real * x.real > x.imag * x.imag + 49
+    return where(far, dawsn_tail(1, where(far, x, 7.0)), 1 - 2 * x * y)
+
+
+def wofz_slope(z: Any, w: Any) -> Any:
+    """That of w(z) = erfcx(-i z)."""
+    return -1j * erfcx_slope(-1j * z, w)
+
+
+def spence_slope(x: Any) -> Any:
+    """log(x) / (1 - x), and around 1 as a hypergeometric function."""
+    near = absolute(x - 1) < 0.5
+    z = where(near, 0.5, x)
+    return where(near, -sp.hyp2f1(1.0, 1.0, 2.0, 1 - where(near, x, 1.0)), log(z) / (1 - z))
+
+
+def log1p_ratio_slope(t: Any) -> Any:
+    """The derivative of log(1 + t) / t."""
+    near = absolute(t) < 0.5
+    z = where(near, 1.0, t)
+    return where(near, -sp.hyp2f1(2.0, 2.0, 3.0, -where(near, t, 0.0)) / 2, (1 / (1 + z) - sp.log1p(z) / z) / z)
 
 
 def clipped(delta: Any, r: Any) -> Any:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from ..autograd import Op, Tensor, TensorTuple, Wrapped, WrappedTuple, constant
-from ..tape import next_level
+from ..autograd import Op, Tensor, TensorTuple, Wrapped, WrappedTuple, array_to_keep, constant
+from ..level import next_level
 
 _PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
 
@@ -103,7 +103,7 @@ class Watched(Through):
         return run.held.get(k, run.leaked[k]).copy()
 
     def __getattr__(self, name: str) -> Any:
-        if name == "_array" and sys._getframe(1).f_code is Tensor.__init__.__code__:
+        if name == "_array" and sys._getframe(1).f_code is array_to_keep.__code__:
             return self._leak("Tensor(...)")
         return super().__getattr__(name)
 

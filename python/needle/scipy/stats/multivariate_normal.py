@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ...autograd import Tensor, constant
+from ...autograd import Tensor, Wrapped, constant, value_of
 from ...numpy.common import tensor
-from ...ops import exp, log, summation
+from ...ops import exp, log, summation, where
+from ...ops.discrete import discrete
 from ...ops.factorizations import cholesky
 from ...ops.indexing import getitem
 from ..linalg import solve_triangular
@@ -22,8 +23,8 @@ def _dimension(mean: Any, cov: Any) -> int:
     return tensor(of).shape[-1] if np.ndim(of) else 1
 
 
-def _factor(cov: Any, dim: int) -> Tensor:
-    """The Cholesky factor of a covariance: a matrix, a vector of variances, or one variance.
+def _matrix(cov: Any, dim: int) -> Tensor:
+    """A covariance as a matrix: it is one, or a vector of variances, or one variance.
 
     Raises ValueError for other shapes.
     """
@@ -35,7 +36,7 @@ def _factor(cov: Any, dim: int) -> Tensor:
             f"multivariate_normal: cov must be a number, {dim} variances, or a matrix of shape ({dim}, {dim}) for "
             f"vectors of length {dim}, got shape {cov.shape}"
         )
-    return cholesky(cov)
+    return cov
 
 
 def _half_log_det(factor: Tensor) -> Tensor:
@@ -43,25 +44,52 @@ def _half_log_det(factor: Tensor) -> Tensor:
     return summation(log(getitem(factor, (n, n))))
 
 
+class _Support:
+    """The space of a covariance that may be singular: where the density is not 0, as SciPy tells it."""
+
+    def __init__(self, cov: Tensor):
+        matrix = value_of(cov, "multivariate_normal with allow_singular")
+        w, v = np.linalg.eigh(matrix)
+        many, far = (1e3, 1) if w.dtype == np.float32 else (1e6, 1e3)
+        rounding = many * np.finfo(w.dtype).eps * np.abs(w).max(initial=0)
+        within, self.near = w > rounding, far * rounding
+        self.dim, self.whole = int(within.sum()), bool(within.all())
+        self.half_log_det = float(np.log(w[within]).sum()) / 2
+        self.whitening, self.null = v[:, within] / np.sqrt(w[within]), v[:, ~within]
+        if w.min(initial=0) < -rounding:
+            raise ValueError(f"multivariate_normal: cov must be positive semidefinite, got the eigenvalue {w.min()}")
+        if not self.whole and (isinstance(cov, Wrapped) or cov.needs):
+            raise ValueError(
+                "multivariate_normal: this cov is singular, and has no derivative by cov; pass its value, or add a "
+                "small multiple of the identity if rounding has made it singular"
+            )
+
+    def holds(self, deviation: Any) -> Any:
+        return np.linalg.norm(deviation @ self.null, axis=-1) < self.near
+
+
 def logpdf(x: Any, mean: Any = None, cov: Any = 1, allow_singular: bool = False) -> Tensor:
     """The logarithm of the density of each vector along the last axis of x; numbers are vectors of length 1.
 
     As in SciPy, the result has no axes of length 1. The gradient by `cov` is symmetric: both triangles are taken to
-    change together. Raises ValueError for `allow_singular`.
+    change together. With `allow_singular`, and a `cov` that is singular, it is that of the space that cov spans, along
+    which x and `mean` are differentiated; elsewhere it is -inf. Raises ValueError for a derivative by such a cov.
     """
-    if allow_singular:
-        raise ValueError(
-            "multivariate_normal: a singular cov has no density to differentiate; leave allow_singular out, and add a "
-            "small multiple of the identity to cov if rounding has made it singular"
-        )
     x, dim = tensor(x), _dimension(mean, cov)
     if x.ndim == 0 or (x.ndim == 1 and dim == 1):
         x = x.reshape((-1, 1))
     if mean is not None:
         x = x - tensor(mean)
-    factor = _factor(cov, dim)
-    z = solve_triangular(factor, x.reshape((-1, dim)).mT, lower=True)
-    out = -summation(z * z, axes=0) / 2 - dim * ln(2 * pi) / 2 - _half_log_det(factor)
+    deviation, cov = x.reshape((-1, dim)), _matrix(cov, dim)
+    support = _Support(cov) if allow_singular else None
+    if support is None or support.whole:
+        factor = cholesky(cov)
+        z = solve_triangular(factor, deviation.mT, lower=True)
+        out = -summation(z * z, axes=0) / 2 - dim * ln(2 * pi) / 2 - _half_log_det(factor)
+    else:
+        z = deviation @ support.whitening
+        out = -summation(z * z, axes=-1) / 2 - support.dim * ln(2 * pi) / 2 - support.half_log_det
+        out = where(discrete(support.holds, deviation), out, -np.inf)
     return out.reshape(tuple(n for n in x.shape[:-1] if n != 1))
 
 
@@ -73,4 +101,4 @@ def pdf(x: Any, mean: Any = None, cov: Any = 1, allow_singular: bool = False) ->
 def entropy(mean: Any = None, cov: Any = 1) -> Tensor:
     """The entropy in nats."""
     dim = _dimension(mean, cov)
-    return dim * (ln(2 * pi) + 1) / 2 + _half_log_det(_factor(cov, dim))
+    return dim * (ln(2 * pi) + 1) / 2 + _half_log_det(cholesky(_matrix(cov, dim)))
