@@ -561,6 +561,8 @@ def jvp(
     given = _matching("jvp", "tangents", list(tangents), arguments.chosen, many)
     level = next_level()
     run = _Pushed(f, arguments, [Batched(level, t) for t in given] if many else given, has_aux)
+    if many:  # each direction may have vectors of its own where eigenvalues are equal
+        run.outputs = [y.value[0] if type(y) is Batched and y.level == level else y for y in run.outputs]
     out = _outputs_returned(run.rebuild(iter(run.outputs)), arguments.leaves)
     pairs = list(zip(run.outputs, run.tangents, strict=True))
     if many:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from needle.ops import determinants, factorizations, fft, norms, spectra, systems
+from needle.ops import determinants, equal_values, factorizations, fft, norms, spectra, systems
 from needle.ops.einsum import einsum
 
 from .kit import REDUCED, Sample, numbers, reduction, sample, specials
@@ -191,6 +191,30 @@ def np_svd(full_matrices: bool) -> Any:
     return lambda a: tuple(np.linalg.svd(a, full_matrices))
 
 
+def real_diagonal(a: Any) -> Any:
+    return np.diagonal(a, axis1=-2, axis2=-1).real
+
+
+def np_along_spectrum(a: Any, e: Any) -> Any:
+    v = np.linalg.eigh(a)[1]
+    return real_diagonal(v.conj().mT @ mirrored(e) @ v)
+
+
+def np_along_singular_values(a: Any, e: Any) -> Any:
+    u, _, vh = np.linalg.svd(a, full_matrices=False)
+    return real_diagonal(u.conj().mT @ e @ vh.conj().mT)
+
+
+def np_from_spectrum(a: Any, y: Any) -> Any:
+    v = np.linalg.eigh(a)[1]
+    return ((v * y[..., None, :]) @ v.conj().mT).conj()
+
+
+def np_from_singular_values(a: Any, y: Any) -> Any:
+    u, _, vh = np.linalg.svd(a, full_matrices=False)
+    return ((u * y[..., None, :]) @ vh).conj()
+
+
 SPECTRA: dict[str, list[Sample]] = {
     "Eigh": square(spectra.eigh, lambda a: tuple(np.linalg.eigh(a)), hermitian, "f", exact=mirror_eigh)
     + [
@@ -212,6 +236,59 @@ SPECTRA: dict[str, list[Sample]] = {
         exact=lambda a: np.linalg.eigvalsh(mirrored(a)),
     )
     + [specials(spectra.eigvalsh, np.linalg.eigvalsh, np.eye(3), name="equal")],
+    "FromSpectrum": [
+        sample(
+            lambda a, y, u=u: spectra.FromSpectrum(u)(a, y, np.ones(y.shape)),
+            np_from_spectrum,
+            hermitian(shape, code),
+            numbers(shape[:-1]),
+            name=u,
+            exact=lambda a, y: np_from_spectrum(mirrored(a), y),
+        )
+        for shape, code, u in [((3, 3), "D", "L"), ((3, 3), "d", "L"), ((2, 3, 3), "d", "U"), ((0, 0), "d", "L")]
+    ],
+    "FromSingularValues": [
+        sample(
+            lambda a, y: spectra.FROM_SINGULAR_VALUES(a, y, np.zeros(y.shape)),
+            np_from_singular_values,
+            numbers(shape, code),
+            numbers((*shape[:-2], min(shape[-2:]))),
+        )
+        for shape, code in [((3, 3), "d"), ((3, 2), "D"), ((2, 2, 3), "d"), ((3, 3), "D"), ((0, 2), "d")]
+    ],
+    "AlongSpectrum": [
+        sample(
+            lambda a, e, paired=paired: spectra.AlongSpectrum("L", paired)(a, e, numbers(e.shape, seed=2)),
+            np_along_spectrum,
+            hermitian(shape, code),
+            numbers(shape, code),
+            name=str(paired),
+            exact=lambda a, e: np_along_spectrum(mirrored(a), e),
+        )
+        for shape, code, paired in [((3, 3), "d", True), ((2, 3, 3), "D", False)]
+    ],
+    "AlongSingularValues": [
+        sample(
+            lambda a, e, paired=paired: spectra.AlongSingularValues(paired)(a, e, numbers(e.shape, seed=2)),
+            np_along_singular_values,
+            numbers(shape, code),
+            numbers(shape, code, seed=1),
+            name=str(paired),
+        )
+        for shape, code, paired in [((3, 3), "d", True), ((2, 3, 2), "D", False), ((2, 3), "D", True)]
+    ],
+    "Corner": [
+        sample(equal_values.Corner(which), lambda x, w: x, numbers(shape[:-1]), numbers(shape))
+        for shape, which in [((3,), "first"), ((2, 3), "last"), ((3,), "both"), ((0, 2), "both")]
+    ],
+    "Once": [
+        sample(
+            equal_values.Once(equal_values.groups_of_near),
+            lambda w: np.ones(w.shape[:-1], w.dtype),
+            numbers(shape, code),
+        )
+        for shape, code in [((3,), "d"), ((2, 3), "d"), ((2, 0), "d"), ((3,), "f")]
+    ],
     "Eig": square(spectra.eig, lambda a: tuple(np.linalg.eig(a)), codes="fDFl")
     + [
         sample(spectra.eig, lambda a: tuple(np.linalg.eig(a)), np.array(a), name="complex pairs")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.linalg import LinAlgError as LinAlgError
 
 from ..autograd import Tensor
-from ..ops import determinants, elementwise, factorizations, norms, reduction, spectra, systems
+from ..ops import determinants, elementwise, equal_values, factorizations, norms, reduction, spectra, systems
 from ..ops.base import described, normalize_axes, several
 from ..ops.discrete import discrete
 from ..ops.matrices import as_column, as_factor, as_row, conjugate, dagger
@@ -280,7 +280,7 @@ def eigh(a: Any, UPLO: str = "L") -> EighResult:
     """Eigenvalues, ascending, and eigenvectors, in columns, of each Hermitian matrix.
 
     Only one triangle is read. The gradient is Hermitian, as in JAX and PyTorch: that by the whole matrix, of which
-    both triangles change together. What it is where eigenvalues are equal: see needle/ops/spectra.py.
+    both triangles change together. What it is where eigenvalues are equal: see needle/ops/equal_values.py.
     """
     return EighResult(*spectra.eigh(_matrices("eigh", a, square=True), _triangle("eigh", UPLO)))
 
@@ -327,7 +327,7 @@ def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: 
 
     U is of shape (..., M, M) and Vh of (..., N, N); without `full_matrices`, (..., M, K) and (..., K, N) for
     K = min(M, N). `hermitian` matrices have a faster way. The gradient of a singular value that is 0 is 0; what it is
-    where singular values are equal: see needle/ops/spectra.py.
+    where singular values are equal: see needle/ops/equal_values.py.
     """
     a = _matrices("svd", a, hermitian)
     if not hermitian:
@@ -418,7 +418,13 @@ def _matrix_norm(x: Tensor, ord: Any, row: int, column: int, keepdims: bool) -> 
         return norms.norm(x, (row, column), keepdims)
     if ord in (2, -2, "nuc"):
         s = spectra.svdvals(manipulation.moveaxis(x, (row, column), (-2, -1)))
-        of = s.sum(-1) if ord == "nuc" else _largest(s, -1) if ord == 2 else reduction.min(s, -1)
+        # A norm has a corner at 0: its slope is 0.
+        smooth = where(discrete(equal_values.are_zero, s), discrete(np.positive, s), s)
+        if ord == "nuc" or 0 in s.shape:
+            of = smooth.sum(-1) if ord != -2 else reduction.min(smooth, -1)
+        else:
+            of = reduction.max(smooth, -1) if ord == 2 else reduction.min(smooth, -1)
+            of = equal_values.Corner("first" if ord == 2 else "last")(of, s)
     elif ord in (1, -1, np.inf, -np.inf):
         first, second = (row, column) if abs(ord) == 1 else (column, row)
         sums = elementwise.absolute(x).sum(first, True)
@@ -448,7 +454,7 @@ def cond(x: Any, p: Any = None) -> Tensor:
     with np.errstate(all="ignore"):
         if p in (None, 2, -2):
             s = spectra.svdvals(x)
-            ratio = s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
+            ratio = equal_values.Corner("both")(s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1], s)
         else:
             singular = discrete(_is_singular, x)
             inverse = systems.inv(where(as_factor(singular), _identity(x.shape[-1], x.dtype), x))

@@ -71,6 +71,8 @@ from .elementwise import sign as sign
 from .elementwise import sqrt as sqrt
 from .entire import I0 as I0
 from .entire import Sinc as Sinc
+from .equal_values import Corner as Corner
+from .equal_values import Once as Once
 from .exponential import Exp as Exp
 from .exponential import Exp2 as Exp2
 from .exponential import Expm1 as Expm1
@@ -173,9 +175,13 @@ from .softmax import logsumexp as logsumexp
 from .softmax import softmax as softmax
 from .softmax import softmax_loss as softmax_loss
 from .spectra import SVD as SVD
+from .spectra import AlongSingularValues as AlongSingularValues
+from .spectra import AlongSpectrum as AlongSpectrum
 from .spectra import Eig as Eig
 from .spectra import Eigh as Eigh
 from .spectra import EigvalsH as EigvalsH
+from .spectra import FromSingularValues as FromSingularValues
+from .spectra import FromSpectrum as FromSpectrum
 from .spectra import SingularValues as SingularValues
 from .systems import Inv as Inv
 from .systems import Pinv as Pinv

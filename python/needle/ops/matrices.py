@@ -20,7 +20,8 @@ class OfMatrices(Op):
     square = True
     """Whether the matrices must be square."""
     hermitian = False
-    """Whether the matrices are taken to be Hermitian: one triangle is read, and both are taken to change together."""
+    """Whether the matrices of the first input are taken to be Hermitian: one triangle is read, and both are taken to
+    change together."""
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return self(values[0])

@@ -149,7 +149,7 @@ def _alone(node: Any, depends: list[bool]) -> Operation | None:
         full: list[Any] = [list(map(constant, a)) if isinstance(a, tuple) else constant(a) for a in whole]
         for (p, k), t in zip(places, tensors, strict=True):
             if k is None:
-                full[p] = hermitian_part(t) if hermitian else t
+                full[p] = hermitian_part(t) if hermitian and p == 0 else t
             else:
                 full[p][k] = t
         out = op(*[make_tuple(*a) if isinstance(a, list) else a for a in full])
