@@ -29,10 +29,10 @@ def outputs_of(node: Any) -> tuple[Any, ...]:
     return tuple(node) if isinstance(node, needle.TensorTuple) else (node,)
 
 
-ONE_SIDED = {
+ONE_SIDED = [
     *(("Eigh", "equal"), ("EigvalsH", "equal")),
     *(("SVD", "rank 2"), ("SVD", "zeros"), ("SingularValues", "zeros")),
-}
+]
 """Samples where values of a spectrum have corners. Reverse mode gives a slope by convention, and forward mode the one
 along the tangent, see below."""
 
