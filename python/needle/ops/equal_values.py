@@ -50,9 +50,9 @@ from ..autograd import (
     WrappedTuple,
     constant,
     find_topo_sort,
-    is_recording,
     latest,
     node_as_recorded,
+    recording_mode,
     sweep,
     unmasked,
     whole_adjoint,
@@ -336,7 +336,7 @@ def pushed_ratio(values: Any, y: Any, r: Any, move: Any, turn: Any) -> Any:
 
 def is_differentiated(*values: Any) -> bool:
     """Whether what is computed from these in a rule may be differentiated again."""
-    return any(isinstance(a, Wrapped) or (isinstance(a, Tensor) and is_recording() is True) for a in values)
+    return any(isinstance(a, Wrapped) or (isinstance(a, Tensor) and recording_mode() is True) for a in values)
 
 
 def symmetric_ratio(op: Any, w: Any, all_w: Any, y: Any, probed: Any) -> Any:
