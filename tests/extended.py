@@ -1,4 +1,4 @@
-"""Special functions in extended precision, by mpmath, which only this module needs: tests hold numbers from it."""
+"""Special functions in extended precision, by mpmath."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Digits are kept: in sums of many float32 numbers, and far out, where the tails of functions nearly vanish.
 
-    python tests/test_digits.py 10000
+    python tests/test_digits.py 3000
 
-compares this many derivatives of random special functions, at random points near and far, with mpmath's."""
+compares three derivatives of special functions at so many random points, near and far, with mpmath's."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import needle
 import needle.numpy as nnp
 import numpy as np
 import pytest
+from extended import FUNCTIONS, derivatives
 from needle import ops
 from needle.backend import sum_over
 from needle.scipy import special
@@ -624,26 +625,27 @@ def test_derivatives_of_special_functions_keep_their_digits(name, arguments, out
     assert_allclose(special_derivatives(name, arguments, output, x), expected, rtol=1e-10, atol=1e-280)
 
 
-def random_points(count: int) -> None:
-    """Print what differs from mpmath, at random points: near 0, near singular points, near arguments, and anywhere."""
-    from extended import FUNCTIONS, derivatives  # noqa: PLC0415
+def wrong_at(seed: int) -> list[str]:
+    """What differs from mpmath at a random point: near 0, near a singular point or an argument, or anywhere."""
+    rng = np.random.default_rng(seed)
+    f = FUNCTIONS[rng.integers(len(FUNCTIONS))]
+    centers = [0.0, *f.singular, *[a for a in f.arguments if isinstance(a, float)]]
+    x = float(rng.choice(centers) + 10 ** rng.uniform(-14, 1) * rng.choice([-1, 1]))
+    if rng.random() < 0.3 or not f.low < x < f.high or x in f.singular:
+        x = float(rng.uniform(f.low, f.high))
+    exact, wrong = list(map(float, derivatives(f, x))), []
+    for order, got in enumerate(special_derivatives(f.name, f.arguments, f.output, x)):
+        size, steeper = abs(exact[order]), abs(exact[order + 1]) if order < 3 else 0.0
+        if not abs(got - exact[order]) <= 1e-9 * size + 1e-14 * abs(x) * steeper + 1e-250:
+            wrong.append(f"{f.name}{f.arguments} at {x!r}, order {order + 1}: {got!r}, not {exact[order]!r}")
+    return wrong
 
-    rng, wrong = np.random.default_rng(), 0
-    for _ in range(count // 3 + 1):
-        f = FUNCTIONS[rng.integers(len(FUNCTIONS))]
-        centers = [0.0, *f.singular, *[a for a in f.arguments if isinstance(a, float)]]
-        x = float(rng.choice(centers) + 10 ** rng.uniform(-14, 1) * rng.choice([-1, 1]))
-        if rng.random() < 0.3 or not f.low < x < f.high or x in f.singular:
-            x = float(rng.uniform(f.low, f.high))
-        exact = derivatives(f, x)
-        found = special_derivatives(f.name, f.arguments, f.output, x)
-        for order, got in enumerate(found):
-            size, steeper = abs(float(exact[order])), abs(float(exact[order + 1])) if order < 3 else 0.0
-            if not abs(got - float(exact[order])) <= 1e-9 * size + 1e-14 * abs(x) * steeper + 1e-250:
-                wrong += 1
-                print(f"{f.name}{f.arguments} at {x!r}, order {order + 1}: {got!r}, not {float(exact[order])!r}")
-    print(f"{3 * (count // 3 + 1)} derivatives, {wrong} wrong")
+
+@pytest.mark.parametrize("seed", range(40))
+def test_derivatives_at_a_random_point(seed):
+    assert wrong_at(seed) == []
 
 
 if __name__ == "__main__":
-    random_points(int(sys.argv[1]))
+    found = [what for seed in range(int(sys.argv[1])) for what in wrong_at(seed)]
+    print(*found, f"{len(found)} wrong", sep="\n")

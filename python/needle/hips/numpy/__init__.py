@@ -7,6 +7,7 @@ from ..doors import opened as _opened
 from . import fft as fft
 from . import linalg as linalg
 from . import numpy_boxes as numpy_boxes
+from . import numpy_vjps as numpy_vjps
 from . import random as random
 from .own import INTEGERS as _INTEGERS
 from .own import make_diagonal as make_diagonal
@@ -15,5 +16,3 @@ from .own import where as where
 __getattr__, __dir__ = _opened(globals(), _numpy, _needle)
 __all__ = [*_numpy.__all__, "make_diagonal"]  # noqa: PLE0604
 globals().update(_INTEGERS)
-
-from . import numpy_vjps as numpy_vjps  # noqa: E402 - which imports from here

@@ -8,18 +8,17 @@ from typing import Any
 import numpy as np
 
 from ...autograd import Tensor
-from . import asarray, real, sum
 
 
 def unbroadcast(x: Any, target_meta: tuple[Any, ...], broadcast_idx: int = 0) -> Any:
     """x summed over the axes along which the target, whose `metadata` this is, was broadcast to it."""
     shape, ndim, _, is_complex = target_meta
-    x = asarray(x)
+    x = x if isinstance(x, Tensor) else np.asarray(x)
     if x.ndim > ndim:
-        x = sum(x, axis=tuple(range(broadcast_idx, broadcast_idx + x.ndim - ndim)))
+        x = x.sum(axis=tuple(range(broadcast_idx, broadcast_idx + x.ndim - ndim)))
     ones = tuple([i for i, n in enumerate(shape) if n == 1 and x.shape[i] != 1])
-    x = sum(x, axis=ones, keepdims=True) if ones else x
-    return real(x) if np.dtype(x.dtype).kind == "c" and not is_complex else x
+    x = x.sum(axis=ones, keepdims=True) if ones else x
+    return x.real if x.dtype.kind == "c" and not is_complex else x
 
 
 def metadata(a: Any) -> tuple[Any, ...]:
