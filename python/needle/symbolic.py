@@ -565,7 +565,7 @@ class Executor:
         """The values of the nodes, in order, as new NumPy arrays, for these values of the Variables: arrays, numbers,
         lists or Tensors."""
         arrays = self._fed({} if feed_dict is None else feed_dict)
-        if autograd.LAZY_MODE or (watching.active and watching.here()):
+        if watching.active and (autograd.LAZY_MODE or watching.here()):
             return self._results(self._evaluate(arrays))
         signature = tuple([(a.shape, a.dtype) for a in arrays])
         run = self._runs.get(signature)

@@ -1,6 +1,6 @@
 """Watchers of what is computed in this thread and context: traces, profiles, the anomaly finder.
 
-While there are no watchers, an op only looks at `active`.
+While there are none, an op only looks at `active`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,16 @@ from typing import Any
 from .blocks import generator_behind, is_running
 
 active = 0
-"""The number of active watchers in all threads."""
+"""What an op must look for before it computes: the number of watchers in all threads, and one more in lazy mode."""
 _lock = threading.Lock()
 _here: ContextVar[tuple[Watcher, ...]] = ContextVar("watchers", default=())
+
+
+def count(change: int) -> None:
+    """Change `active` by this much."""
+    global active
+    with _lock:
+        active += change
 
 
 def here() -> tuple[Watcher, ...]:
@@ -88,7 +95,6 @@ class Watcher:
     _at_work = False
 
     def __enter__(self) -> Any:
-        global active
         if self._at_work:
             raise RuntimeError(f"{type(self).__name__}: this object is at work already; make another one")
         tell("joined", self)
@@ -96,18 +102,15 @@ class Watcher:
         while frame.f_code.co_name == "__enter__" and frame.f_back is not None:  # a subclass's
             frame = frame.f_back
         self.generator, self._at_work = generator_behind(frame), True
-        with _lock:
-            active += 1
+        count(1)
         _here.set((*_here.get(), self))
         return self
 
     def __exit__(self, *error: Any) -> None:
-        global active
         if self._at_work:
             _here.set(tuple([watcher for watcher in _here.get() if watcher is not self]))
             self.generator, self._at_work = None, False
-            with _lock:
-                active -= 1
+            count(-1)
 
     def joined(self, watcher: Any) -> None:
         """Another watcher begins, within this one."""

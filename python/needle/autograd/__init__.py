@@ -38,7 +38,8 @@ class _Engine(ModuleType):
 
     @LAZY_MODE.setter
     def LAZY_MODE(self, on: bool) -> None:
-        modes.LAZY_MODE = on
+        watching.count(bool(on) - modes.LAZY_MODE)
+        modes.LAZY_MODE = bool(on)
 
     @property
     def TENSOR_COUNTER(self) -> int:

@@ -81,10 +81,11 @@ class Op:
 
     def __call__(self, *inputs: Any) -> Any:
         """Compute, and record. Every operation comes through here, so it is written flat, for speed."""
-        if modes.LAZY_MODE:
-            return _later(self, inputs)
-        if watching.active and watching.here():
-            return watched_call(self, inputs)
+        if watching.active:
+            if modes.LAZY_MODE:
+                return _later(self, inputs)
+            if watching.here():
+                return watched_call(self, inputs)
         try:
             if len(inputs) == 2:
                 a, b = inputs

@@ -195,8 +195,10 @@ def _pass(
                 returned = _watched(op, g, shown, node, asked) if watchers else op.gradient(g, shown)
                 if type(returned) is not tuple:
                     returned = (returned,)
-            for a, g in zip(node.inputs, returned):  # noqa: B905 - a law holds that a rule returns one each
-                if g is None or a not in asked:
+            i = -1
+            for a in node.inputs:
+                i += 1
+                if a not in asked or (g := returned[i]) is None:
                     continue
                 if type(g) is not ndarray:
                     if callable(g):
@@ -206,7 +208,10 @@ def _pass(
                         if loud is None:
                             loud, sound, quiet = copy_context(), len(found), np.errstate(all="ignore")
                             quiet.__enter__()
-                if type(g) is not ndarray or g.shape != (need := a._array).shape or g.dtype is not need.dtype:
+                if type(g) is not ndarray or not (
+                    # Its shape, for a rule's adjoint broadcasts to it: cheaper than comparing the two.
+                    g.dtype is (need := a._array).dtype and g.ndim == need.ndim and g.size == need.size != 0
+                ):
                     if shown is not None:
                         g = fit(g, a._array, op, shown)
                     if g is None:

@@ -71,7 +71,7 @@ class Compiled:
 
     def _find(self, args: Any, kwargs: Any) -> Any:
         """Make a call that is unlike the latest one."""
-        if autograd.LAZY_MODE or (watching.active and watching.here()):
+        if watching.active and (autograd.LAZY_MODE or watching.here()):
             return self._f(*args, **kwargs)
         given: list[Any] = []
         try:

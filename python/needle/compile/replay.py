@@ -129,7 +129,7 @@ class Writer:
     def _look_at_modes(self, n: int) -> None:
         name = self._source.name
         recording = f"{name(autograd.recording_mode)}() is not {name(autograd.recording_mode())}"
-        modes = [f"{name(autograd.modes)}.LAZY_MODE", f"{name(watching)}.active", recording]
+        modes = [f"{name(watching)}.active", recording]
         self._stop_unless_known(["kwargs", f"len(given) != {n}", *modes])
 
     def _unlike(self, i: int, a: Any) -> str:

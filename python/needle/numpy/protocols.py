@@ -57,7 +57,7 @@ def array_ufunc(self: Any, of: Any, method: str, a: Any, *more: Any, **options: 
     if not more and not options and type(a) is Tensor and method == "__call__" and of in _QUICK:
         # What calling the op does, without the calls: NumPy's detour alone takes a third of a small operation's time.
         op, saves = _QUICK[of]
-        if not (autograd.modes.LAZY_MODE or handed_out or watching.active):
+        if not (watching.active or handed_out):
             try:
                 array = a._array
             except AttributeError:

@@ -387,7 +387,7 @@ def _with_number(function: Callable[[Any, Any], Any], scalar_op: Any) -> Callabl
     ufunc, op_of = getattr(np, scalar_op.ufunc), scalar_op.of
 
     def with_number(self: Any, number: Any) -> Any:
-        if modes.LAZY_MODE or handed_out or watching.active:
+        if watching.active or handed_out:
             return function(self, number)
         try:
             x = self._array
@@ -427,8 +427,7 @@ def operator(function: Callable[[Any, Any], Any], op: Any = None, scalar_op: Any
 
     if op is None:
         return method
-    saves = "inputs" in op.saves
-    ufunc = op._facts[0]
+    compute, saves = op.compute, "inputs" in op.saves
     with_number = _with_number(function, scalar_op) if scalar_op else function
 
     def quick_method(self: Any, other: Any) -> Any:
@@ -436,13 +435,13 @@ def operator(function: Callable[[Any, Any], Any], op: Any = None, scalar_op: Any
             if type(other) is float or type(other) is int:
                 return with_number(self, other)
             return method(self, other)
-        if modes.LAZY_MODE or handed_out or watching.active:
+        if watching.active or handed_out:
             return op(self, other)
         try:
             x, y = self._array, other._array
             if x.nbytes >= SMALLEST:
                 return op(self, other)
-            out = (ufunc or op.compute)(x, y)
+            out = compute(x, y)
         except (AttributeError, ValueError, TypeError):
             return op(self, other)  # handles wrapped tensors, and explains errors
         node = _new(Tensor)
