@@ -81,11 +81,8 @@ class Op:
 
     def __call__(self, *inputs: Any) -> Any:
         """Compute, and record. Every operation comes through here, so it is written flat, for speed."""
-        if watching.active:
-            if modes.LAZY_MODE:
-                return _later(self, inputs)
-            if watching.here():
-                return watched_call(self, inputs)
+        if watching.active and (modes.LAZY_MODE or watching.here()):
+            return (_later if modes.LAZY_MODE else watched_call)(self, inputs)
         try:
             if len(inputs) == 2:
                 a, b = inputs

@@ -8,6 +8,7 @@ before the sweep reaches the value.
 
 from __future__ import annotations
 
+from cmath import isnan
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import copy_context
 from sys import getrefcount
@@ -17,7 +18,7 @@ import numpy as np
 from numpy import ndarray
 
 from .. import watching
-from ..backend import as_array, is_finite
+from ..backend import as_array
 from ..closures import check_levels
 from ..memory import handed_out
 from ..pool import ALONE, owns_memory
@@ -195,7 +196,7 @@ def _pass(
                 returned = _watched(op, g, shown, node, asked) if watchers else op.gradient(g, shown)
                 if type(returned) is not tuple:
                     returned = (returned,)
-            i = -1
+            i = -1  # counted by hand, for speed: a law holds that a rule returns one each
             for a in node.inputs:
                 i += 1
                 if a not in asked or (g := returned[i]) is None:
@@ -203,15 +204,12 @@ def _pass(
                 if type(g) is not ndarray:
                     if callable(g):
                         g = g()
-                    if type(g) is not ndarray and type(g) in _ZEROS and not careful:
+                    if type(g) is not ndarray and type(g) in (Masked, Held) and not careful:
                         g = unmasked(g)
                         if loud is None:
                             loud, sound, quiet = copy_context(), len(found), np.errstate(all="ignore")
                             quiet.__enter__()
-                if type(g) is not ndarray or not (
-                    # Its shape, for a rule's adjoint broadcasts to it: cheaper than comparing the two.
-                    g.dtype is (need := a._array).dtype and g.ndim == need.ndim and g.size == need.size != 0
-                ):
+                if type(g) is not ndarray or g.shape != (need := a._array).shape or g.dtype is not need.dtype:
                     if shown is not None:
                         g = fit(g, a._array, op, shown)
                     if g is None:
@@ -240,10 +238,6 @@ def _pass(
     return found, loud is not None, failed
 
 
-_ZEROS = {Masked, Held}
-"""The kinds of adjoints that have structural zeros."""
-
-
 def _whole(g: Any, node: Any, tensors: bool) -> Any:
     """The complete adjoint of a variable, for those who asked for it."""
     if type(g) is Held and node.op is not None:  # which is going to be written into
@@ -256,7 +250,8 @@ def has_nan(g: Any) -> bool:
     if type(g) is tuple:
         return any(map(has_nan, g))
     array = g._array if type(g) is Tensor else g
-    return type(array) is ndarray and not is_finite(array) and bool(np.isnan(array).any())
+    has_floats = type(array) is ndarray and array.dtype.kind in "fc" and array.size > 0
+    return has_floats and isnan(array.item(array.argmax()))  # the first NaN is NumPy's maximum
 
 
 def _on_tensors(adjoints: Any, variables: Any, record: Any, see: Any, careful: bool | None = None) -> list[Any]:

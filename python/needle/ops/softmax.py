@@ -261,19 +261,18 @@ class SoftmaxLoss(TensorOp):
             out_grad = out_grad.astype(np.float32)
         scale = out_grad / prod(logits.shape[:-1])
         labels = are_labels(targets, logits)
-        of, probabilities = self._latest
-        if of is not logits:
-            probabilities = None
+        of, found = self._latest
 
         def by_logits() -> Any:
-            dtype = self._dtype(logits, targets)
-            a = logits if logits.dtype == dtype else logits.astype(dtype)
-            found = Softmax(-1).on(a) if probabilities is None else probabilities
-            if type(found) is np.ndarray:
-                return less_labels(found, targets, scale) if labels else LESS_TARGETS.compute(found, targets) * scale
+            nonlocal found
+            if of is not logits:
+                dtype = self._dtype(logits, targets)
+                found = Softmax(-1).on(logits if logits.dtype == dtype else logits.astype(dtype))
             if not labels:
                 return LESS_TARGETS.on(found, targets) * scale
-            rows = Discrete(one_hot, classes=logits.shape[-1], dtype=dtype).on(targets)
+            if type(found) is np.ndarray:
+                return less_labels(found, targets, scale)
+            rows = Discrete(one_hot, classes=logits.shape[-1], dtype=found.dtype).on(targets)
             return LESS_TARGETS.on(found, rows) * scale
 
         return by_logits, ZERO if labels else lambda: logits * -scale
@@ -327,8 +326,8 @@ class LessTargets(TensorOp):
     def compute(self, a: Any, b: Any) -> Any:
         if not _has_sharp(a):
             return a - b
-        sharp = (a > _SHARP).astype(a.dtype)
-        return a - b - _row_sums(a - sharp) * sharp
+        ones = np.rint(a)
+        return a - b - _row_sums(a - ones) * ones
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return out_grad, lambda: -out_grad
