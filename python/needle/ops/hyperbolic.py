@@ -55,8 +55,8 @@ class SlopeOfTanh(Elementwise):
 
 
 def bell(a: Any, height: Any) -> Any:
-    """height / cosh(a)**2 of floats: the derivative of tanh(a), and a quarter of it that of the sigmoid of 2 * a. What is
-    computed from the function, 1 - y * y or y * (1 - y), loses its digits in the tails."""
+    """height / cosh(a)**2 of floats: the derivative of tanh(a), and a quarter of it that of the sigmoid of 2 * a. What
+    is computed from the function, 1 - y * y or y * (1 - y), loses its digits in the tails."""
     if a.dtype.kind == "c":
         falling = np.exp(-2 * np.where(a.real < 0, -a, a))  # cosh(a) squared may overflow to NaN
         return 4 * height * falling / np.square(1 + falling)
