@@ -14,6 +14,7 @@ from ..autograd import Tensor, no_grad, set_value
 from ..backend import Device, default_device
 from . import calls
 from .loading import LoadReport, closest, load_into, state_of
+from .nesting import parts_of
 from .parameter import Parameter, relabelled
 from .walk import named, of_kind, walk
 
@@ -209,6 +210,14 @@ class Module:
             self(*args, **kwargs)
         of_kind(self)
         return self
+
+    def __nested__(self) -> Any:
+        """It is a container of its trainable parameters to `grad`, `hvp`, `minimize` and the like, as a dict is.
+
+        What they hand to the function, and gradients, are Modules of this class that share all else with it: buffers
+        set in the function are set here, too. So take Hessians in `eval()`, in which no running mean moves.
+        """
+        return parts_of(self)
 
     # Saving and loading --------------------------------------------------------------------------------------
 
