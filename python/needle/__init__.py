@@ -128,12 +128,16 @@ from .transforms import vjp as vjp
 
 if _typing.TYPE_CHECKING:
     from . import einops as einops
+    from . import files as files
     from . import scipy as scipy
     from . import special as special
     from . import symbolic as symbolic
     from . import testing as testing
+    from .files import load as load
+    from .files import save as save
 
-_LAZY = ("einops", "scipy", "special", "symbolic", "testing")
+_LAZY = ("einops", "files", "scipy", "special", "symbolic", "testing")
+_LAZY_NAMES = {"load": "files", "save": "files"}
 
 if not _typing.TYPE_CHECKING:  # else a type checker would take every name
 
@@ -141,6 +145,8 @@ if not _typing.TYPE_CHECKING:  # else a type checker would take every name
         """A part of Needle that is imported when it is first asked for."""
         if name in _LAZY:
             return _import_module(f".{name}", __name__)
+        if name in _LAZY_NAMES:
+            return getattr(_import_module(f".{_LAZY_NAMES[name]}", __name__), name)
         raise AttributeError(f"module 'needle' has no attribute {name!r}")
 
 
