@@ -310,17 +310,19 @@ def _check_program(program: bytes, known: dict[tuple[str, str], Any]) -> None:
     """Read all instructions of a pickle without running any; raises for what is not on the lists."""
     foreign: dict[str, None] = {}
     unknown: dict[str, None] = {}
+    words: list[str] = []
     for count, (instruction, argument, _) in enumerate(pickletools.genops(program)):
+        if isinstance(argument, str) and "UNICODE" in instruction.name:
+            words.append(argument)
         if instruction.name not in _INSTRUCTIONS:
-            unknown[instruction.name] = None
+            # The newer pickles take a name from their stack: the last two words, most likely, and find_class will tell.
+            unknown[".".join(words[-2:]) or instruction.name] = None
         if instruction.name in ("GLOBAL", "INST") and tuple(str(argument).split(" ")) not in known:
             foreign[str(argument).replace(" ", ".")] = None
         if instruction.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > count:
             raise _RefusedError("is damaged: its pickle leaves gaps in its memory")  # which would all be allocated
-    if foreign:
-        raise _foreign(*foreign)
-    if unknown:
-        raise _RefusedError(f"holds more than numbers: its pickle has the instructions {', '.join(unknown)}")
+    if foreign or unknown:
+        raise _foreign(*(foreign or unknown))
 
 
 def _foreign(*names: str) -> _RefusedError:
