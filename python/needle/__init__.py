@@ -129,6 +129,8 @@ from .transforms import vjp as vjp
 if _typing.TYPE_CHECKING:
     from . import einops as einops
     from . import files as files
+    from . import init as init
+    from . import nn as nn
     from . import scipy as scipy
     from . import special as special
     from . import symbolic as symbolic
@@ -136,7 +138,7 @@ if _typing.TYPE_CHECKING:
     from .files import load as load
     from .files import save as save
 
-_LAZY = ("einops", "files", "scipy", "special", "symbolic", "testing")
+_LAZY = ("einops", "files", "init", "nn", "scipy", "special", "symbolic", "testing")
 _LAZY_NAMES = {"load": "files", "save": "files"}
 
 if not _typing.TYPE_CHECKING:  # else a type checker would take every name
