@@ -127,6 +127,8 @@ def _fillings(given: Any, saved: Any, where: str) -> Iterator[Filling]:
     elif isinstance(given, (Tensor, np.ndarray)):
         if not isinstance(saved, (Tensor, np.ndarray)) or (saved.shape, saved.dtype) != (given.shape, given.dtype):
             raise _unfit(where, f"{type(given).__name__} of shape {given.shape} and dtype {given.dtype}", saved)
+        if isinstance(given, np.ndarray) and not given.flags.writeable:
+            raise ValueError(f"needle.load: {where} is to be filled, but is read-only")
         numbers = saved.numpy() if isinstance(saved, Tensor) else saved
         yield where, (given.numpy if isinstance(given, Tensor) else given.copy), _put_into(given), numbers
     elif isinstance(given, dict):
@@ -178,13 +180,21 @@ def _put_into(given: Any) -> Callable[[Any], None]:
 
 def _fill(fillings: list[Filling]) -> None:
     """Fill all objects, or none."""
-    before: list[tuple[Callable[[Any], Any], Any]] = []
+    before: list[tuple[str, Callable[[Any], Any], Any]] = []
     for where, get, put, state in fillings:
         try:
-            before.append((put, get()))
+            before.append((where, put, get()))
             put(state)
         except BaseException as error:
-            for put_back, old in reversed(before):
-                put_back(old)
-            error.add_note(f"needle.load: {where} could not take its state; all objects are as they were")
+            changed = [name for name, put_back, old in reversed(before) if not _put_back(put_back, old)]
+            left = f"{', '.join(changed)} could not be put back" if changed else "all objects are as they were"
+            error.add_note(f"needle.load: {where} could not take its state; {left}")
             raise
+
+
+def _put_back(put: Callable[[Any], Any], old: Any) -> bool:
+    try:
+        put(old)
+    except Exception:
+        return False
+    return True
