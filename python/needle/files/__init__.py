@@ -3,7 +3,6 @@
 No file is ever unpickled freely: nothing that is read here can run code.
 """
 
-from .aside import written_aside as written_aside
 from .safetensors import read_metadata as read_metadata
 from .safetensors import read_safetensors as read_safetensors
 from .safetensors import write_safetensors as write_safetensors

@@ -21,7 +21,7 @@ import numpy as np
 
 from ..autograd import Tensor
 from ..backend import array_of_numbers
-from .aside import written_aside
+from ..aside import written_aside
 from .dtypes import Array, native, widened_bfloat16
 
 PathLike = str | os.PathLike[str]
