@@ -132,6 +132,7 @@ if _typing.TYPE_CHECKING:
     from . import backend_ndarray as backend_ndarray
     from . import data as data
     from . import einops as einops
+    from . import files as files
     from . import init as init
     from . import nn as nn
     from . import optim as optim
@@ -139,8 +140,23 @@ if _typing.TYPE_CHECKING:
     from . import special as special
     from . import symbolic as symbolic
     from . import testing as testing
+    from .files import load as load
+    from .files import save as save
 
-_LAZY = ("backend_ndarray", "data", "einops", "init", "nn", "optim", "scipy", "special", "symbolic", "testing")
+_LAZY = (
+    "backend_ndarray",
+    "data",
+    "einops",
+    "files",
+    "init",
+    "nn",
+    "optim",
+    "scipy",
+    "special",
+    "symbolic",
+    "testing",
+)
+_LAZY_NAMES = {"load": "files", "save": "files"}
 
 if not _typing.TYPE_CHECKING:  # else a type checker would take every name
 
@@ -148,6 +164,8 @@ if not _typing.TYPE_CHECKING:  # else a type checker would take every name
         """A part of Needle that is imported when it is first asked for."""
         if name in _LAZY:
             return _import_module(f".{name}", __name__)
+        if name in _LAZY_NAMES:
+            return getattr(_import_module(f".{_LAZY_NAMES[name]}", __name__), name)
         raise AttributeError(f"module 'needle' has no attribute {name!r}")
 
 
