@@ -93,13 +93,13 @@ def linear(parts: str, reverse: bool) -> Callable[..., Any]:
     """The recurrence by its formulas. The reverse is the transpose of the other's matrix, taken by units."""
 
     def forward(given: dict[str, Any], shapes: dict[str, Any]) -> list[Any]:
-        h, c, q = (given[name] + np.zeros(shape) for name, shape in shapes.items())
+        h, c, q = (given[name] + np.zeros(shape, given["w"].dtype) for name, shape in shapes.items())
         w, p = given["w"], given["p"]
         size = w.shape[0]
         for t in range(len(p)):
             q[t] += h[t] @ w
             blocks = p[t] * q[t]
-            parted = [blocks[..., i : i + size] for i in range(0, w.shape[1], size)] if size else []
+            parted = [blocks[..., i : i + size] for i in range(0, w.shape[1], size)] if size else [0, 0]
             last = parted.pop() if "a" in given else 0
             state = c if "a" in given else h
             state[t + 1] += sum(parted) + given.get("f", np.zeros(len(p)))[t] * state[t]
@@ -115,13 +115,13 @@ def linear(parts: str, reverse: bool) -> Callable[..., Any]:
         batch = np.broadcast_shapes(*[a.shape[1:-1] for name, a in given.items() if name != "w"])
         state = (steps + 1, *batch, size)
         shapes = {"h": state, "c": state, "q": (steps, *batch, given["w"].shape[1])}
-        seeds = {name: given.get(name, 0) + np.zeros(shape) for name, shape in shapes.items()}
+        seeds = {name: given.get(name, 0) + np.zeros(shape, given["w"].dtype) for name, shape in shapes.items()}
         if not reverse:
             return forward({**given, **seeds}, shapes)
         names = "hcq" if "a" in parts else "hq"
         found = []
         for name in names:
-            by = np.zeros(shapes[name])
+            by = np.zeros(shapes[name], given["w"].dtype)
             for place in np.ndindex(by.shape):
                 unit = {other: np.zeros(shape) for other, shape in shapes.items()}
                 unit[name][place] = 1
@@ -137,9 +137,9 @@ def state_like(*shapes: tuple[int, ...], code: str = "d") -> list[np.ndarray]:
     return [numbers(shape, code, seed=i) for i, shape in enumerate(shapes)]
 
 
-def sequences(
-    function: Any, reference: Any, gates: int, states: int, bias: bool = False, smooth: bool = True
-) -> list[Sample]:
+def sequences(function: Any, reference: Any, gates: int, inputs: str, codes: str = "efgl") -> list[Sample]:
+    bias, states = "b" in inputs, len(inputs.strip("zwb"))
+
     def one(steps: int, batch: tuple[int, ...], size: int, code: str = "d", **more: Any) -> list[np.ndarray]:
         wide, start = (gates * size,), more.get("start", batch)
         shapes = [(steps, *batch, *wide), (size, *wide), *[wide] * bias, *[(*start, size)] * states]
@@ -150,34 +150,47 @@ def sequences(
 
     table = [one(*shape) for shape in SHAPES]
     table += [one(2, (3,), 2, start=(1,)), one(2, (1,), 2, start=(3,))]
-    table += [one(2, (2,), 2, code) for code in "efgl"]
+    table += [one(2, (2,), 2, code) for code in codes]
     table += [[*one(*shape), runs(*shape[:2])] for shape in MASKED]
     table += [[*one(3, (2,), 2, "f"), runs(3, (1,))], [*one(3, (1,), 2), runs(3, (2,))]]
-    return [sample(function, reference, *arrays, smooth=smooth) for arrays in table]
+    return [sample(function, reference, *arrays) for arrays in table]
 
 
 def linears(reverse: bool) -> Iterable[Sample]:
-    table = [
-        (parts, 2, (2,), 2, "d") for parts in ["wph", "wpq", "wpfkh", "wpfhq", "wpfahc", "wpahcq", "wpfakhcq", "wpac"]
-    ]
-    for parts in ["wpfh", "wpfahc"]:
-        table += [(parts, 2, (), 1, "d"), (parts, 0, (2,), 2, "d"), (parts, 2, (0,), 2, "d"), (parts, 2, (2,), 0, "d")]
-        table += [(parts, 2, (2,), 2, code) for code in "ef"]
-    for parts, steps, batch, size, code in table:
-        width = (2 + ("a" in parts)) * size
-        shapes = {name: (steps, *batch, size) for name in "fa"}
-        shapes |= {"w": (size, width), "p": (steps, *batch, width), "q": (steps, *batch, width)}
-        shapes |= {"k": (steps, *batch, 1), **{name: (steps + 1, *batch, size) for name in "hc"}}
-        arrays = [numbers(shapes[name], code, seed=i) / 2 for i, name in enumerate(parts)]
-        yield sample(ops.LinearRecurrence(parts, reverse), linear(parts, reverse), *arrays, name=parts)
+    """The parts of the recurrence vary three at most at a time: the laws try all mixtures of their dtypes."""
+    for parts in ["wph", "wpq", "wpfkh", "wpfhq", "wpfahc", "wpahcq", "wpfakhcq", "wpac"]:
+        for first in range(0, len(parts), 3):
+            yield one_linear(parts, reverse, parts[first : first + 3], (2, (1 if reverse else 2,), 2, "d"))
+    for parts, free in [("wpfh", "ph"), ("wpfahc", "wah"), ("wpfahc", "pfc")]:
+        for steps, batch, size, code in [(2, (), 1, "d"), (0, (2,), 2, "d"), (2, (0,), 2, "d"), (2, (2,), 0, "d")]:
+            yield one_linear(parts, reverse, free, (steps, batch, size, code))
+        yield from (one_linear(parts, reverse, free, (2, (2,), 2, code)) for code in "efg")
     w, p, h = numbers((2, 4)), numbers((2, 1, 4)), numbers((3, 3, 2), seed=1)
     yield sample(ops.LinearRecurrence("wph", reverse), linear("wph", reverse), w, p, h, name="broadcast")
 
 
+def one_linear(parts: str, reverse: bool, free: str, sizes: tuple[int, tuple[int, ...], int, str]) -> Sample:
+    steps, batch, size, code = sizes
+    width = (2 + ("a" in parts)) * size
+    shapes = dict.fromkeys("fa", (steps, *batch, size)) | dict.fromkeys("hc", (steps + 1, *batch, size))
+    shapes |= {"w": (size, width), "k": (steps, *batch, 1), **dict.fromkeys("pq", (steps, *batch, width))}
+    arrays = {name: numbers(shapes[name], code, seed=i) / 2 for i, name in enumerate(parts)}
+
+    def with_constants(function: Any) -> Any:
+        return lambda *given: function(*{**arrays, **dict(zip(free, given, strict=True))}.values())
+
+    return sample(
+        with_constants(ops.LinearRecurrence(parts, reverse)),
+        with_constants(linear(parts, reverse)),
+        *[arrays[name] for name in free],
+        name=f"{parts} by {free}{' reverse' if reverse else ''}",
+    )
+
+
 RECURRENT: dict[str, list[Sample]] = {
-    "RNNSequence": sequences(ops.rnn, np_rnn(relu=False), 1, 1)
-    + sequences(lambda *a: ops.RNNSequence(relu=True)(*a), np_rnn(relu=True), 1, 1),
-    "GRUSequence": sequences(ops.gru, np_gru, 3, 1, bias=True),
-    "LSTMSequence": sequences(ops.lstm, np_lstm, 4, 2),
+    "RNNSequence": sequences(ops.rnn, np_rnn(relu=False), 1, "zwh")
+    + sequences(ops.RNNSequence(relu=True), np_rnn(relu=True), 1, "zwh", "efg"),  # integers may meet the corner
+    "GRUSequence": sequences(ops.gru, np_gru, 3, "zwbh"),
+    "LSTMSequence": sequences(ops.lstm, np_lstm, 4, "zwhc"),
     "LinearRecurrence": [*linears(False), *linears(True)],
 }

@@ -16,8 +16,9 @@ import numpy as np
 
 from ..autograd import Op, Tensor, TensorOp, TensorTuple, TensorTupleOp, unmasked
 from .joining import Concatenate
-from .linear_recurrence import LinearRecurrence, batch_first, buffer_of, over_blocks, real_dtypes, rows, time_first
+from .linear_recurrence import LinearRecurrence, batch_first, buffer_of, real_dtypes, rows, time_first
 from .matmul import MATMUL
+from .reduction import Summation
 
 
 class _Sequence(Op):
@@ -187,7 +188,7 @@ class GRUSequence(_Sequence, TensorTupleOp):
         return (
             by_z,
             _by_matrix(h, found_q),
-            lambda: rows(found_q).sum(0),
+            lambda: SUM_OF_ROWS.on(rows(found_q)),
             found_h[0],
             *[None for _ in rests],
         )
@@ -322,3 +323,6 @@ def _pulled_back(coefficients: dict[str, Any], **seeds: Any) -> Any:
 def _by_matrix(h: Any, by_q: Any) -> Any:
     """The adjoint of w: all steps in one product."""
     return lambda: MATMUL.on(rows(h[:-1]).mT, rows(by_q))
+
+
+SUM_OF_ROWS = Summation(0)
