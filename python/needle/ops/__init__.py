@@ -119,6 +119,7 @@ from .joining import Concatenate as Concatenate
 from .joining import Stack as Stack
 from .joining import concatenate as concatenate
 from .joining import stack as stack
+from .linear_recurrence import LinearRecurrence as LinearRecurrence
 from .matmul import MatMul as MatMul
 from .matmul import matmul as matmul
 from .moments import Std as Std
@@ -139,6 +140,12 @@ from .power import power as power
 from .power import power_scalar as power_scalar
 from .power import zero_safe_multiply as zero_safe_multiply
 from .rearranging import Rearrange as Rearrange
+from .recurrent import GRUSequence as GRUSequence
+from .recurrent import LSTMSequence as LSTMSequence
+from .recurrent import RNNSequence as RNNSequence
+from .recurrent import gru as gru
+from .recurrent import lstm as lstm
+from .recurrent import rnn as rnn
 from .reduction import Max as Max
 from .reduction import Min as Min
 from .reduction import NanMax as NanMax
