@@ -48,6 +48,8 @@ from .ops import broadcast_to as broadcast_to
 from .ops import clip as clip
 from .ops import concatenate as concatenate
 from .ops import conj as conj
+from .ops import conv as conv
+from .ops import conv_transpose as conv_transpose
 from .ops import convolve as convolve
 from .ops import cos as cos
 from .ops import cumprod as cumprod

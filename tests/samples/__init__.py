@@ -2,11 +2,12 @@
 
 from .algebra import ALGEBRA
 from .arranging import ARRANGING
+from .convolutions import CONVOLUTIONS
 from .core import CORE
 from .elementwise import ELEMENTWISE
 from .kit import NAN, Sample
 from .statistics import STATISTICS
 
-SAMPLES: dict[str, list[Sample]] = {**ALGEBRA, **ARRANGING, **CORE, **ELEMENTWISE, **STATISTICS}
+SAMPLES: dict[str, list[Sample]] = {**ALGEBRA, **ARRANGING, **CONVOLUTIONS, **CORE, **ELEMENTWISE, **STATISTICS}
 
 __all__ = ["NAN", "SAMPLES", "Sample"]

@@ -29,8 +29,11 @@ from .assignment import SetItem as SetItem
 from .base import Bilinear as Bilinear
 from .base import Elementwise as Elementwise
 from .base import Linear as Linear
-from .convolution import Convolve as Convolve
-from .convolution import convolve as convolve
+from .convolution import Conv as Conv
+from .convolution import ConvTranspose as ConvTranspose
+from .convolution import ConvWeights as ConvWeights
+from .convolution import conv as conv
+from .convolution import conv_transpose as conv_transpose
 from .cumulative import CumProd as CumProd
 from .cumulative import CumSum as CumSum
 from .cumulative import Recurrence as Recurrence
@@ -157,6 +160,8 @@ from .selection import Masked as Masked
 from .selection import Where as Where
 from .selection import masked as masked
 from .selection import where as where
+from .sequences import Convolve as Convolve
+from .sequences import convolve as convolve
 from .shape import BroadcastTo as BroadcastTo
 from .shape import Permute as Permute
 from .shape import Reshape as Reshape
