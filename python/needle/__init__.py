@@ -130,12 +130,14 @@ from .transforms import vjp as vjp
 
 if _typing.TYPE_CHECKING:
     from . import einops as einops
+    from . import init as init
+    from . import nn as nn
     from . import scipy as scipy
     from . import special as special
     from . import symbolic as symbolic
     from . import testing as testing
 
-_LAZY = ("einops", "scipy", "special", "symbolic", "testing")
+_LAZY = ("einops", "init", "nn", "scipy", "special", "symbolic", "testing")
 
 if not _typing.TYPE_CHECKING:  # else a type checker would take every name
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Value
-from ..nested import children_of
+from ..nested import members_of
 from .guards import Guards
 from .names import PLAIN_SPOKEN, REFLECTING, facts_of, is_library, within
 from .places import NUMPYS, Where, global_random_states
@@ -238,6 +238,6 @@ def _objects_in(value: Any, where: Where) -> Iterator[tuple[Any, Where]]:
         if isinstance(value, (np.ndarray, Value)) or id(value) in seen:
             continue
         seen.add(id(value))
-        keys, members, make = children_of(value)
+        keys, members, make = members_of(value)
         yield value if make is None else type(value), where
         todo += [(member, Where(where, "[]", key)) for key, member in zip(keys, members, strict=True)]

@@ -21,7 +21,7 @@ from ..autograd import (
     sweep,
     whole_adjoint,
 )
-from ..nested import Rebuild, children_of, flatten, is_leaf
+from ..nested import Rebuild, children_of, flatten, is_leaf, tells_its_parts
 from ..pool import return_to_system
 from . import replay as make
 from . import sharing
@@ -95,7 +95,7 @@ class Trial:
         self.why = recorder.why or changed
         self._state = recorder.state(self._is_outside)
         self.overlaps = self._assigns_to_what_is_shared()
-        stranger = _stranger(self.result)
+        stranger = self._stranger(self.result)
         if stranger is not None:
             self.give_up(f"it returns an object of class {type(stranger).__name__}, which may hold anything")
         if not self.why and not wrapped and not self.overlaps:
@@ -114,6 +114,19 @@ class Trial:
 
         if sum([node.nbytes for node in recorder.order]) > _MUCH:
             return_to_system()
+
+    def _stranger(self, tree: Any) -> Any:
+        """An object in a result that is neither a container nor a value; None if there is none.
+
+        A Module is one, unless the function made it: of derivatives.
+        """
+        if is_leaf(tree) or isinstance(tree, _PLAIN):
+            return None
+        _, children, again = children_of(tree)
+        known = tells_its_parts(tree) and any(isinstance(t, Tensor) and self._is_outside(t) for t in children)
+        if again is None or known or (tells_its_parts(tree) and not children):
+            return tree
+        return next((found for child in children if (found := self._stranger(child)) is not None), None)
 
     def give_up(self, why: str) -> None:
         """Only the first reason counts."""
@@ -395,13 +408,3 @@ class Trial:
 def _as_from_numpy(array: Any) -> Any:
     """An array, or a number if it has no axes, as NumPy's functions return them."""
     return array if array.ndim else array[()]
-
-
-def _stranger(tree: Any) -> Any:
-    """An object in a result that is neither a container nor a value; None if there is none."""
-    if is_leaf(tree) or isinstance(tree, _PLAIN):
-        return None
-    _, children, again = children_of(tree)
-    if again is None:
-        return tree
-    return next((found for child in children if (found := _stranger(child)) is not None), None)
