@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 from needle import ops
+from needle.ops.columns import Windows
 from needle.ops.convolution import Layout
+from needle.ops.pooling import Pool
 
-from .kit import Sample, numbers, sample
+from .kit import NAN, Sample, numbers, sample, specials
 
 Geometry = tuple[Any, Any, Any, int]
 
@@ -119,8 +121,131 @@ def of_images(place: str) -> list[Sample]:
     ]
 
 
+def pool_of(shape: Any, axes: Any, *geometry: Any) -> Pool:
+    """Windows of (taps, stride, dilation, before, after) along these axes of an array of this shape."""
+    windows = []
+    for axis, (taps, stride, dilation, before, after) in zip(axes, geometry, strict=True):
+        room = shape[axis] + before + after - dilation * (taps - 1) - 1
+        windows.append(Windows(-before, stride, dilation, taps, room // stride + 1))
+    return Pool(axes, tuple(windows))
+
+
+def elements(pool: Pool, shape: Any) -> Iterator[tuple[Any, Any]]:
+    """For each window, its index and those of its elements."""
+    lengths = [w.outputs for w in pool.windows]
+    for window in np.ndindex(*lengths):
+        places = []
+        for axis, w, p in zip(pool.axes, pool.windows, window, strict=True):
+            taps = [w.start + p * w.stride + q * w.dilation for q in range(w.taps)]
+            places.append([i for i in taps if 0 <= i < shape[axis]])
+        found = []
+        for each in np.ndindex(*map(len, places)):
+            found.append(indexed(pool, len(shape), [row[i] for row, i in zip(places, each, strict=True)]))
+        yield indexed(pool, len(shape), window), found
+
+
+def indexed(pool: Pool, ndim: int, places: Any) -> Any:
+    index: list[Any] = [slice(None)] * ndim
+    for axis, place in zip(pool.axes, places, strict=True):
+        index[axis] = place
+    return tuple(index)
+
+
+def max_pool(pool: Pool, a: Any) -> Any:
+    y = np.empty(pool.shape(a.shape), a.dtype)
+    for window, found in elements(pool, a.shape):
+        y[window] = np.max([a[i] for i in found], axis=0)
+    return y
+
+
+def sum_pool(pool: Pool, a: Any) -> Any:
+    y = np.zeros(pool.shape(a.shape), a.dtype)
+    for window, found in elements(pool, a.shape):
+        y[window] = np.sum([a[i].astype(np.result_type(a, np.float32)) for i in found], axis=0).astype(a.dtype)
+    return y
+
+
+def spread_pool(pool: Pool, shape: Any, y: Any) -> Any:
+    a = np.zeros(shape, y.dtype)
+    for window, found in elements(pool, shape):
+        for i in found:
+            a[i] += y[window]
+    return a
+
+
+def shares(pool: Pool, a: Any) -> list[tuple[Any, Any, Any]]:
+    """(window, element, its share) for every element of every window."""
+    found = []
+    for window, places in elements(pool, a.shape):
+        hits = np.array([a[i] == max_pool(pool, a)[window] for i in places])
+        found += [(window, i, hit / hits.sum(0)) for i, hit in zip(places, hits, strict=True)]
+    return found
+
+
+POOLS = [
+    ((2, 4, 4, 3), (1, 2), (2, 2, 1, 0, 0), (2, 2, 1, 0, 0)),
+    ((2, 2, 5, 4), (2, 3), (3, 2, 1, 1, 1), (2, 1, 1, 0, 0)),
+    ((1, 5, 7, 1), (1, 2), (2, 3, 2, 0, 1), (3, 1, 2, 1, 0)),
+    ((2, 6, 1), (1,), (2, 3, 1, 0, 0)),
+    ((5, 2), (0,), (3, 1, 1, 1, 1)),
+    ((3,), (0,), (1, 1, 1, 0, 0)),
+    ((0, 4, 2), (1,), (2, 2, 1, 0, 0)),
+]
+
+
+def pooled(op: Any, reference: Any, codes: str, *, spread: bool = False) -> list[Sample]:
+    table = []
+    for shape, axes, *geometry in POOLS:
+        for code in ["d", *(codes if shape == (2, 6, 1) else "")]:
+            pool = pool_of(shape, axes, *geometry)
+            more = (pool, shape) if spread else (pool,)
+            a = eighths(numbers(pool.shape(shape) if spread else shape, code))
+            a = a if spread or reference is sum_pool else numbers(shape, code)
+            table.append(sample(op(*more), lambda a, more=more: reference(*more, a), a, name=str(pool)))
+    return table
+
+
+def with_maxima(from_maxima: bool) -> list[Sample]:
+    """Where the largest elements are does not change, however little a and y are said to."""
+    table = []
+    for shape, axes, *geometry in POOLS:
+        for code in ["d", *("fe" if shape == (2, 6, 1) else "")]:
+            pool = pool_of(shape, axes, *geometry)
+            a = eighths(numbers(shape))
+            y = max_pool(pool, a)
+            value = eighths(numbers(y.shape if from_maxima else shape, code, seed=3))
+            found = shares(pool, a)
+
+            def reference(
+                v: Any, a: Any, y: Any, found: Any = found, shapes: Any = (shape, y.shape), back: bool = from_maxima
+            ) -> Any:
+                out = np.zeros(shapes[0] if back else shapes[1], v.dtype if v.dtype.kind == "f" else np.float64)
+                for window, i, share in found:
+                    if back:
+                        out[i] += (v[window] * share).astype(out.dtype)
+                    else:
+                        out[window] += (v[i] * share).astype(out.dtype)
+                return out
+
+            op = ops.FromMaxima(pool) if from_maxima else ops.OfMaxima(pool)
+            table.append(sample(op, reference, value, a.astype(code), y.astype(code), name=str(pool)))
+    return table
+
+
+WINDOWS = pool_of((1, 3, 3, 1), (1, 2), (2, 1, 1, 0, 0), (2, 1, 1, 0, 0))
+EXTREMES = np.reshape([NAN, 1.0, 2.0, 3.0, -np.inf, np.inf, 5.0, 2.0, NAN], (1, 3, 3, 1))
+
 CONVOLUTIONS: dict[str, list[Sample]] = {
     "Conv": of_images("y"),
     "ConvTranspose": of_images("a"),
     "ConvWeights": of_images("w"),
+    "FromMaxima": with_maxima(True),
+    "MaxPool": [
+        *pooled(ops.MaxPool, max_pool, "eflg"),
+        specials(ops.MaxPool(WINDOWS), lambda a: max_pool(WINDOWS, a), EXTREMES),
+        specials(ops.MaxPool(WINDOWS), lambda a: max_pool(WINDOWS, a), np.ones((1, 3, 3, 1)), name="ties"),
+    ],
+    "OfMaxima": with_maxima(False),
+    "SpreadPool": pooled(ops.SpreadPool, spread_pool, "eflD", spread=True),
+    "SumPool": pooled(ops.SumPool, sum_pool, "eflD"),
 }

@@ -134,6 +134,14 @@ from .parts import LdExp as LdExp
 from .parts import Modf as Modf
 from .polynomials import Roots as Roots
 from .polynomials import roots as roots
+from .pooling import FromMaxima as FromMaxima
+from .pooling import MaxPool as MaxPool
+from .pooling import OfMaxima as OfMaxima
+from .pooling import SpreadPool as SpreadPool
+from .pooling import SumPool as SumPool
+from .pooling import adaptive_avg_pool as adaptive_avg_pool
+from .pooling import avg_pool as avg_pool
+from .pooling import max_pool as max_pool
 from .power import EWisePow as EWisePow
 from .power import PowerScalar as PowerScalar
 from .power import RPowerScalar as RPowerScalar

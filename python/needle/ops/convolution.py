@@ -34,6 +34,10 @@ class Layout(NamedTuple):
     dilation: tuple[int, ...]
     groups: int
 
+    def __repr__(self) -> str:
+        unusual = {"dilation": set(self.dilation) - {1}, "groups": self.groups > 1}
+        return ", ".join([f"{name}={getattr(self, name)}" for name in self._fields if unusual.get(name, True)])
+
     def windows(self, sizes: tuple[int, ...], taps: tuple[int, ...]) -> list[Windows]:
         """The windows along each axis: as many as fit in with the padding."""
         found = []
