@@ -42,14 +42,18 @@ from .hips import make_vjp as make_vjp
 from .hips import tensor_jacobian_product as tensor_jacobian_product
 from .hips import vector_jacobian_product as vector_jacobian_product
 from .ops import absolute as absolute
+from .ops import adaptive_avg_pool as adaptive_avg_pool
 from .ops import add as add
 from .ops import add_scalar as add_scalar
 from .ops import arctan2 as arctan2
 from .ops import astype as astype
+from .ops import avg_pool as avg_pool
 from .ops import broadcast_to as broadcast_to
 from .ops import clip as clip
 from .ops import concatenate as concatenate
 from .ops import conj as conj
+from .ops import conv as conv
+from .ops import conv_transpose as conv_transpose
 from .ops import convolve as convolve
 from .ops import cos as cos
 from .ops import cumprod as cumprod
@@ -75,6 +79,7 @@ from .ops import make_tuple as make_tuple
 from .ops import masked as masked
 from .ops import matmul as matmul
 from .ops import max as max
+from .ops import max_pool as max_pool
 from .ops import maximum as maximum
 from .ops import mean as mean
 from .ops import min as min

@@ -2,12 +2,21 @@
 
 from .algebra import ALGEBRA
 from .arranging import ARRANGING
+from .convolutions import CONVOLUTIONS
 from .core import CORE
 from .elementwise import ELEMENTWISE
 from .kit import NAN, Sample
 from .recurrent import RECURRENT
 from .statistics import STATISTICS
 
-SAMPLES: dict[str, list[Sample]] = {**ALGEBRA, **ARRANGING, **CORE, **ELEMENTWISE, **RECURRENT, **STATISTICS}
+SAMPLES: dict[str, list[Sample]] = {
+    **ALGEBRA,
+    **ARRANGING,
+    **CONVOLUTIONS,
+    **CORE,
+    **ELEMENTWISE,
+    **RECURRENT,
+    **STATISTICS,
+}
 
 __all__ = ["NAN", "SAMPLES", "Sample"]

@@ -29,8 +29,11 @@ from .assignment import SetItem as SetItem
 from .base import Bilinear as Bilinear
 from .base import Elementwise as Elementwise
 from .base import Linear as Linear
-from .convolution import Convolve as Convolve
-from .convolution import convolve as convolve
+from .convolution import Conv as Conv
+from .convolution import ConvTranspose as ConvTranspose
+from .convolution import ConvWeights as ConvWeights
+from .convolution import conv as conv
+from .convolution import conv_transpose as conv_transpose
 from .cumulative import CumProd as CumProd
 from .cumulative import CumSum as CumSum
 from .cumulative import Recurrence as Recurrence
@@ -132,6 +135,14 @@ from .parts import LdExp as LdExp
 from .parts import Modf as Modf
 from .polynomials import Roots as Roots
 from .polynomials import roots as roots
+from .pooling import FromMaxima as FromMaxima
+from .pooling import MaxPool as MaxPool
+from .pooling import OfMaxima as OfMaxima
+from .pooling import SpreadPool as SpreadPool
+from .pooling import SumPool as SumPool
+from .pooling import adaptive_avg_pool as adaptive_avg_pool
+from .pooling import avg_pool as avg_pool
+from .pooling import max_pool as max_pool
 from .power import EWisePow as EWisePow
 from .power import PowerScalar as PowerScalar
 from .power import RPowerScalar as RPowerScalar
@@ -164,6 +175,8 @@ from .selection import Masked as Masked
 from .selection import Where as Where
 from .selection import masked as masked
 from .selection import where as where
+from .sequences import Convolve as Convolve
+from .sequences import convolve as convolve
 from .shape import BroadcastTo as BroadcastTo
 from .shape import Permute as Permute
 from .shape import Reshape as Reshape

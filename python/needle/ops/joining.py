@@ -36,7 +36,7 @@ class Concatenate(Linear):
         return [(*(slice(None),) * axis, slice(start, stop)) for start, stop in pairwise(ends)]
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
-        return Concatenate(self.axis + (self.axis >= 0))(*_all_batched(values, depths))
+        return Concatenate(self.axis + (self.axis >= 0))(*all_batched(values, depths))
 
 
 def concatenate(tensors: Any, axis: int = 0, *, axes: int = 0) -> Tensor:
@@ -64,7 +64,7 @@ class Stack(Linear):
         return tuple([lambda i=i: out_grad[(*before, i)] for i in range(len(node.inputs))])
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
-        return Stack(self.axis + (self.axis >= 0))(*_all_batched(values, depths))
+        return Stack(self.axis + (self.axis >= 0))(*all_batched(values, depths))
 
 
 def stack(tensors: Any, axis: int = 0, *, axes: int = 0) -> Tensor:
@@ -75,7 +75,7 @@ def stack(tensors: Any, axis: int = 0, *, axes: int = 0) -> Tensor:
     return Stack(axis)(*members)
 
 
-def _all_batched(values: tuple[Any, ...], depths: tuple[int | None, ...]) -> list[Any]:
+def all_batched(values: tuple[Any, ...], depths: tuple[int | None, ...]) -> list[Any]:
     """The inputs of a batched op, each with a batch axis."""
     pairs = list(zip(values, depths, strict=True))
     size = next(a.shape[0] for a, depth in pairs if depth is not None)
