@@ -24,18 +24,10 @@ def _of_convolution(outputs: Any, weights: Any) -> int:
     return outputs.size * prod(weights.shape[:-1])
 
 
-def _of_sequence(inputs: Sequence[Any], output: Any) -> int:
-    """At each step, the state times its weights; the product with the inputs is an op of its own."""
-    return inputs[0].size * inputs[1].shape[0]
-
-
 MULTIPLY_ADDS: dict[str, Callable[[Sequence[Any], Any], int]] = {
-    "MatMul": lambda inputs, output: output.size * inputs[0].shape[-1],
     "Conv": lambda inputs, output: _of_convolution(output, inputs[1]),
     "ConvTranspose": lambda inputs, output: _of_convolution(inputs[0], inputs[1]),
-    "RNNSequence": _of_sequence,
-    "GRUSequence": _of_sequence,
-    "LSTMSequence": _of_sequence,
+    "MatMul": lambda inputs, output: output.size * inputs[0].shape[-1],
 }
 """How many multiplications and additions an op takes, by the name of its class, from its inputs and its output."""
 
