@@ -18,5 +18,7 @@ SAMPLES: dict[str, list[Sample]] = {
     **RECURRENT,
     **STATISTICS,
 }
+from .layers import LAYERS
+SAMPLES: dict[str, list[Sample]] = {**ALGEBRA, **ARRANGING, **CORE, **ELEMENTWISE, **LAYERS, **STATISTICS}
 
 __all__ = ["NAN", "SAMPLES", "Sample"]
