@@ -143,14 +143,17 @@ class Passes:
     def add(self, key: Any, program_for: Callable[[Any], Program], changes: Sequence[Change], numbers: Any) -> None:
         """Have the next `run` make these changes. `key` says which call it is among those of a step."""
         together: dict[Any, list[Change]] = {}
-        for tensor, by, state in changes:
-            if tensor.op is not None:
-                tensor = latest(tensor)  # its elements were assigned to
-            dtype = tensor._array.dtype
-            change = Change(tensor, by, state)
-            if tensor.size < SMALL and dtype.char in "fd" and by.dtype == dtype and tensor.op is None:
+        for change in changes:
+            tensor, by, state = change
+            if tensor.op is not None:  # its elements were assigned to
+                tensor = latest(tensor)
+                change = Change(tensor, by, state)
+            array = tensor._array
+            dtype = array.dtype
+            if array.size < SMALL and dtype.char in "fd" and by.dtype is dtype and tensor.op is None:
                 together.setdefault(dtype, []).append(change)
-            elif tensor.size:
+            elif by.size:
+                del array  # whoever holds it keeps it from being written into
                 program = program_for(computes_in(dtype))
                 self._change(program, change, [program.number(a) for a in numbers])
         for dtype, small in together.items():
