@@ -86,3 +86,16 @@ class Pids(Items):
 def as_list(items):
     """A collate of one's own: the items' second parts, and a word."""
     return np.array([y for _, y in items]), "word"
+
+
+class Mixed(Items):
+    """Items of all kinds that travel between processes in different ways."""
+
+    def __getitem__(self, i):
+        return {
+            "large": np.full((300, 1000), i, np.float32),
+            "empty": np.zeros((0, 3)),
+            "columns": np.asfortranarray(np.arange(6.0).reshape(2, 3)) + i,
+            "name": f"item {i}",
+            "number": i,
+        }
