@@ -115,13 +115,23 @@ def map_arrays(function: Callable[[Any], Any], batch: Any) -> Any:
     return make({key: map_arrays(function, member) for key, member in zip(keys, members, strict=True)})
 
 
-def floats_as(dtype: Any) -> Callable[[Any], Any]:
-    """array -> the array, of this dtype if it holds floats; None leaves all as they are."""
-    if dtype is None:
-        return lambda array: array
-    return lambda array: array if array.dtype.kind != "f" or array.dtype == dtype else array.astype(dtype)
+class Floats:
+    """array -> the array, of this dtype if it holds floats; None leaves all as they are. Can be pickled."""
+
+    def __init__(self, dtype: Any):
+        self.dtype = dtype
+
+    def __call__(self, array: Any) -> Any:
+        return array if self.dtype is None or array.dtype.kind != "f" else array.astype(self.dtype, copy=False)
 
 
-def as_tensors(batch: Any) -> Any:
-    """The batch with its arrays as constant Tensors, which share their memory."""
-    return map_arrays(constant, batch)
+def as_tensors(batch: Any, dtype: Any) -> Any:
+    """The batch with its arrays as constant Tensors, floats of this dtype. The others share their array's memory."""
+    if type(batch) is tuple:  # the most frequent, and quickly done
+        for array in batch:
+            if type(array) is not np.ndarray or (array.dtype is not dtype and array.dtype.kind not in "iub"):
+                break
+        else:
+            return Batch(map(constant, batch))
+    cast = Floats(dtype)
+    return map_arrays(lambda array: constant(cast(array)), batch)

@@ -159,11 +159,11 @@ class DataLoader:
         if self.workers:
             batches = fetched_ahead(tasks, fetch, self.workers, self.processes, self.workers * self.prefetch)
         else:
-            batches = map(fetch, tasks)
+            batches = map(fetch.fetched, tasks)
         for batch in batches:
             if self._current is me:
                 self._batches += 1
-            yield as_tensors(batch)
+            yield as_tensors(batch, self.dtype)
         if self._current is me:
             self._epoch, self._batches, self._begun, self._start = self._epoch + 1, 0, False, None
 
