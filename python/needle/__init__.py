@@ -135,11 +135,13 @@ if _typing.TYPE_CHECKING:
     from . import special as special
     from . import symbolic as symbolic
     from . import testing as testing
+    from . import training as training
     from .files import load as load
     from .files import save as save
+    from .training import Run as Run
 
-_LAZY = ("einops", "files", "init", "nn", "scipy", "special", "symbolic", "testing")
-_LAZY_NAMES = {"load": "files", "save": "files"}
+_LAZY = ("einops", "files", "init", "nn", "scipy", "special", "symbolic", "testing", "training")
+_LAZY_NAMES = {"Run": "training", "load": "files", "save": "files"}
 
 if not _typing.TYPE_CHECKING:  # else a type checker would take every name
 
