@@ -131,6 +131,7 @@ if _typing.TYPE_CHECKING:
     from . import files as files
     from . import init as init
     from . import nn as nn
+    from . import optim as optim
     from . import scipy as scipy
     from . import special as special
     from . import symbolic as symbolic
@@ -140,7 +141,7 @@ if _typing.TYPE_CHECKING:
     from .files import save as save
     from .training import Run as Run
 
-_LAZY = ("einops", "files", "init", "nn", "scipy", "special", "symbolic", "testing", "training")
+_LAZY = ("einops", "files", "init", "nn", "optim", "scipy", "special", "symbolic", "testing", "training")
 _LAZY_NAMES = {"Run": "training", "load": "files", "save": "files"}
 
 if not _typing.TYPE_CHECKING:  # else a type checker would take every name
