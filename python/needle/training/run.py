@@ -105,7 +105,7 @@ class Run:
         """The global random states at the start of the epoch, where the loader has none of its own."""
         self._random: Any = None
         """Those to go on with, until the loop begins."""
-        self._wants_stop = False
+        self._wants_stop = self._under_way = False
         self._saved_at = self._drawn_at = self._began = time.monotonic()
         if resume and self.path.is_file():
             self._resume()
@@ -156,14 +156,16 @@ class Run:
                 self.epoch_ends = self.batch + 1 == count
                 if self.batch == count:
                     raise ValueError(f"Run: the loader has a length of {count}, and gave more batches")
+                self._under_way = True
                 try:
                     yield batch
                 finally:
-                    self.batch, self.steps = self.batch + 1, self.steps + 1
+                    self.batch, self.steps, self._under_way = self.batch + 1, self.steps + 1, False
                 progress.advance(self._means)
                 if self.epoch_ends:
                     continue  # the loader, too, must come to its end
                 if self._wants_stop:
+                    self.seconds = time.monotonic() - self._began
                     self.save()
                     self.stopped = True
                     return
@@ -236,8 +238,9 @@ class Run:
     def save(self) -> None:
         """Write the checkpoint and history.json, each whole or not at all. Within the loop, call it after the step:
         the batch under way counts as done when it is resumed."""
-        self.seconds = time.monotonic() - self._began
         own = {name: getattr(self, name) for name in _KEPT}
+        own |= {"batch": self.batch + self._under_way, "steps": self.steps + self._under_way}
+        own |= {"seconds": time.monotonic() - self._began}
         save(self.path, run=own, rng=True, generators=self._generators(), **self._saved())
         with written_aside(self.folder / "history.json") as file:
             file.write(json.dumps([_finite(row) for row in self.history], indent=1, allow_nan=False).encode() + b"\n")
