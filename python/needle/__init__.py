@@ -134,6 +134,7 @@ if _typing.TYPE_CHECKING:
     from . import einops as einops
     from . import files as files
     from . import init as init
+    from . import learn as learn
     from . import nn as nn
     from . import optim as optim
     from . import scipy as scipy
@@ -151,6 +152,7 @@ _LAZY = (
     "einops",
     "files",
     "init",
+    "learn",
     "nn",
     "optim",
     "scipy",
