@@ -146,14 +146,17 @@ if _typing.TYPE_CHECKING:
     from . import einops as einops
     from . import files as files
     from . import init as init
+    from . import learn as learn
     from . import nn as nn
     from . import optim as optim
     from . import scipy as scipy
     from . import special as special
     from . import symbolic as symbolic
     from . import testing as testing
+    from . import training as training
     from .files import load as load
     from .files import save as save
+    from .training import Run as Run
 
 _LAZY = (
     "backend_ndarray",
@@ -161,14 +164,14 @@ _LAZY = (
     "einops",
     "files",
     "init",
+    "learn",
     "nn",
     "optim",
     "scipy",
     "special",
     "symbolic",
     "testing",
-)
-_LAZY_NAMES = {"load": "files", "save": "files"}
+_LAZY = ("Run", "files", "load", "save", "training")
 
 if not _typing.TYPE_CHECKING:  # else a type checker would take every name
 

@@ -19,9 +19,9 @@ from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
+from ..aside import written_aside
 from ..autograd import Tensor
 from ..backend import array_of_numbers
-from ..aside import written_aside
 from .dtypes import Array, native, widened_bfloat16
 
 PathLike = str | os.PathLike[str]

@@ -65,8 +65,7 @@ def load(path: str | os.PathLike[str], *, rng: Any = False, **objects: Any) -> d
     missing = [name for name in objects if name not in saved]
     if missing:
         raise ValueError(f"{os.fspath(path)}: has no {', '.join(missing)}; it has {', '.join(saved)}")
-    fillings = [filling for name, given in objects.items() for filling in _fillings(given, saved[name], name)]
-    _fill(fillings)
+    fill(saved, objects)
     return saved | {name: given for name, given in objects.items() if not isinstance(given, GlobalRandom)}
 
 
@@ -178,8 +177,9 @@ def _put_into(given: Any) -> Callable[[Any], None]:
     return put
 
 
-def _fill(fillings: list[Filling]) -> None:
-    """Fill all objects, or none."""
+def fill(saved: dict[str, Any], objects: dict[str, Any]) -> None:
+    """Fill all objects with what was saved under their names, or none."""
+    fillings = [filling for name, given in objects.items() for filling in _fillings(given, saved[name], name)]
     before: list[tuple[str, Callable[[Any], Any], Any]] = []
     for where, get, put, state in fillings:
         try:
