@@ -171,7 +171,9 @@ _LAZY = (
     "special",
     "symbolic",
     "testing",
-_LAZY = ("Run", "files", "load", "save", "training")
+    "training",
+)
+_LAZY_NAMES = {"Run": "training", "load": "files", "save": "files"}
 
 if not _typing.TYPE_CHECKING:  # else a type checker would take every name
 

@@ -6,6 +6,7 @@ from .convolutions import CONVOLUTIONS
 from .core import CORE
 from .elementwise import ELEMENTWISE
 from .kit import NAN, Sample
+from .layers import LAYERS
 from .recurrent import RECURRENT
 from .statistics import STATISTICS
 
@@ -15,10 +16,9 @@ SAMPLES: dict[str, list[Sample]] = {
     **CONVOLUTIONS,
     **CORE,
     **ELEMENTWISE,
+    **LAYERS,
     **RECURRENT,
     **STATISTICS,
 }
-from .layers import LAYERS
-SAMPLES: dict[str, list[Sample]] = {**ALGEBRA, **ARRANGING, **CORE, **ELEMENTWISE, **LAYERS, **STATISTICS}
 
 __all__ = ["NAN", "SAMPLES", "Sample"]
