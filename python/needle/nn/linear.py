@@ -10,6 +10,7 @@ from ..backend import Device
 from .inputs import as_input
 from .module import Module
 from .parameter import Parameter, Pending
+from .torch_state import TorchName, row, transposed
 
 
 class Linear(Module):
@@ -74,6 +75,9 @@ class Linear(Module):
         if self.bias is None:
             return y
         return y + (self.bias if y.ndim > 1 else self.bias.reshape((self.out_features,)))
+
+    def torch_names(self) -> dict[str, TorchName]:
+        return {"weight": transposed("weight"), "bias": row("bias")}
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}{'' if self.bias is not None else ', bias=False'}"
