@@ -29,6 +29,7 @@ from .containers import ModuleDict as ModuleDict
 from .containers import ModuleList as ModuleList
 from .containers import Residual as Residual
 from .containers import Sequential as Sequential
+from .embedding import Embedding as Embedding
 from .linear import Linear as Linear
 from .loading import LoadError as LoadError
 from .loading import LoadReport as LoadReport
@@ -50,6 +51,12 @@ from .parameter import Parameter as Parameter
 from .parameter import Pending as Pending
 from .recording import Record as Record
 from .recording import record as record
+from .recurrent import GRU as GRU
+from .recurrent import LSTM as LSTM
+from .recurrent import RNN as RNN
+from .recurrent import GRUCell as GRUCell
+from .recurrent import LSTMCell as LSTMCell
+from .recurrent import RNNCell as RNNCell
 from .summary import Summary as Summary
 from .summary import summary as summary
 from .torch_state import TorchName as TorchName
