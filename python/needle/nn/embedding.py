@@ -40,10 +40,7 @@ class Embedding(Module):
         padding_idx: int | None = None,
         rng: init.Rng = None,
     ):
-        if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
-            raise ValueError(f"Embedding: padding_idx must lie in 0..{num_embeddings - 1}, got {padding_idx}")
-        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
-        self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
+        self._describe(num_embeddings, embedding_dim, padding_idx)
         self.weight = Parameter(self._drawn({"device": device, "dtype": dtype}, rng))
 
     @classmethod
@@ -54,10 +51,15 @@ class Embedding(Module):
         if rows.ndim != 2:
             raise ValueError(f"Embedding.from_pretrained: the table must have two axes, got shape {rows.shape}")
         layer = cls.__new__(cls)
-        layer.num_embeddings, layer.embedding_dim = rows.shape
-        layer.padding_idx = padding_idx
+        layer._describe(*rows.shape, padding_idx)
         layer.weight = Parameter(rows, requires_grad=not freeze)
         return layer
+
+    def _describe(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None) -> None:
+        if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
+            raise ValueError(f"Embedding: padding_idx must lie in 0..{num_embeddings - 1}, got {padding_idx}")
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
 
     def _drawn(self, options: dict[str, Any], rng: init.Rng) -> Any:
         weight = init.randn(self.num_embeddings, self.embedding_dim, rng=rng, **options)
