@@ -5,9 +5,18 @@ from .arranging import ARRANGING
 from .core import CORE
 from .elementwise import ELEMENTWISE
 from .kit import NAN, Sample
+from .layers import LAYERS
 from .recurrent import RECURRENT
 from .statistics import STATISTICS
 
-SAMPLES: dict[str, list[Sample]] = {**ALGEBRA, **ARRANGING, **CORE, **ELEMENTWISE, **RECURRENT, **STATISTICS}
+SAMPLES: dict[str, list[Sample]] = {
+    **ALGEBRA,
+    **ARRANGING,
+    **CORE,
+    **ELEMENTWISE,
+    **LAYERS,
+    **RECURRENT,
+    **STATISTICS,
+}
 
 __all__ = ["NAN", "SAMPLES", "Sample"]
