@@ -23,8 +23,8 @@ def data(kind: str) -> tuple[Any, ...]:
     rng = np.random.default_rng(0)
     x, g = rng.standard_normal((2, STEPS, BATCH, SIZE), np.float32)
     width, bound = GATES[kind] * SIZE, SIZE**-0.5
-    weights = [rng.uniform(-bound, bound, shape).astype(np.float32) for shape in [(SIZE, width), (SIZE, width), width]]
-    return x, g, *weights
+    w_ih, w_hh, bias = (rng.uniform(-bound, bound, (rows, width)).astype(np.float32) for rows in (SIZE, SIZE, 1))
+    return x, g, w_ih, w_hh, bias[0]
 
 
 def needle_layer(kind: str, captured: bool = False, lengths: bool = False) -> Work:

@@ -381,3 +381,20 @@ def test_dropout_is_between_layers_in_training():
     assert_array_equal(one(x)[0].numpy(), one(x)[0].numpy())
     none = nn.GRU(INPUTS, SIZE, num_layers=2, bias=False, dropout=1.0, rng=0)
     assert_array_equal(none(x)[0].numpy(), 0)
+
+
+def test_wrong_operands_name_the_op():
+    z, w, b, h = np.zeros((3, 2, 6)), np.zeros((2, 6)), np.zeros(6), np.zeros((2, 2))
+    for changed, message in [
+        ({"w": w.T}, r"GRUSequence: w must be of shape \(H, 3 \* H\), .* got \(6, 2\)"),
+        ({"z": z[..., 1:]}, r"GRUSequence: z must be of shape \(steps, ..., 6\), .* got \(3, 2, 5\)"),
+        ({"b": b[1:]}, r"GRUSequence: the bias must be of shape \(6,\)"),
+        ({"h": h[0]}, "GRUSequence: a state must have the axes of z without the first, and 2 as its last"),
+        ({"h": np.zeros((3, 2))}, r"GRUSequence: the batch axes of z, \(2,\), and of the states, .* must broadcast"),
+        ({"runs": np.ones((3, 2), bool)}, r"GRUSequence: the mask must be of shape \(3, 2, 1\), got \(3, 2\)"),
+        ({"runs": np.ones((3, 2, 1))}, "GRUSequence: the mask must be of booleans, got dtype float64"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            needle.ops.gru(**({"z": z, "w": w, "b": b, "h": h} | changed))
+    with pytest.raises(TypeError, match="GRUSequence: needs real numbers, got complex128"):
+        needle.ops.gru(z * 1j, w, b, h)

@@ -51,7 +51,7 @@ class Embedding(Module):
         if rows.ndim != 2:
             raise ValueError(f"Embedding.from_pretrained: the table must have two axes, got shape {rows.shape}")
         layer = cls.__new__(cls)
-        layer._describe(*rows.shape, padding_idx)
+        layer._describe(rows.shape[0], rows.shape[1], padding_idx)
         layer.weight = Parameter(rows, requires_grad=not freeze)
         return layer
 

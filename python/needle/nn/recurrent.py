@@ -143,7 +143,7 @@ class RNNCell(_Cell):
 
     def along(self, x: Any, states: list[Any], runs: Any = None) -> list[Any]:
         z = self._input_product(x)
-        return [ops.rnn(z, self.W_hh, *states, runs, relu=self.nonlinearity == "relu")]
+        return [ops.rnn(z, self.W_hh, states[0], runs, relu=self.nonlinearity == "relu")]
 
     def extra_repr(self) -> str:
         return super().extra_repr() + (', nonlinearity="relu"' if self.nonlinearity == "relu" else "")
@@ -168,7 +168,7 @@ class GRUCell(_Cell):
             z = z + self.bias_ih
         else:
             bias = constant(np.zeros(self.W_hh.shape[1], self.W_hh.dtype))
-        return [ops.gru(z, self.W_hh, bias, *states, runs)[0]]
+        return [ops.gru(z, self.W_hh, bias, states[0], runs)[0]]
 
 
 class LSTMCell(_Cell):
@@ -184,7 +184,8 @@ class LSTMCell(_Cell):
     gates, states = 4, 2
 
     def along(self, x: Any, states: list[Any], runs: Any = None) -> list[Any]:
-        return list(ops.lstm(self._input_product(x), self.W_hh, *states, runs))[:2]
+        h, c = states
+        return list(ops.lstm(self._input_product(x), self.W_hh, h, c, runs))[:2]
 
 
 class _Recurrent(Module):
@@ -235,7 +236,7 @@ class _Recurrent(Module):
         count = sum(map(len, layers))
         states = layers[0][0].states_of(state, (count, *x.shape[1:-1], self.hidden_size), self)
         starts = list(zip(*states, strict=True))
-        ends = []
+        ends: list[list[Any]] = []
         for k, cells in enumerate(layers):
             if k and self.dropout and self.training:
                 x = ops.dropout(x, self.dropout)
