@@ -243,6 +243,10 @@ def test_lengths_that_are_none():
         layer(x, lengths=[1, 2, 3])
     with pytest.raises(TypeError, match="LSTM: lengths must be whole numbers"):
         layer(x, lengths=[1, 2, 2.5, 3])
+    with pytest.raises(TypeError, match="LSTM: lengths must be whole numbers"):
+        layer(x, lengths=[1, 2, np.nan, 3])
+    with pytest.raises(ValueError, match=r"LSTM: lengths\[0\] is -inf; a sequence has from 0 to 6 steps here"):
+        layer(x, lengths=[-np.inf, 2, 2, 3])
     assert_array_equal(layer(x, lengths=Tensor([1.0, 2, 3, 0]))[0].numpy(), layer(x, lengths=[1, 2, 3, 0])[0].numpy())
 
 

@@ -19,6 +19,9 @@ from .activations import SiLU as SiLU
 from .activations import Softmax as Softmax
 from .activations import Softplus as Softplus
 from .activations import Tanh as Tanh
+from .cells import GRUCell as GRUCell
+from .cells import LSTMCell as LSTMCell
+from .cells import RNNCell as RNNCell
 from .classification import CrossEntropyLoss as CrossEntropyLoss
 from .classification import NLLLoss as NLLLoss
 from .classification import SoftmaxLoss as SoftmaxLoss
@@ -54,9 +57,6 @@ from .recording import record as record
 from .recurrent import GRU as GRU
 from .recurrent import LSTM as LSTM
 from .recurrent import RNN as RNN
-from .recurrent import GRUCell as GRUCell
-from .recurrent import LSTMCell as LSTMCell
-from .recurrent import RNNCell as RNNCell
 from .summary import Summary as Summary
 from .summary import summary as summary
 from .torch_state import TorchName as TorchName
