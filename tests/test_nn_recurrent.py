@@ -402,3 +402,11 @@ def test_wrong_operands_name_the_op():
             needle.ops.gru(**({"z": z, "w": w, "b": b, "h": h} | changed))
     with pytest.raises(TypeError, match="GRUSequence: needs real numbers, got complex128"):
         needle.ops.gru(z * 1j, w, b, h)
+
+
+def test_a_summary_counts_cells_and_their_products():
+    layer = nn.LSTM(INPUTS, SIZE, num_layers=2, bidirectional=True)
+    found = nn.summary(layer, (STEPS, BATCH, INPUTS))
+    assert "not called" not in str(found)
+    inner = [INPUTS, 2 * SIZE]
+    assert found.multiply_adds == sum(2 * STEPS * BATCH * 4 * SIZE * (size + SIZE) for size in inner)

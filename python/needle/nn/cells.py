@@ -61,7 +61,10 @@ class Cell(Module):
         for name, value in drawn.items():
             getattr(self, name).data = value
 
-    def forward(self, x: Any, state: Any = None) -> Any:
+    def forward(self, x: Any, state: Any = None, *, along: bool = False, runs: Any = None) -> Any:
+        """The next state; with `along`, as a layer calls it, what `along` returns of a list of states."""
+        if along:
+            return self.along(x, state, runs)
         x = as_input(x, self.W_ih, self)
         if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
             raise ValueError(

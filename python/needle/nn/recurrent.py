@@ -75,7 +75,7 @@ class _Recurrent(Module):
             for cell, way in zip(cells, (slice(None), slice(None, None, -1)), strict=False):
                 seen = x if cell is cells[0] else x[way]
                 mask = runs if runs is None or cell is cells[0] else runs[way]
-                histories = cell.along(seen, list(starts[len(ends)]), mask)
+                histories = cell(seen, list(starts[len(ends)]), along=True, runs=mask)
                 outs.append(histories[0][1:][way])
                 ends.append([history[-1] for history in histories])
             x = outs[0] if len(outs) == 1 else ops.concatenate(outs, -1)

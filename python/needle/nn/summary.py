@@ -20,6 +20,7 @@ from .walk import of_kind, walk
 
 MULTIPLY_ADDS: dict[str, Callable[[Sequence[Any], Any], int]] = {
     "MatMul": lambda inputs, output: output.size * inputs[0].shape[-1],
+    **dict.fromkeys(("GRUSequence", "LSTMSequence", "RNNSequence"), lambda inputs, _: inputs[0].size * len(inputs[1])),
 }
 """How many multiplications and additions an op takes, by the name of its class, from its inputs and its output."""
 
