@@ -19,6 +19,9 @@ from .activations import SiLU as SiLU
 from .activations import Softmax as Softmax
 from .activations import Softplus as Softplus
 from .activations import Tanh as Tanh
+from .cells import GRUCell as GRUCell
+from .cells import LSTMCell as LSTMCell
+from .cells import RNNCell as RNNCell
 from .classification import CrossEntropyLoss as CrossEntropyLoss
 from .classification import NLLLoss as NLLLoss
 from .classification import SoftmaxLoss as SoftmaxLoss
@@ -29,6 +32,7 @@ from .containers import ModuleDict as ModuleDict
 from .containers import ModuleList as ModuleList
 from .containers import Residual as Residual
 from .containers import Sequential as Sequential
+from .embedding import Embedding as Embedding
 from .linear import Linear as Linear
 from .loading import LoadError as LoadError
 from .loading import LoadReport as LoadReport
@@ -50,6 +54,9 @@ from .parameter import Parameter as Parameter
 from .parameter import Pending as Pending
 from .recording import Record as Record
 from .recording import record as record
+from .recurrent import GRU as GRU
+from .recurrent import LSTM as LSTM
+from .recurrent import RNN as RNN
 from .summary import Summary as Summary
 from .summary import summary as summary
 from .torch_state import TorchName as TorchName

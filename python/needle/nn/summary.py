@@ -28,6 +28,7 @@ MULTIPLY_ADDS: dict[str, Callable[[Sequence[Any], Any], int]] = {
     "Conv": lambda inputs, output: _of_convolution(output, inputs[1]),
     "ConvTranspose": lambda inputs, output: _of_convolution(inputs[0], inputs[1]),
     "MatMul": lambda inputs, output: output.size * inputs[0].shape[-1],
+    **dict.fromkeys(("GRUSequence", "LSTMSequence", "RNNSequence"), lambda inputs, _: inputs[0].size * len(inputs[1])),
 }
 """How many multiplications and additions an op takes, by the name of its class, from its inputs and its output."""
 

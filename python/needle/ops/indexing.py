@@ -120,6 +120,8 @@ class AddAt(Linear):
         """Add to out[index] in place; several times where the index repeats."""
         if not repeats(index):
             out[index] += array
+        elif out.ndim > 1 and array.size > _FEW and (rows := row_numbers(index)) is not None:
+            add_rows(out, rows.reshape(-1), array.reshape(-1, *out.shape[1:]))
         elif array.size > out.size and out.dtype.char in "fF":  # many to an element, added one by one
             wide = np.zeros(out.shape, np.result_type(out, np.float64))
             np.add.at(wide, index, array.astype(wide.dtype))
@@ -154,8 +156,35 @@ def repeats(index: Any) -> bool:
     return any(isinstance(part, np.ndarray) and part.dtype.kind != "b" and part.ndim > 0 for part in parts)
 
 
+_FEW = 1 << 14
+"""Up to so many elements, np.add.at is faster than `add_rows`."""
 _MANY_ROWS = 1 << 10
 """From so many additions to one element on, adding float32 one by one may lose more than a sum by pairs does."""
+
+
+def add_rows(out: Any, rows: Any, arrays: Any) -> None:
+    """Add each array to a row of out. Those of one row are added up by pairs, for all rows at once: that keeps the
+    digits, and takes a fraction of the time of np.add.at, which adds element by element.
+    """
+    rows = rows % len(out)
+    narrow = rows.astype(np.uint16) if len(out) <= 1 << 16 else rows  # NumPy sorts those by digits
+    order = narrow.argsort(kind="stable")
+    rows = rows[order]
+    place = order  # where the sums so far are: at first in `arrays`
+    while rows.size:
+        is_first = np.ones(rows.size, bool)
+        np.not_equal(rows[1:], rows[:-1], out=is_first[1:])
+        start = np.flatnonzero(is_first)
+        count = np.diff(start, append=rows.size)
+        alone = start[count == 1]
+        out[rows[alone]] += arrays.take(place[alone], 0)
+        rank = np.arange(rows.size) - np.repeat(start, count)
+        last = np.repeat(count, count) - 1
+        left = np.flatnonzero((rank % 2 == 0) & (last > 0))
+        paired = rank[left] < last[left]
+        sums = arrays.take(place[left], 0)
+        sums[paired] += arrays.take(place[left[paired] + 1], 0)
+        arrays, rows, place = sums, rows[left], np.arange(left.size)
 
 
 def row_numbers(index: Any) -> Any:

@@ -92,7 +92,8 @@ class LinearRecurrence(TensorTupleOp):
 
 
 def _forward(part: dict[str, Any], count: int, _: bool) -> None:
-    h, q, w, p, f, k, a = (part.get(name) for name in "hqwpfka")
+    h, q, w, p = (part[name] for name in "hqwp")
+    f, k, a = (part.get(name) for name in "fka")
     c = part.get("c", h)
     inner, last = _blocks(p, c, a)
     q_inner, q_last = _blocks(q, c, a)
@@ -111,7 +112,8 @@ def _forward(part: dict[str, Any], count: int, _: bool) -> None:
 
 def _backward(part: dict[str, Any], count: int, fresh: bool) -> None:
     """`fresh`: q holds nothing yet. This is half of the time that training takes, so it makes no arrays on its way."""
-    h, q, w, p, f, k, a = (part.get(name) for name in "hqwpfka")
+    h, q, w, p = (part[name] for name in "hqwp")
+    f, k, a = (part.get(name) for name in "fka")
     c = part.get("c", h)
     inner, last = _blocks(p, c, a)
     q_inner, q_last = _blocks(q, c, a)

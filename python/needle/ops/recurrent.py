@@ -56,6 +56,8 @@ class _Sequence(Op):
         runs = shapes.get("r", (*z[:-1], 1))
         if len(runs) != len(z) or runs[0] != z[0] or runs[-1] != 1:
             return f"the mask must be of shape {(*z[:-1], 1)}, got {runs}"
+        if len(arrays) > len(self.names) and arrays[-1].dtype.kind != "b":
+            return f"the mask must be of booleans, got dtype {arrays[-1].dtype}"
         try:
             np.broadcast_shapes(z[1:-1], runs[1:-1], *[state[:-1] for state in states])
         except ValueError:
