@@ -28,8 +28,8 @@ def is_leaf(value: Any) -> bool:
 def flatten(tree: Any) -> tuple[list[Any], Rebuild]:
     """The leaves of nested dicts, lists, tuples, named tuples and dataclasses, and how to build the same around others.
 
-    Dicts are walked in their order, Modules in that of their parameters. A TensorTuple becomes a tuple. What is neither a container nor a leaf (a string,
-    None) stays where it is.
+    Dicts are walked in their order, Modules in that of their parameters. A TensorTuple becomes a tuple. What is neither
+    a container nor a leaf (a string, None) stays where it is.
     """
     if isinstance(tree, (Tensor, np.ndarray)) and is_leaf(tree):  # by far the most frequent, and quickly done
         return [shown(tree)], next

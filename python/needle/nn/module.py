@@ -240,6 +240,15 @@ class Module:
         """
         return load_into(self, state, strict, rename)
 
+    def torch_names(self) -> dict[str, Any]:
+        """What PyTorch calls this layer's tensors, where names or layouts differ: a `TorchName` for each path from
+        here, like {"weight": transposed("weight")}; see torch_state.py."""
+        return {}
+
+    def torch_extra(self) -> dict[str, Any]:
+        """Tensors that PyTorch's layer has and this one has not, with the values to write for it."""
+        return {}
+
     # Text ----------------------------------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
