@@ -41,6 +41,7 @@ from .hips import make_jvp as make_jvp
 from .hips import make_vjp as make_vjp
 from .hips import tensor_jacobian_product as tensor_jacobian_product
 from .hips import vector_jacobian_product as vector_jacobian_product
+from .numpy import pad as pad
 from .ops import absolute as absolute
 from .ops import adaptive_avg_pool as adaptive_avg_pool
 from .ops import add as add
@@ -60,12 +61,14 @@ from .ops import convolve as convolve
 from .ops import cos as cos
 from .ops import cumprod as cumprod
 from .ops import cumsum as cumsum
+from .ops import dilate as dilate
 from .ops import divide as divide
 from .ops import divide_scalar as divide_scalar
 from .ops import dropout as dropout
 from .ops import einsum as einsum
 from .ops import equal as equal
 from .ops import exp as exp
+from .ops import flip as flip
 from .ops import floor_divide as floor_divide
 from .ops import gelu as gelu
 from .ops import getitem as getitem
@@ -109,6 +112,7 @@ from .ops import sign as sign
 from .ops import sin as sin
 from .ops import softmax as softmax
 from .ops import softmax_loss as softmax_loss
+from .ops import split as split
 from .ops import sqrt as sqrt
 from .ops import stack as stack
 from .ops import std as std
@@ -117,6 +121,7 @@ from .ops import summation as summation
 from .ops import tanh as tanh
 from .ops import transpose as transpose
 from .ops import tuple_get_item as tuple_get_item
+from .ops import undilate as undilate
 from .ops import var as var
 from .ops import where as where
 from .optimize import least_squares as least_squares

@@ -206,7 +206,7 @@ def pooled(op: Any, reference: Any, codes: str, *, spread: bool = False) -> list
 
 
 def with_maxima(from_maxima: bool) -> list[Sample]:
-    """Where the largest elements are does not change, however little a and y are said to."""
+    """Where the largest elements are does not change, however little a does."""
     table = []
     for shape, axes, *geometry in POOLS:
         for code in ["d", *("fe" if shape == (2, 6, 1) else "")]:
@@ -216,7 +216,7 @@ def with_maxima(from_maxima: bool) -> list[Sample]:
             value = eighths(numbers(y.shape if from_maxima else shape, code, seed=3))
             found = shares(pool, a)
 
-            def reference(
+            def reference(  # noqa: PLR0917
                 v: Any, a: Any, y: Any, found: Any = found, shapes: Any = (shape, y.shape), back: bool = from_maxima
             ) -> Any:
                 out = np.zeros(shapes[0] if back else shapes[1], v.dtype if v.dtype.kind == "f" else np.float64)

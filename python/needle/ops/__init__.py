@@ -123,10 +123,14 @@ from .indexing import AddAt as AddAt
 from .indexing import GatherAt as GatherAt
 from .indexing import GetItem as GetItem
 from .indexing import ScatterAt as ScatterAt
+from .indexing import dilate as dilate
 from .indexing import getitem as getitem
+from .indexing import undilate as undilate
 from .joining import Concatenate as Concatenate
+from .joining import Split as Split
 from .joining import Stack as Stack
 from .joining import concatenate as concatenate
+from .joining import split as split
 from .joining import stack as stack
 from .linear_recurrence import LinearRecurrence as LinearRecurrence
 from .matmul import MatMul as MatMul
@@ -194,10 +198,12 @@ from .selection import where as where
 from .sequences import Convolve as Convolve
 from .sequences import convolve as convolve
 from .shape import BroadcastTo as BroadcastTo
+from .shape import Flip as Flip
 from .shape import Permute as Permute
 from .shape import Reshape as Reshape
 from .shape import Transpose as Transpose
 from .shape import broadcast_to as broadcast_to
+from .shape import flip as flip
 from .shape import permute_dims as permute_dims
 from .shape import reshape as reshape
 from .shape import transpose as transpose

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from .. import watching
-from ..autograd import Elements, Tensor, TensorOp, gradient_dtype, value_of
-from .base import Linear, View
+from ..autograd import Axes, Elements, Tensor, TensorOp, as_value, gradient_dtype, value_of
+from .base import Linear, View, normalize_axes
 
 
 class GetItem(View):
@@ -148,6 +148,32 @@ class AddAt(Linear):
         pairs = zip(values, depths, strict=True)
         batches = [a.broadcast_to((size, *a.shape)) if depth is None else a for a, depth in pairs]
         return AddAt((size, *self.shape), self.dtype, indices)(*batches)
+
+
+def dilate(a: Any, axes: Axes, dilation: int = 1) -> Tensor:
+    """a with `dilation` zeros after each element along axes (None: all). Raises ValueError for a negative number."""
+    a = as_value(a, "dilate")
+    step = _step("dilate", dilation)
+    spread = normalize_axes("dilate", axes, a.ndim)
+    index = tuple([slice(None, None, step if axis in spread else None) for axis in range(a.ndim)])
+    shape = tuple([n * step if axis in spread else n for axis, n in enumerate(a.shape)])
+    return AddAt(shape, a.dtype, [index])(a)
+
+
+def undilate(a: Any, axes: Axes, dilation: int = 1) -> Tensor:
+    """Each element along axes (None: all) that is followed by `dilation` others: the inverse of `dilate`."""
+    a = a if isinstance(a, Tensor) else as_value(a, "undilate")
+    step = _step("undilate", dilation)
+    taken = normalize_axes("undilate", axes, a.ndim)
+    return getitem(a, tuple([slice(None, None, step if axis in taken else None) for axis in range(a.ndim)]))
+
+
+def _step(name: str, dilation: Any) -> int:
+    if isinstance(dilation, bool) or not hasattr(dilation, "__index__"):
+        raise TypeError(f"{name}: dilation must be an int, got {dilation!r}")
+    if dilation < 0:
+        raise ValueError(f"{name}: dilation is the number of zeros after each element, at least 0, got {dilation}")
+    return int(dilation) + 1
 
 
 def repeats(index: Any) -> bool:

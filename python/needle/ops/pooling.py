@@ -20,11 +20,8 @@ from .columns import Windows
 from .convolution import each_axis, pairs_of
 from .joining import all_batched
 from .reduction import mean
-from .selection import MASKED, chosen
+from .selection import MASKED, chosen, masked_into
 from .shape import permute_dims
-
-BLOCK = 1 << 19
-"""Bytes of an array whose maxima are sought at a time: the masks of its taps then stay in the caches."""
 
 
 class Pool(NamedTuple):
@@ -153,16 +150,12 @@ class _WithMaxima(TensorOp):
 
     def compute(self, value: Any, a: Any, y: Any) -> Any:
         value = as_floats(value)
-        dtype, value = value.dtype, value.astype(np.float32) if value.dtype == np.float16 else value
-        out = _like(a, self.shape(a.shape), value.dtype)
-        for block in _blocks(a, self.pool):
-            self.fill(out[block], value[block], *_maxima(a[block], y[block], self.pool))
-        return out.astype(dtype, copy=False)
+        wide = value.astype(np.float32) if value.dtype == np.float16 else value
+        return self.moved(wide, *_maxima(a, y, self.pool)).astype(value.dtype, copy=False)
 
-    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        raise NotImplementedError
-
-    def fill(self, out: Any, value: Any, ties: Any, maxima: list[Any]) -> None:
+    def moved(self, value: Any, ties: Any, stages: list[_Stage]) -> Any:
+        """The value at the other end of the stages from an array to the maxima of its windows. There are so many equal
+        maxima in each window, or one in each if `ties` is None."""
         raise NotImplementedError
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
@@ -175,9 +168,8 @@ class _WithMaxima(TensorOp):
         return type(self)(self.pool.behind_batch())(*all_batched(values, depths))
 
     def reaches(self, plain: tuple[Any, ...], masks: list[Any]) -> Any:
-        value, a, y = plain
-        mask = constant(np.ones(value.shape, bool)) if masks[0] is None else masks[0]
-        return self(mask.astype(np.float32), a, y) > 0, [None, None, None]
+        mask = constant(np.ones(plain[0].shape, bool)) if masks[0] is None else masks[0]
+        return self(mask.astype(np.float32), *plain[1:]) > 0, [None, None, None]
 
 
 class FromMaxima(_WithMaxima):
@@ -185,18 +177,11 @@ class FromMaxima(_WithMaxima):
 
     __slots__ = ()
 
-    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        return shape
-
-    def fill(self, out: Any, value: Any, ties: Any, maxima: list[Any]) -> None:
-        share = value if ties is None else value / ties
-        if self.pool.overlap or sum(mask.size for _, _, mask in maxima) < out.size:
-            out.fill(0)
-        for windows, elements, mask in maxima:
-            if self.pool.overlap:
-                out[elements] += MASKED.compute(share[windows], mask)
-            else:
-                out[elements] = MASKED.compute(share[windows], mask)
+    def moved(self, value: Any, ties: Any, stages: list[_Stage]) -> Any:
+        value = value if ties is None else value / ties.astype(value.dtype)
+        for stage in reversed(stages):
+            value = stage.spread(value)
+        return value
 
 
 class OfMaxima(_WithMaxima):
@@ -204,19 +189,72 @@ class OfMaxima(_WithMaxima):
 
     __slots__ = ()
 
-    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        return self.pool.shape(shape)
-
-    def fill(self, out: Any, value: Any, ties: Any, maxima: list[Any]) -> None:
-        out.fill(0)
-        for windows, elements, mask in maxima:
-            out[windows] += MASKED.compute(value[elements], mask)
-        if ties is not None:
-            np.divide(out, ties, out=out)
+    def moved(self, value: Any, ties: Any, stages: list[_Stage]) -> Any:
+        for stage in stages:
+            value = stage.collected(value)
+        return value if ties is None else value / ties.astype(value.dtype)
 
 
 FromMaxima.transposed, OfMaxima.transposed = OfMaxima, FromMaxima
 _EVERYWHERE = np.True_
+
+
+_FEW_TAPS = 4
+"""Windows of at most so many elements are looked at as they are, not axis by axis."""
+
+
+class _Stage(NamedTuple):
+    """From an array to the maxima of its windows along one axis, or along all of them."""
+
+    along: Pool
+    a: Any
+    masks: list[tuple[Any, Any, Any]]
+    """For each tap: the index of its windows, that of its elements, and where these are their windows' maxima."""
+
+    def spread(self, value: Any) -> Any:
+        """Each window's value, to all of its maxima."""
+        out = _like(self.a, self.a.shape, value.dtype)
+        if self.along.overlap or sum(mask.size for _, _, mask in self.masks) < out.size:
+            out.fill(0)
+        for windows, elements, mask in self.masks:
+            if self.along.overlap:
+                out[elements] += MASKED.compute(value[windows], mask)
+            else:
+                masked_into(out[elements], value[windows], mask)
+        return out
+
+    def collected(self, value: Any) -> Any:
+        """The sum of the values of each window's maxima."""
+        out = _like(self.a, self.along.shape(self.a.shape), value.dtype)
+        out.fill(0)
+        for windows, elements, mask in self.masks:
+            out[windows] += MASKED.compute(value[elements], mask)
+        return out
+
+
+def _maxima(a: Any, y: Any, pool: Pool) -> tuple[Any, list[_Stage]]:
+    """How many elements of each window are its maximum y, None for one each; and the stages from a to y."""
+    counts, stages = None, []
+    taps, maxima = prod([w.taps for w in pool.windows]), y
+    has_nan = y.dtype.kind in "fc" and bool(np.isnan(np.maximum.reduce(y, None, initial=-np.inf)))
+    axes = [pool] if taps <= _FEW_TAPS else pool.along_each()
+    for along in axes:
+        y = maxima if along is axes[-1] else _combined(np.maximum, a, along, _lowest(a.dtype))
+        nan = np.isnan(y) if has_nan else None
+        total = _like(y, y.shape, np.uint8 if taps < 256 else np.intp)
+        total.fill(0)
+        masks = []
+        for windows, elements in along.taps(a.shape):
+            mask = a[elements] == y[windows]
+            if nan is not None:
+                mask |= nan[windows] & np.isnan(a[elements])
+            ones = mask.view(np.uint8)
+            total[windows] += ones if counts is None else ones * counts[elements]
+            masks.append((windows, elements, mask))
+        stages.append(_Stage(along, a, masks))
+        counts = total if counts is not None or total.max(initial=0) > 1 else None
+        a = y
+    return (None if counts is None else np.maximum(counts, 1)), stages
 
 
 def max_pool(
@@ -371,29 +409,3 @@ def _combined(ufunc: Any, a: Any, pool: Pool, nothing: Any) -> Any:
             ufunc(out[windows], elements, out=out[windows])
         a = out
     return a
-
-
-def _blocks(a: Any, pool: Pool) -> Iterator[slice]:
-    """Some entries of the first axis at a time; all at once if windows lie along it."""
-    if 0 in pool.axes or not a.size:
-        yield slice(None)
-        return
-    step = max(1, BLOCK * len(a) // a.nbytes)
-    for start in range(0, len(a), step):
-        yield slice(start, start + step)
-
-
-def _maxima(a: Any, y: Any, pool: Pool) -> tuple[Any, list[Any]]:
-    """The number of elements equal to each window's maximum (None if there is one each), and for each tap: the index of
-    its windows, that of its elements, and the mask of those that are equal."""
-    nan = np.isnan(y) if y.dtype.kind in "fc" else None
-    nan = nan if nan is not None and nan.any() else None
-    ties = np.zeros(y.shape, np.uint8 if prod([w.taps for w in pool.windows]) < 256 else np.intp)
-    found = []
-    for windows, elements in pool.taps(a.shape):
-        mask = a[elements] == y[windows]
-        if nan is not None:
-            mask |= nan[windows] & np.isnan(a[elements])
-        ties[windows] += mask
-        found.append((windows, elements, mask))
-    return (np.maximum(ties, 1) if ties.max(initial=0) > 1 else None), found
