@@ -19,6 +19,7 @@ from .activations import SiLU as SiLU
 from .activations import Softmax as Softmax
 from .activations import Softplus as Softplus
 from .activations import Tanh as Tanh
+from .attention import MultiHeadAttention as MultiHeadAttention
 from .cells import GRUCell as GRUCell
 from .cells import LSTMCell as LSTMCell
 from .cells import RNNCell as RNNCell
@@ -32,6 +33,9 @@ from .containers import ModuleDict as ModuleDict
 from .containers import ModuleList as ModuleList
 from .containers import Residual as Residual
 from .containers import Sequential as Sequential
+from .dropout import Dropout as Dropout
+from .dropout import Dropout1d as Dropout1d
+from .dropout import Dropout2d as Dropout2d
 from .embedding import Embedding as Embedding
 from .linear import Linear as Linear
 from .loading import LoadError as LoadError
@@ -49,9 +53,21 @@ from .losses import SmoothL1Loss as SmoothL1Loss
 from .losses import TripletMarginLoss as TripletMarginLoss
 from .module import Module as Module
 from .module import evaluating as evaluating
+from .normalization import BatchNorm1d as BatchNorm1d
+from .normalization import BatchNorm2d as BatchNorm2d
+from .normalization import BatchNorm3d as BatchNorm3d
+from .normalization import GroupNorm as GroupNorm
+from .normalization import InstanceNorm1d as InstanceNorm1d
+from .normalization import InstanceNorm2d as InstanceNorm2d
+from .normalization import LayerNorm as LayerNorm
+from .normalization import LayerNorm1d as LayerNorm1d
+from .normalization import RMSNorm as RMSNorm
 from .parameter import Buffer as Buffer
 from .parameter import Parameter as Parameter
 from .parameter import Pending as Pending
+from .positions import LearnedPositions as LearnedPositions
+from .positions import RotaryPositions as RotaryPositions
+from .positions import SinusoidalPositions as SinusoidalPositions
 from .recording import Record as Record
 from .recording import record as record
 from .recurrent import GRU as GRU
@@ -62,3 +78,7 @@ from .summary import summary as summary
 from .torch_state import TorchName as TorchName
 from .torch_state import load_torch as load_torch
 from .torch_state import torch_state_dict as torch_state_dict
+from .transformer import TransformerDecoder as TransformerDecoder
+from .transformer import TransformerDecoderLayer as TransformerDecoderLayer
+from .transformer import TransformerEncoder as TransformerEncoder
+from .transformer import TransformerEncoderLayer as TransformerEncoderLayer
