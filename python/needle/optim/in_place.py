@@ -70,10 +70,9 @@ def _flat(array: Any) -> Any:
 
 def _own(state: Any, dtype: Any) -> Any:
     """A state's array, for writing into."""
-    array = state._array
-    if array.dtype != dtype or not (array.flags.c_contiguous and array.flags.writeable):
-        array = state._array = np.array(array, dtype, order="C")
-    return array
+    if state.dtype != dtype or not _may_be_written(state):
+        state._array = np.array(state._array, dtype, order="C")
+    return state._array
 
 
 def _changed(tensor: Any) -> None:
