@@ -207,3 +207,20 @@ def test_a_schedule_that_looks_at_the_step_cannot_be_captured_and_says_so():
     with pytest.warns(ndl.CompileWarning, match="bool"):
         training.run(10)
     assert_equal(training, Training(lambda m: optim.SGD(m, lambda t: 0.1 if t < 5 else 0.01), False).run(10))
+
+
+def test_a_layer_that_is_unfrozen_is_captured_once_more():
+    def train(compiled: bool) -> Training:
+        training = Training(OPTIMIZERS["adam"], compiled)
+        for flag in (False, True):
+            training.model.requires_grad_(flag, "1.*")
+            training.opt.reset_grad()
+            training.run(6)
+        return training
+
+    frozen = optim.Adam((model := nn.Linear(2, 2)).requires_grad_(False))
+    assert [key for key in frozen.state_dict() if "/" in key] == []
+    assert model.weight.needs == 0
+    captured, plain = train(True), train(False)
+    assert captured.captures() == 2
+    assert_equal(captured, plain)

@@ -477,3 +477,18 @@ class TestLostGradients:
         optim.SGD([w], 0.01).step()
         for _ in range(3):
             (w * w).sum().backward()
+
+
+def test_a_step_that_fails_leaves_nothing_for_the_next():
+    a, b = with_gradient(parameter(), 1), with_gradient(parameter(LARGE), 2)
+    rates = iter([0.1, 0.1])
+    opt = optim.SGD([{"params": [a]}, {"params": [b], "lr": lambda step: [next(rates)][step * 0]}], 0.1)
+    opt.step()
+    opt.step()
+    before = a.numpy()
+    with pytest.raises(StopIteration):
+        opt.step()
+    np.testing.assert_array_equal(a.numpy(), before)
+    opt.param_groups[1]["lr"] = 0.1
+    opt.step()
+    np.testing.assert_array_equal(a.numpy(), before - 0.1 * a.grad.numpy())

@@ -131,6 +131,10 @@ class Passes:
         self._jobs: list[Job] = []
         self._after: list[Callable[[], None]] = []
 
+    def begin(self) -> None:
+        """Forget what a step that failed had added."""
+        self._jobs, self._after = [], []
+
     def program(self, key: Any, rule: Callable[..., Any], state: int, numbers: int, dtype: Any) -> Program:
         """The program of a rule for a value, what it changes by, so many arrays of state, and so many numbers."""
         program = self._programs.get((key, dtype.char))
@@ -192,7 +196,8 @@ class Passes:
 
     def run(self) -> None:
         """Make all changes."""
-        jobs, after, self._jobs, self._after = self._jobs, self._after, [], []
+        jobs, after = self._jobs, self._after
+        self.begin()
         run(jobs)
         jobs.clear()
         for finish in after:
