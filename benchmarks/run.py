@@ -8,6 +8,7 @@ import import_time
 import memory
 import mnist_step
 import numpy_code
+import optimizers
 import recurrent
 from harness import main
 
@@ -18,6 +19,7 @@ BENCHMARKS = {
     "deep": deep.run,
     "derivatives": derivatives.run,
     "numpy_code": numpy_code.run,
+    "optimizers": optimizers.run,
     "import_time": import_time.run,
     "memory": memory.run,
     "recurrent": recurrent.run,
