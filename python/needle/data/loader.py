@@ -121,7 +121,7 @@ class DataLoader:
         tasks, seed = self._begin()
         self._begun, self._resumes = True, False
         self._current = object()
-        return self._iterate(islice(tasks, self._batches, None), seed, self._current)
+        return self._iterate(islice(tasks, self._batches, None) if self._batches else tasks, seed, self._current)
 
     def _begin(self) -> tuple[Iterator[Any], int | None]:
         """Draw what an epoch starts with: the batches of its order, and the seed of its items."""
