@@ -44,6 +44,8 @@ from .ops import add as add
 from .ops import add_scalar as add_scalar
 from .ops import arctan2 as arctan2
 from .ops import astype as astype
+from .ops import attention as attention
+from .ops import batch_norm as batch_norm
 from .ops import broadcast_to as broadcast_to
 from .ops import clip as clip
 from .ops import concatenate as concatenate
@@ -54,15 +56,19 @@ from .ops import cumprod as cumprod
 from .ops import cumsum as cumsum
 from .ops import divide as divide
 from .ops import divide_scalar as divide_scalar
+from .ops import dropout as dropout
 from .ops import einsum as einsum
 from .ops import equal as equal
 from .ops import exp as exp
 from .ops import floor_divide as floor_divide
+from .ops import gelu as gelu
 from .ops import getitem as getitem
 from .ops import greater as greater
 from .ops import greater_equal as greater_equal
+from .ops import group_norm as group_norm
 from .ops import hypot as hypot
 from .ops import imag as imag
+from .ops import layer_norm as layer_norm
 from .ops import less as less
 from .ops import less_equal as less_equal
 from .ops import log as log
@@ -89,6 +95,7 @@ from .ops import prod as prod
 from .ops import real as real
 from .ops import relu as relu
 from .ops import reshape as reshape
+from .ops import rms_norm as rms_norm
 from .ops import roots as roots
 from .ops import sigmoid as sigmoid
 from .ops import sign as sign

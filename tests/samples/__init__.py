@@ -5,8 +5,9 @@ from .arranging import ARRANGING
 from .core import CORE
 from .elementwise import ELEMENTWISE
 from .kit import NAN, Sample
+from .layers import LAYERS
 from .statistics import STATISTICS
 
-SAMPLES: dict[str, list[Sample]] = {**ALGEBRA, **ARRANGING, **CORE, **ELEMENTWISE, **STATISTICS}
+SAMPLES: dict[str, list[Sample]] = {**ALGEBRA, **ARRANGING, **CORE, **ELEMENTWISE, **LAYERS, **STATISTICS}
 
 __all__ = ["NAN", "SAMPLES", "Sample"]

@@ -6,10 +6,12 @@ from math import prod
 from typing import Any
 
 from .. import init
+from ..autograd import as_value
 from ..backend import Device
 from .inputs import as_input
 from .module import Module
 from .parameter import Parameter, Pending
+from .torch_state import TorchName, row, transposed
 
 
 class Linear(Module):
@@ -60,7 +62,7 @@ class Linear(Module):
 
     def forward(self, x: Any) -> Any:
         if self.in_features is None:
-            self.in_features = x.shape[-1]
+            self.in_features = as_value(x, "Linear").shape[-1]
             self._make(self.bias is not None, *self._options)
             del self._options
         x = as_input(x, self.weight, self)
@@ -74,6 +76,9 @@ class Linear(Module):
         if self.bias is None:
             return y
         return y + (self.bias if y.ndim > 1 else self.bias.reshape((self.out_features,)))
+
+    def torch_names(self) -> dict[str, TorchName]:
+        return {"weight": transposed("weight"), "bias": row("bias")}
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}{'' if self.bias is not None else ', bias=False'}"

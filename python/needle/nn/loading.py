@@ -111,14 +111,25 @@ def _kept(places: list[Place]) -> list[Place]:
 # ------------------------------------------------------------------------------------------------------------ loading
 
 
-def load_into(model: Any, state: Any, strict: bool, rename: Rename, name: str = "load_state_dict") -> LoadReport:
+def load_into(model: Any, state: Any, strict: bool, rename: Rename) -> LoadReport:
     """Give all tensors of a model their values; see `Module.load_state_dict`."""
-    title = f"{type(model).__name__}.{name}"
-    tensors = named(_kept(of_kind(model, "parameter", "buffer")))
-    given = renamed(title, state, rename)
-    names: dict[str, list[str]] = {first: [first] for first in tensors}
+    title = f"{type(model).__name__}.load_state_dict"
+    return assign(model, renamed(title, state, rename), strict, title)
+
+
+def names_of(model: Any) -> dict[str, list[str]]:
+    """All names of each tensor that is saved, by the first."""
+    names = {name: [name] for name in named(_kept(of_kind(model, "parameter", "buffer")))}
     for other, first in aliases(model).items():
         names[first].append(other)
+    return names
+
+
+def assign(model: Any, given: dict[str, Any], strict: bool, title: str, called: dict[str, str] | None = None) -> Any:
+    """Give all tensors of a model their values, of arrays by name, or none of them. `called`: the names that the hint
+    about prefixes goes by, where they are others."""
+    tensors = named(_kept(of_kind(model, "parameter", "buffer")))
+    names, called = names_of(model), called or {}
     report, values = LoadReport(title), []
     for first, tensor in tensors.items():
         found = {other: given.pop(other) for other in names[first] if other in given}
@@ -134,7 +145,8 @@ def load_into(model: Any, state: Any, strict: bool, rename: Rename, name: str = 
             report.loaded.append(first)
             values.append((tensor, array.astype(tensor.dtype, order="C")))
     report.unexpected = {other: array.shape for other, array in given.items()}
-    report.hint = _proposal(list(report.unexpected), [n for first in report.missing for n in names[first]])
+    lacking = [called.get(name, name) for first in report.missing for name in names[first]]
+    report.hint = _proposal(list(report.unexpected), lacking)
     if not report.complete and (strict or not report.loaded):
         raise LoadError(report)
     for tensor, array in values:
@@ -185,15 +197,21 @@ def _new_name(name: str, rename: Rename) -> str | None:
 
 def array_in(title: str, name: str, value: Any) -> Any:
     """An entry of a state as an array: of a Tensor, an array, a number, or a tensor of another library."""
-    value = value.detach() if hasattr(value, "detach") else value
-    array = value.numpy() if isinstance(value, Tensor) else np.asarray(value)
+    if isinstance(value, Tensor):
+        return value.numpy()
+    for step in ("detach", "cpu"):
+        value = getattr(value, step)() if hasattr(value, step) else value
+    try:
+        array = np.asarray(value)
+    except TypeError:  # PyTorch's bfloat16, which NumPy lacks
+        array = np.asarray(value.float())
     if array.dtype.kind not in "biufc":
         raise TypeError(f"{title}: {name!r} is no array of numbers, but of class {type(value).__name__}")
     return array
 
 
 def _proposal(unexpected: list[str], missing: list[str]) -> str:
-    """The prefix to strip or to add, if that brings names together; "" if there is none."""
+    """The prefix to strip or to add, if one brings more names together than any other; "" if none does."""
     lacking = set(missing)
     found: Counter[str] = Counter()
     for name in unexpected:
@@ -205,7 +223,7 @@ def _proposal(unexpected: list[str], missing: list[str]) -> str:
         for i, letter in enumerate(name):
             if letter == "." and name[i + 1 :] in known:
                 found[f"{{'': {name[: i + 1]!r}}}"] += 1
-    if not found:
+    (best, count), *others = found.most_common(2) or [("", 0)]
+    if not count or (others and others[0][1] == count):
         return ""
-    best, count = max(found.items(), key=lambda item: item[1])
     return f"rename={best} brings {count} of these names together"

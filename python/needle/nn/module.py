@@ -14,6 +14,7 @@ from ..autograd import Tensor, no_grad, set_value
 from ..backend import Device, default_device
 from . import calls
 from .loading import LoadReport, closest, load_into, state_of
+from .nesting import parts_of
 from .parameter import Parameter, relabelled
 from .walk import named, of_kind, walk
 
@@ -210,6 +211,14 @@ class Module:
         of_kind(self)
         return self
 
+    def __nested__(self) -> Any:
+        """It is a container of its trainable parameters to `grad`, `hvp`, `minimize` and the like, as a dict is.
+
+        What they hand to the function, and gradients, are Modules of this class that share all else with it: buffers
+        set in the function are set here, too. So take Hessians in `eval()`, in which no running mean moves.
+        """
+        return parts_of(self)
+
     # Saving and loading --------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
@@ -230,6 +239,15 @@ class Module:
         function that returns None for what is to be left out.
         """
         return load_into(self, state, strict, rename)
+
+    def torch_names(self) -> dict[str, Any]:
+        """What PyTorch calls this layer's tensors, where names or layouts differ: a `TorchName` for each path from
+        here, like {"weight": transposed("weight")}; see torch_state.py."""
+        return {}
+
+    def torch_extra(self) -> dict[str, Any]:
+        """Tensors that PyTorch's layer has and this one has not, with the values to write for it."""
+        return {}
 
     # Text ----------------------------------------------------------------------------------------------------
 
