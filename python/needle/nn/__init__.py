@@ -29,6 +29,11 @@ from .containers import ModuleDict as ModuleDict
 from .containers import ModuleList as ModuleList
 from .containers import Residual as Residual
 from .containers import Sequential as Sequential
+from .convolution import Conv as Conv
+from .convolution import Conv1d as Conv1d
+from .convolution import Conv2d as Conv2d
+from .convolution import ConvTranspose1d as ConvTranspose1d
+from .convolution import ConvTranspose2d as ConvTranspose2d
 from .linear import Linear as Linear
 from .loading import LoadError as LoadError
 from .loading import LoadReport as LoadReport
@@ -48,6 +53,14 @@ from .module import evaluating as evaluating
 from .parameter import Buffer as Buffer
 from .parameter import Parameter as Parameter
 from .parameter import Pending as Pending
+from .pooling import AdaptiveAvgPool1d as AdaptiveAvgPool1d
+from .pooling import AdaptiveAvgPool2d as AdaptiveAvgPool2d
+from .pooling import AvgPool1d as AvgPool1d
+from .pooling import AvgPool2d as AvgPool2d
+from .pooling import GlobalAvgPool2d as GlobalAvgPool2d
+from .pooling import GlobalMaxPool2d as GlobalMaxPool2d
+from .pooling import MaxPool1d as MaxPool1d
+from .pooling import MaxPool2d as MaxPool2d
 from .recording import Record as Record
 from .recording import record as record
 from .summary import Summary as Summary

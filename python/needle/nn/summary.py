@@ -19,6 +19,8 @@ from .module import Module, evaluating
 from .walk import of_kind, walk
 
 MULTIPLY_ADDS: dict[str, Callable[[Sequence[Any], Any], int]] = {
+    "Conv": lambda inputs, output: output.size * prod(inputs[1].shape[:-1]),
+    "ConvTranspose": lambda inputs, output: inputs[0].size * prod(inputs[1].shape[:-1]),
     "MatMul": lambda inputs, output: output.size * inputs[0].shape[-1],
 }
 """How many multiplications and additions an op takes, by the name of its class, from its inputs and its output."""
