@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from aside import written_aside
+from needle.aside import written_aside
 
 Array = np.ndarray[Any, Any]
 

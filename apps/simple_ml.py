@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import needle
 import numpy as np
-from idx import read_images_and_labels
 from needle import Tensor, nn
+from needle.data.datasets.idx import read_images_and_labels
 
 Array = np.ndarray[Any, Any]
 

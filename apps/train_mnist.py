@@ -27,9 +27,9 @@ import blas_threads  # noqa: F401  (first: NumPy reads the environment when it i
 import mnist_data
 import needle
 import numpy as np
-from aside import written_aside
 from mnist_data import Dataset
 from needle import Tensor
+from needle.aside import written_aside
 from numpy.lib.stride_tricks import sliding_window_view
 from progress_bar import progress_bar
 from simple_ml import check_data, check_labels, gradient, loss_err, one_hot

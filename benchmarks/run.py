@@ -8,6 +8,7 @@ import import_time
 import memory
 import mnist_step
 import numpy_code
+import recurrent
 from harness import main
 
 BENCHMARKS = {
@@ -19,6 +20,7 @@ BENCHMARKS = {
     "numpy_code": numpy_code.run,
     "import_time": import_time.run,
     "memory": memory.run,
+    "recurrent": recurrent.run,
 }
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ import time
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
-import aside
 import mnist_data
 import numpy as np
 import pytest
-from idx import DTYPES, read_idx, read_images_and_labels, write_idx
+from needle.aside import written_aside
+from needle.data.datasets.idx import DTYPES, read_idx, read_images_and_labels, write_idx
 
 DEAD = "http://127.0.0.1:9/"
 """Nothing listens there: the connection is refused at once."""
@@ -142,7 +142,7 @@ def test_counts_that_do_not_match(tmp_path):
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "kept"
     path.write_bytes(b"old")
-    with pytest.raises(KeyboardInterrupt), aside.written_aside(path) as file:
+    with pytest.raises(KeyboardInterrupt), written_aside(path) as file:
         file.write(b"half of the ne")
         assert path.read_bytes() == b"old"
         raise KeyboardInterrupt

@@ -8,8 +8,8 @@ import mnist_data
 import needle
 import numpy as np
 import pytest
-from idx import write_idx
 from needle import Tensor
+from needle.data.datasets.idx import write_idx
 from simple_ml import loss_err, nn_epoch, one_hot, parse_mnist, softmax_loss
 
 

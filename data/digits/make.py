@@ -1,6 +1,6 @@
 """Writes the four files beside it from scikit-learn's copy of the UCI optical digits; the same bytes every time.
 
-    PYTHONPATH=apps python data/digits/make.py
+    PYTHONPATH=python python data/digits/make.py
 
 The 1,797 images are shuffled with a fixed seed before they are split, because neighbours are often by the same writer.
 """
@@ -8,7 +8,7 @@ The 1,797 images are shuffled with a fixed seed before they are split, because n
 from pathlib import Path
 
 import numpy as np
-from idx import write_idx
+from needle.data.datasets.idx import write_idx
 from sklearn.datasets import load_digits
 
 TRAIN = 1437

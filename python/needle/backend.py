@@ -72,12 +72,34 @@ def check_labels(what: str, n: int, labels: Any) -> None:
         )
 
 
+class _Absent(Device):
+    """A device that this machine, or this version of Needle, does not have; only its name is of use."""
+
+    __slots__ = ()
+
+    def __init__(self, name: str):
+        self.name = name
+
+    @property
+    def xp(self) -> Any:
+        raise RuntimeError(f"needle.{self.name}() is not on this machine; needle.all_devices() lists the devices")
+
+    def enabled(self) -> bool:
+        return False
+
+
 _CPU = Device("cpu", np)
+_CUDA = _Absent("cuda")
 
 
 def cpu() -> Device:
     """The device of plain NumPy arrays."""
     return _CPU
+
+
+def cuda() -> Device:
+    """The device of arrays on a GPU, which Needle does not use yet: its `enabled()` is False."""
+    return _CUDA
 
 
 def all_devices() -> list[Device]:
@@ -132,7 +154,7 @@ def array_of_numbers(what: object, value: Any, dtype: Any = None, copy: bool = T
 def refuse_more_than_arrays(what: object, value: Any) -> None:
     """TypeError for an array with more to it than its elements, alone or in a list: see `array_of_numbers`."""
     cls = type(value)
-    if cls in _PLAIN or issubclass(cls, np.generic):
+    if cls in _PLAIN or issubclass(cls, np.generic) or getattr(cls, "only_elements", False):
         return
     if issubclass(cls, (list, tuple)):
         for kind in set(map(type, value)) - _PLAIN:

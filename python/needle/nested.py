@@ -28,8 +28,8 @@ def is_leaf(value: Any) -> bool:
 def flatten(tree: Any) -> tuple[list[Any], Rebuild]:
     """The leaves of nested dicts, lists, tuples, named tuples and dataclasses, and how to build the same around others.
 
-    Dicts are walked in their order. A TensorTuple becomes a tuple. What is neither a container nor a leaf (a string,
-    None) stays where it is.
+    Dicts are walked in their order, Modules in that of their parameters. A TensorTuple becomes a tuple. What is neither
+    a container nor a leaf (a string, None) stays where it is.
     """
     if isinstance(tree, (Tensor, np.ndarray)) and is_leaf(tree):  # by far the most frequent, and quickly done
         return [shown(tree)], next
@@ -53,7 +53,20 @@ def _take_apart(tree: Any, leaves: list[Any]) -> Rebuild:
 
 
 def children_of(tree: Any) -> tuple[list[Any], list[Any], Callable[[dict[Any, Any]], Any] | None]:
-    """A container's keys and members, and what makes such a container of a dict of them; None for anything else."""
+    """A container's keys and members, and what makes such a container of a dict of them; None for anything else.
+
+    An object can say all three itself: its method `__nested__` returns them. A Module does.
+    """
+    return tree.__nested__() if tells_its_parts(tree) else members_of(tree)
+
+
+def tells_its_parts(tree: Any) -> bool:
+    """Whether it is an object that is a container by its own account."""
+    return hasattr(type(tree), "__nested__")
+
+
+def members_of(tree: Any) -> tuple[list[Any], list[Any], Callable[[dict[Any, Any]], Any] | None]:
+    """What `children_of` returns, for the containers that are nothing else."""
     if isinstance(tree, dict):
         kind: Any = type(tree)
         return list(tree), list(tree.values()), (lambda d: d) if kind is dict else lambda d: _like_dict(tree, d)

@@ -2,11 +2,23 @@
 
 from .algebra import ALGEBRA
 from .arranging import ARRANGING
+from .convolutions import CONVOLUTIONS
 from .core import CORE
 from .elementwise import ELEMENTWISE
 from .kit import NAN, Sample
+from .layers import LAYERS
+from .recurrent import RECURRENT
 from .statistics import STATISTICS
 
-SAMPLES: dict[str, list[Sample]] = {**ALGEBRA, **ARRANGING, **CORE, **ELEMENTWISE, **STATISTICS}
+SAMPLES: dict[str, list[Sample]] = {
+    **ALGEBRA,
+    **ARRANGING,
+    **CONVOLUTIONS,
+    **CORE,
+    **ELEMENTWISE,
+    **LAYERS,
+    **RECURRENT,
+    **STATISTICS,
+}
 
 __all__ = ["NAN", "SAMPLES", "Sample"]

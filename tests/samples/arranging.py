@@ -66,6 +66,41 @@ ARRANGING: dict[str, list[Sample]] = {
             smooth=False,
         )
     ],
+    "Split": [
+        sample(
+            lambda a, axis=axis: ops.split(a, axis),
+            lambda a, axis=axis: tuple(part.copy() for part in np.moveaxis(a, axis, 0)),
+            numbers(shape, code),
+            name=f"axis={axis}",
+        )
+        for shape, axis, code in [
+            ((3,), 0, "d"),
+            ((2, 3), 0, "d"),
+            ((2, 3), -1, "d"),
+            ((2, 3, 2), 1, "d"),
+            ((2, 0), 0, "d"),
+            ((1, 1), 0, "d"),
+            *[((2, 3), 1, code) for code in "eflD"],
+        ]
+    ],
+    "Flip": [
+        sample(
+            lambda a, axes=axes: ops.flip(a, axes),
+            lambda a, axes=axes: np.flip(a, axes).copy(),
+            numbers(shape, code),
+            name=f"axes={axes}",
+        )
+        for shape, axes, code in [
+            ((3,), 0, "d"),
+            ((2, 3), None, "d"),
+            ((2, 3), (-1,), "d"),
+            ((2, 1, 3), (0, 2), "d"),
+            ((2, 3), (), "d"),
+            ((), None, "d"),
+            ((0, 3), 1, "d"),
+            *[((2, 3), 1, code) for code in "eflD"],
+        ]
+    ],
     "Stack": [
         joined(ops.stack, np.stack, shapes, axis)
         for shapes, axis in [

@@ -9,7 +9,7 @@ from typing import Any
 from numpy import ndarray
 
 from ..autograd import Tensor, constant, latest
-from ..nested import children_of, is_leaf
+from ..nested import is_leaf, members_of
 
 
 class Substitution:
@@ -30,7 +30,7 @@ class Substitution:
     def _replaced(self, tree: Any, by: dict[int, Any]) -> Any:
         if isinstance(tree, ndarray):
             return by.get(id(tree), tree)
-        keys, children, make = ([], [], None) if is_leaf(tree) else children_of(tree)
+        keys, children, make = ([], [], None) if is_leaf(tree) else members_of(tree)
         if make is None:
             return tree
         replaced = [self._replaced(child, by) for child in children]
@@ -44,7 +44,7 @@ class Substitution:
     def changed(self) -> str:
         """Whether the function changed a container of arrays: a clause that says so, "" if not."""
         for tree, copy, before in self._copies:
-            keys, children, _ = children_of(copy)
+            keys, children, _ = members_of(copy)
             now = [*keys, *children]
             if len(now) != len(before) or any(a is not b for a, b in zip(now, before, strict=True)):
                 return f"a {type(tree).__name__} among its arguments was changed"
@@ -64,7 +64,7 @@ class Substitution:
         if not self.changed():
             return
         for tree, copy, _ in self._copies:
-            keys, children, _ = children_of(copy)
+            keys, children, _ = members_of(copy)
             members = [as_given(child) if isinstance(child, Tensor) else child for child in children]
             if isinstance(tree, list):
                 tree[:] = members

@@ -18,7 +18,7 @@ from numpy import ndarray
 
 from .. import autograd, watching
 from ..autograd import Assigned, Tensor, Value, Wrapped
-from ..nested import children_of
+from ..nested import members_of
 from .replay import STALE, Replay, Writer, is_handed_out
 from .search import LOOKED_THROUGH
 from .trial import Trial
@@ -223,7 +223,7 @@ def _signature(value: Any, given: list[Any], places: dict[int, int]) -> Any:
         raise _ElsewhereError
     if isinstance(value, ndarray):
         raise _ElsewhereError(f"an argument is an array of class {cls.__name__} and dtype {value.dtype}")
-    keys, children, make = children_of(value)
+    keys, children, make = members_of(value)
     if make is None:
         return _Same(value)
     if vars(value).keys() - keys if hasattr(value, "__dict__") else False:

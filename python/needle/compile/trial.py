@@ -21,7 +21,8 @@ from ..autograd import (
     sweep,
     whole_adjoint,
 )
-from ..nested import Rebuild, children_of, flatten, is_leaf
+from ..nested import Rebuild, children_of, flatten, is_leaf, tells_its_parts
+from ..ops.random import Draw
 from ..pool import return_to_system
 from . import replay as make
 from . import sharing
@@ -90,12 +91,13 @@ class Trial:
         recorder = self._recorder
         wrapped = any(isinstance(y, Wrapped) for y in leaves)
         self._known = {id(t) for t in self._reads.tensors()}
-        changed = self._reads.changed() or arguments.changed()
+        draws = [(before, after) for _, before, after in recorder.draws.values()]
+        changed = self._reads.changed(draws) or arguments.changed()
         self.changes = bool(changed) and not recorder.why
         self.why = recorder.why or changed
         self._state = recorder.state(self._is_outside)
         self.overlaps = self._assigns_to_what_is_shared()
-        stranger = _stranger(self.result)
+        stranger = self._stranger(self.result)
         if stranger is not None:
             self.give_up(f"it returns an object of class {type(stranger).__name__}, which may hold anything")
         if not self.why and not wrapped and not self.overlaps:
@@ -114,6 +116,19 @@ class Trial:
 
         if sum([node.nbytes for node in recorder.order]) > _MUCH:
             return_to_system()
+
+    def _stranger(self, tree: Any) -> Any:
+        """An object in a result that is neither a container nor a value; None if there is none.
+
+        A Module is one, unless the function made it: of derivatives.
+        """
+        if is_leaf(tree) or isinstance(tree, _PLAIN):
+            return None
+        _, children, again = children_of(tree)
+        known = tells_its_parts(tree) and any(isinstance(t, Tensor) and self._is_outside(t) for t in children)
+        if again is None or known or (tells_its_parts(tree) and not children):
+            return tree
+        return next((found for child in children if (found := self._stranger(child)) is not None), None)
 
     def give_up(self, why: str) -> None:
         """Only the first reason counts."""
@@ -148,6 +163,8 @@ class Trial:
         replay.handed_out = [i for i, node in enumerate(inputs) if node in self._hidden_bases]
         self._note_effects(replay)
         replay.errors = self._errors()
+        replay.generators = [rng for rng, _, _ in recorder.draws.values()]
+        self._want_all_draws()
         written = {recorder.known(array) for array in recorder.written.values()}
         replay.assigned = [i for i, node in enumerate(inputs) if node in written]
         recorded = [leaves[replay.tensors[place]] for place in replay.recorded]
@@ -156,6 +173,12 @@ class Trial:
         self.give_up(recorder.why)
         replay.plan = Plan(inputs, self._wanted, recorder.recorded())
         return replay
+
+    def _want_all_draws(self) -> None:
+        """Let the plan make all draws, also those that nothing computed is made of: others come after them."""
+        rest = {node for node in self._recorder.order if isinstance(node.op, Draw)}
+        for node in sorted(rest - needed(self._recorder.order, self._wanted), key=self._recorder.order.index):
+            self._want(node)
 
     def _want(self, node: Node) -> int:
         """Let the plan compute a node, for nobody else to hold; its place among the outputs."""
@@ -395,13 +418,3 @@ class Trial:
 def _as_from_numpy(array: Any) -> Any:
     """An array, or a number if it has no axes, as NumPy's functions return them."""
     return array if array.ndim else array[()]
-
-
-def _stranger(tree: Any) -> Any:
-    """An object in a result that is neither a container nor a value; None if there is none."""
-    if is_leaf(tree) or isinstance(tree, _PLAIN):
-        return None
-    _, children, again = children_of(tree)
-    if again is None:
-        return tree
-    return next((found for child in children if (found := _stranger(child)) is not None), None)

@@ -63,7 +63,7 @@ from ..level import Level
 from ..memory import handed_out, owner_of
 from ..pool import ALONE, owns_memory
 from ..views import views, views_lock
-from .base import NUMBERS, is_operand, own_copy
+from .base import NUMBERS, OWN_ARRAY, is_operand, own_copy
 from .dtypes import Imag, imag, real
 from .indexing import Places, behind_batch, plain_index, repeats
 from .selection import chosen
@@ -635,7 +635,7 @@ def in_place(function: Any, name: str) -> Any:
 
     def method(self: Any, other: Any) -> Any:
         before = latest(self)
-        is_leaf = type(before) is Tensor and before.op is None and before.needs >= RECORDED
+        is_leaf = type(before) in OWN_ARRAY and before.op is None and before.needs >= RECORDED
         if not is_operand(other) or before.ndim == 0 or (is_leaf and self is before and recording_mode() is not False):
             return NotImplemented
         result = function(before, other)

@@ -40,6 +40,9 @@ NUMBERS = frozenset({int, float, bool, complex})
 
 Compare with `type(a) in NUMBERS`: `np.float64` is a subclass of float, but not weak.
 """
+OWN_ARRAY: set[type[Any]] = {Tensor}
+"""Classes of tensors that hold an array of their own: neither wrapped by a transform nor assigned to. Those who derive
+one from Tensor add it, else its tensors take the longer way through operators and views."""
 
 
 class Elementwise(TensorOp):
@@ -132,7 +135,7 @@ class View(Linear):
 
     def __call__(self, *inputs: Any) -> Any:
         node = super().__call__(*inputs)
-        if type(node) is not Tensor or type(inputs[0]) is not Tensor:
+        if type(node) is not Tensor or (type(inputs[0]) is not Tensor and type(inputs[0]) not in OWN_ARRAY):
             if isinstance(node, Tensor) and isinstance(inputs[0], Tensor):
                 self._note_special(node, inputs[0])
         elif modes.LAZY_MODE:
@@ -149,7 +152,7 @@ class View(Linear):
     def _note_special(self, node: Any, a: Any) -> None:
         """Note a possible view of a tensor that is wrapped or was assigned to; whether it is one is decided later."""
         base = autograd.latest(a)
-        if type(node) is Tensor and type(base) is Tensor:
+        if type(node) is Tensor and type(base) in OWN_ARRAY:
             if np.may_share_memory(node._array, base._array):
                 node._array = own_copy(node._array)  # else the next assignment could not write in place
             elif node._array.ndim == 0:
@@ -435,7 +438,8 @@ def operator(function: Callable[[Any, Any], Any], op: Any = None, scalar_op: Any
         if type(other) is not Tensor:
             if type(other) is float or type(other) is int:
                 return with_number(self, other)
-            return method(self, other)
+            if type(other) not in OWN_ARRAY:
+                return method(self, other)
         if watching.active or handed_out:
             return op(self, other)
         try:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import ZERO, Tensor, as_value
+from ..pool import axes_in_memory
 from .base import Elementwise
 from .selection import chosen, zeroed
 
@@ -39,6 +40,8 @@ class ReLU(Elementwise):
     ufunc, saves = "maximum", ("output",)
 
     def compute(self, a: Any, out: Any = None) -> Any:
+        if a.ndim > 2 and a.dtype.char in "fd":
+            return _above_zero(a, out)
         return np.maximum(a, zeros_beside(a.shape, a.dtype), out=out)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
@@ -61,6 +64,26 @@ def zeros_beside(shape: tuple[int, ...], dtype: Any) -> Any:
     if prod(shape) <= 1 << 16:
         return zeros(shape, dtype)
     return zeros(shape[-1:], dtype) if shape[-1] >= 256 else 0
+
+
+def _above_zero(a: Any, out: Any) -> Any:
+    """max(a, 0) of floats with several axes, in memory as a is: zeros beside it must be so, too."""
+    if a.flags.c_contiguous:
+        if a.size > 1 << 16 and (out is None or out.flags.c_contiguous):
+            axis = a.ndim - 1
+            while axis > 1 and prod(a.shape[axis:]) < 256:
+                axis -= 1
+            out = np.empty_like(a) if out is None else out
+            rows = (prod(a.shape[:axis]), prod(a.shape[axis:]))
+            np.maximum(a.reshape(rows), zeros_beside(rows, a.dtype), out=out.reshape(rows))
+            return out
+        return np.maximum(a, zeros_beside(a.shape, a.dtype), out=out)
+    order = axes_in_memory(a)
+    if order is None:
+        return np.maximum(a, 0, out=out)
+    out = np.empty_like(a) if out is None else out
+    _above_zero(a.transpose(order), out.transpose(order))
+    return out
 
 
 @lru_cache(maxsize=32)

@@ -1,4 +1,4 @@
-"""Joining tensors along an axis: an existing one, or a new one."""
+"""Joining tensors along an axis, an existing one or a new one; and taking one apart along an axis."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor
+from ..autograd import Tensor, TensorTuple, TensorTupleOp, as_value, gradient_dtype
 from .base import Linear, described, given_axes, normalize_axes
 
 
@@ -36,7 +36,7 @@ class Concatenate(Linear):
         return [(*(slice(None),) * axis, slice(start, stop)) for start, stop in pairwise(ends)]
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
-        return Concatenate(self.axis + (self.axis >= 0))(*_all_batched(values, depths))
+        return Concatenate(self.axis + (self.axis >= 0))(*all_batched(values, depths))
 
 
 def concatenate(tensors: Any, axis: int = 0, *, axes: int = 0) -> Tensor:
@@ -64,7 +64,7 @@ class Stack(Linear):
         return tuple([lambda i=i: out_grad[(*before, i)] for i in range(len(node.inputs))])
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
-        return Stack(self.axis + (self.axis >= 0))(*_all_batched(values, depths))
+        return Stack(self.axis + (self.axis >= 0))(*all_batched(values, depths))
 
 
 def stack(tensors: Any, axis: int = 0, *, axes: int = 0) -> Tensor:
@@ -75,7 +75,45 @@ def stack(tensors: Any, axis: int = 0, *, axes: int = 0) -> Tensor:
     return Stack(axis)(*members)
 
 
-def _all_batched(values: tuple[Any, ...], depths: tuple[int | None, ...]) -> list[Any]:
+class Split(TensorTupleOp):
+    """The parts of a tensor along an axis, which goes: the inverse of Stack."""
+
+    notation = "split({0}, axis={axis})"
+    saves, view = (), True
+    __slots__ = ("axis",)
+
+    def __init__(self, axis: int):
+        self.axis = axis
+
+    def compute(self, a: Any) -> Any:
+        return tuple(np.moveaxis(a, self.axis, 0))
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        a = node.inputs[0]
+        if not out_grad:  # of no parts
+            return np.zeros(a.shape, gradient_dtype(a.dtype))
+        like = next(g for g in out_grad if g is not None)
+        zeros = np.zeros(like.shape, like.dtype)
+        return Stack(self.axis).on(*[zeros if g is None else g for g in out_grad])
+
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        return tuple(self.on(tangents[0]))
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        return Split(self.axis + 1)(values[0])
+
+
+def split(a: Any, axis: int = 0, *, axes: int = 0) -> TensorTuple:
+    """The parts of a along an axis, without that axis, as a TensorTuple: the inverse of `stack`.
+
+    NumPy's split, into sections that keep the axis, is needle.numpy's.
+    """
+    a = as_value(a, "split")
+    (axis,) = normalize_axes("split", (given_axes("split", axes, axis, default=0),), a.ndim)
+    return Split(axis)(a)
+
+
+def all_batched(values: tuple[Any, ...], depths: tuple[int | None, ...]) -> list[Any]:
     """The inputs of a batched op, each with a batch axis."""
     pairs = list(zip(values, depths, strict=True))
     size = next(a.shape[0] for a, depth in pairs if depth is not None)

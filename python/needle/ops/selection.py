@@ -45,6 +45,15 @@ def zeroed(a: Any, mask: Any) -> Any:
     return MASKED.on(a, mask)
 
 
+def masked_into(out: Any, a: Any, mask: Any) -> None:
+    """For kernels: a where the mask is True, and 0 elsewhere, written into an array of a's dtype."""
+    bits = _BITS.get(a.dtype)
+    if bits is None or not a.ndim:
+        out[...] = np.where(mask, a, a.dtype.type(0))
+    else:
+        np.multiply(a.view(bits), mask, out=out.view(bits))
+
+
 def chosen(out_grad: Any, mask: Any) -> Any:
     """For gradient rules: out_grad where the mask is True, and a structural zero elsewhere."""
     if isinstance(out_grad, (np.ndarray, np.generic)):

@@ -1,4 +1,4 @@
-"""Transposing, reshaping and broadcasting."""
+"""Transposing, reversing, reshaping and broadcasting."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Tensor, as_value
+from ..autograd import Axes, Tensor, as_value
 from .base import View, described, given_axes, normalize_axes, repeated, several
 
 
@@ -88,6 +88,32 @@ def permute_dims(a: Any, axes: tuple[int, ...] | None = None, *, axis: tuple[int
     if len(normalize_axes("transpose", order, a.ndim)) != a.ndim:
         raise ValueError(f"transpose: axes must name each of the {a.ndim} axes of the input once, got {axes!r}")
     return Permute(tuple([axis.__index__() % a.ndim for axis in order]))(a)
+
+
+class Flip(View):
+    """The elements in reverse along these axes, which are not negative."""
+
+    notation = "flip({0}, {axes})"
+    saves = ()
+    __slots__ = ("axes",)
+
+    def __init__(self, axes: tuple[int, ...]):
+        self.axes = axes
+
+    def compute(self, a: Any) -> Any:
+        return np.flip(a, self.axes)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return self.on(out_grad)
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        return Flip(tuple([axis + 1 for axis in self.axes]))(values[0])
+
+
+def flip(a: Any, axes: Axes = None, *, axis: Axes = None) -> Tensor:
+    """The elements of a in reverse along axes (None: all), without a copy."""
+    a = a if isinstance(a, Tensor) else as_value(a, "flip")  # itself, as a view follows what is assigned to it
+    return Flip(normalize_axes("flip", given_axes("flip", axes, axis), a.ndim))(a)
 
 
 class Reshape(View):

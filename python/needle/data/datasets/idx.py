@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, cast
 
 import numpy as np
-from aside import written_aside
+
+from ...aside import written_aside
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 """The format's dtype codes."""

@@ -1,0 +1,33 @@
+"""Activations and losses as functions: `from needle.nn import functional as F`."""
+
+from .activations import elu as elu
+from .activations import gelu as gelu
+from .activations import glu as glu
+from .activations import hardsigmoid as hardsigmoid
+from .activations import hardswish as hardswish
+from .activations import leaky_relu as leaky_relu
+from .activations import log_softmax as log_softmax
+from .activations import logsigmoid as logsigmoid
+from .activations import mish as mish
+from .activations import prelu as prelu
+from .activations import relu as relu
+from .activations import relu6 as relu6
+from .activations import selu as selu
+from .activations import sigmoid as sigmoid
+from .activations import silu as silu
+from .activations import softmax as softmax
+from .activations import softplus as softplus
+from .activations import tanh as tanh
+from .classification import cross_entropy as cross_entropy
+from .classification import nll_loss as nll_loss
+from .losses import binary_cross_entropy as binary_cross_entropy
+from .losses import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
+from .losses import cosine_embedding_loss as cosine_embedding_loss
+from .losses import cosine_similarity as cosine_similarity
+from .losses import hinge_loss as hinge_loss
+from .losses import huber_loss as huber_loss
+from .losses import kl_div as kl_div
+from .losses import l1_loss as l1_loss
+from .losses import mse_loss as mse_loss
+from .losses import smooth_l1_loss as smooth_l1_loss
+from .losses import triplet_margin_loss as triplet_margin_loss
