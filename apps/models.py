@@ -67,7 +67,7 @@ class LanguageModel(nn.Module):
             layers = nn.RNN if seq_model == "rnn" else nn.LSTM
             self.model = layers(embedding_size, hidden_size, num_layers, **kind)
         elif seq_model == "transformer":
-            heads = max(h for h in (1, 2, 4, 8) if embedding_size % h == 0 and embedding_size // h >= 8)
+            heads = next(h for h in (4, 2, 1) if embedding_size % h == 0)
             self.positions = nn.Embedding(seq_len, embedding_size, **kind)
             self.model = nn.TransformerEncoder(embedding_size, heads, num_layers, hidden_size)
             width = embedding_size
