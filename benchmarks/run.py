@@ -5,9 +5,11 @@ import chain
 import deep
 import derivatives
 import import_time
+import loader
 import memory
 import mnist_step
 import numpy_code
+import optimizers
 import recurrent
 from harness import main
 
@@ -18,7 +20,9 @@ BENCHMARKS = {
     "deep": deep.run,
     "derivatives": derivatives.run,
     "numpy_code": numpy_code.run,
+    "optimizers": optimizers.run,
     "import_time": import_time.run,
+    "loader": loader.run,
     "memory": memory.run,
     "recurrent": recurrent.run,
 }

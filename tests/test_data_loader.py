@@ -107,6 +107,7 @@ DATASETS = {
     "Concat": ConcatDataset([ArrayDataset(X[:7]), ArrayDataset(X[7:7]), ArrayDataset(X[7:])]),
     "Concat of items": ConcatDataset([list(X[:7]), X[7:]]),
     "list": list(X),
+    "Tensor": Tensor(X),
     "list of Tensors": [Tensor(x) for x in X],
     "Mapped": MappedDataset(list(2 * X), lambda x: x / 2),
     "Subset of a list": Subset(list(X), range(23)),
@@ -518,6 +519,8 @@ def test_arguments_that_make_no_sense(options, error, message):
 def test_datasets_that_are_none():
     with pytest.raises(TypeError, match=r"expected something with len.* got int"):
         DataLoader(5)
+    with pytest.raises(TypeError, match=r"a dict has keys, not rows; write ArrayDataset\(\*\*arrays\)"):
+        DataLoader({"x": X, "y": Y})
     pandas = pytest.importorskip("pandas")
     with pytest.raises(TypeError, match=r"a pandas object indexes columns, not rows; write ArrayDataset\(df.to_numpy"):
         DataLoader(pandas.DataFrame({"a": [1, 2]}))

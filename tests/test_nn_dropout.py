@@ -205,7 +205,19 @@ def test_random_numbers_drawn_between_operations_end_the_capture():
         b = np.random.rand()
         return ops.dropout(a * b, 0.5)
 
-    for function, why in ((f, "random state"), (g, "between its operations it draws random numbers")):
+    def h(x: Any) -> Any:
+        return ops.dropout(x, 0.5, np.random.default_rng(0))
+
+    def once(x: Any) -> Any:
+        return ops.dropout(x, 0.5, None) * np.random.rand()
+
+    whys = [
+        "random state",
+        "random state",
+        "between its operations it draws random numbers",
+        "makes the random generator",
+    ]
+    for function, why in zip((f, once, g, h), whys, strict=True):
         compiled = needle.compile(function)
         with pytest.warns(needle.CompileWarning, match=why):
             _ = [compiled(x) for _ in range(2)]

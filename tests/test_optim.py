@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import needle as ndl
 import numpy as np
 import pytest
-
-import needle as ndl
 from needle import optim
 from needle.optim.passes import BLOCK, Job, Program, run
 
@@ -31,7 +30,7 @@ def sgd(lr: float, momentum: float = 0.0, decay: float = 0.0, dampening: float |
     return step
 
 
-def adam(lr: float, b1=0.9, b2=0.999, eps=1e-8, decay: float = 0.0, decoupled: bool = False, amsgrad: bool = False):
+def adam(lr: float, b1=0.9, b2=0.999, eps=1e-8, decay: float = 0.0, *, decoupled: bool = False, amsgrad=False):
     def step(p: Any, g: Any, s: dict[str, Any], t: int) -> Any:
         g, p = (g, p * (1 - lr * decay)) if decoupled else (g + decay * p, p)
         s["m"] = b1 * s.get("m", 0) + (1 - b1) * g
@@ -43,7 +42,7 @@ def adam(lr: float, b1=0.9, b2=0.999, eps=1e-8, decay: float = 0.0, decoupled: b
     return step
 
 
-def rmsprop(lr: float, alpha=0.99, eps=1e-8, decay=0.0, momentum=0.0, centered=False):
+def rmsprop(lr: float, alpha=0.99, eps=1e-8, *, decay=0.0, momentum=0.0, centered=False):
     def step(p: Any, g: Any, s: dict[str, Any], t: int) -> Any:
         g = g + decay * p
         s["v"] = alpha * s.get("v", 0) + (1 - alpha) * g**2
@@ -309,7 +308,7 @@ def test_the_pass_of_adam_is_twelve_calls_with_one_block_beside_the_arrays():
 # ---------------------------------------------------------------------------------------------------------------- Muon
 
 
-def muon_reference(p: Any, g: Any, u: Any, lr: float, momentum=0.95, decay=0.0, nesterov=True, match=False) -> Any:
+def muon_reference(p: Any, g: Any, u: Any, *, lr=0.1, momentum=0.95, decay=0.0, nesterov=True, match=False) -> Any:
     u = momentum * u + (1 - momentum) * g
     m = (g * (1 - momentum) + momentum * u if nesterov else u).reshape(-1, p.shape[-1])
     x = m / np.linalg.norm(m)
@@ -332,7 +331,7 @@ def test_muon_drives_singular_values_by_its_polynomial(shape, match):
         g = data(shape, t + 1)
         p.grad = ndl.Tensor(g)
         opt.step()
-        value, u = muon_reference(value, g, u, 0.1, decay=0.2, match=match)
+        value, u = muon_reference(value, g, u, decay=0.2, match=match)
         np.testing.assert_allclose(p.numpy(), value, rtol=1e-9, atol=1e-9)
 
 
@@ -423,7 +422,7 @@ def test_a_parameter_of_two_names_is_stepped_once():
 @pytest.mark.parametrize(
     ("params", "error", "match"),
     [
-        (lambda: [], ValueError, "got no parameters"),
+        (list, ValueError, "got no parameters"),
         (lambda: ndl.Tensor([1.0]), TypeError, r"one Tensor; write \[t\]"),
         (lambda: 3, TypeError, "needs a Module or a list of Tensors"),
         (lambda: [np.ones(3)], TypeError, "'0' must be a Tensor, got ndarray"),

@@ -9,10 +9,9 @@ import tracemalloc
 import warnings
 from typing import Any
 
+import needle as ndl
 import numpy as np
 import pytest
-
-import needle as ndl
 from needle import optim
 
 SMALL, LARGE = (4, 3), (120, 100)
@@ -158,7 +157,7 @@ class TestInPlace:
             opt.clip_grad_norm(1.0)
             opt.step()
         gc.collect()
-        assert ndl.autograd.TENSOR_COUNTER == before
+        assert before == ndl.autograd.TENSOR_COUNTER
 
     def test_a_derivative_through_a_step_is_refused_and_never_lost(self, shape):
         def trained(x: Any) -> Any:
@@ -201,7 +200,7 @@ def test_it_is_freed_without_the_garbage_collector():
         opt.step()
         ema.update()
         del p, opt, ema
-        assert ndl.autograd.TENSOR_COUNTER == before
+        assert before == ndl.autograd.TENSOR_COUNTER
     finally:
         gc.enable()
 
@@ -385,7 +384,7 @@ def test_reset_grad_and_zero_grad_forget():
         np.testing.assert_array_equal(p.numpy(), before)
 
 
-# ------------------------------------------------------------------------------------------------- gradients that are lost
+# --------------------------------------------------------------------------------------------- gradients that are lost
 
 
 class TestLostGradients:
@@ -478,3 +477,18 @@ class TestLostGradients:
         optim.SGD([w], 0.01).step()
         for _ in range(3):
             (w * w).sum().backward()
+
+
+def test_a_step_that_fails_leaves_nothing_for_the_next():
+    a, b = with_gradient(parameter(), 1), with_gradient(parameter(LARGE), 2)
+    rates = iter([0.1, 0.1])
+    opt = optim.SGD([{"params": [a]}, {"params": [b], "lr": lambda step: [next(rates)][step * 0]}], 0.1)
+    opt.step()
+    opt.step()
+    before = a.numpy()
+    with pytest.raises(StopIteration):
+        opt.step()
+    np.testing.assert_array_equal(a.numpy(), before)
+    opt.param_groups[1]["lr"] = 0.1
+    opt.step()
+    np.testing.assert_array_equal(a.numpy(), before - 0.1 * a.grad.numpy())

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from ..autograd import Tensor
 from ..autograd.tensor import constant
@@ -46,7 +47,7 @@ def _collate(items: list[Any], where: str) -> Any:
         except (TypeError, ValueError):
             raise _differ(items, where, "lengths", _length) from None
         return kind([_collate(column, f"{where}[{i}]") for i, column in enumerate(columns)])  # type: ignore[arg-type]
-    if kind is np.ndarray:
+    if kind is ndarray:
         return _stacked(items, where)
     if isinstance(first, _SCALARS) and not isinstance(first, (str, bytes)):
         return _array_of(items, where)
@@ -100,13 +101,13 @@ def _differ(items: Any, where: str, what: str, look: Callable[[Any], Any]) -> Va
 def map_arrays(function: Callable[[Any], Any], batch: Any) -> Any:
     """The batch with function(array) in the place of its arrays of numbers; tuples become a Batch."""
     kind = type(batch)
-    if kind is np.ndarray:
+    if kind is ndarray:
         return function(batch) if batch.dtype.kind in _NUMBERS else batch
     if kind is tuple or kind is Batch:
         return Batch([map_arrays(function, member) for member in batch])
     if isinstance(batch, Tensor):
         return batch
-    if isinstance(batch, (np.ndarray, np.generic)):
+    if isinstance(batch, (ndarray, np.generic)):
         refuse_more_than_arrays("DataLoader", batch)
         return map_arrays(function, np.asarray(batch))
     keys, members, make = children_of(batch)
@@ -127,11 +128,18 @@ class Floats:
 
 def as_tensors(batch: Any, dtype: Any) -> Any:
     """The batch with its arrays as constant Tensors, floats of this dtype. The others share their array's memory."""
-    if type(batch) is tuple:  # the most frequent, and quickly done
-        for array in batch:
-            if type(array) is not np.ndarray or (array.dtype is not dtype and array.dtype.kind not in "iub"):
-                break
-        else:
-            return Batch(map(constant, batch))
+    if type(batch) is tuple:  # of arrays, mostly, that can stay as they are: they are quickly done
+        return Batch(
+            [
+                constant(member)
+                if type(member) is ndarray and (member.dtype is dtype or member.dtype.kind in "iub")
+                else _as_tensors(member, dtype)
+                for member in batch
+            ]
+        )
+    return _as_tensors(batch, dtype)
+
+
+def _as_tensors(batch: Any, dtype: Any) -> Any:
     cast = Floats(dtype)
     return map_arrays(lambda array: constant(cast(array)), batch)

@@ -70,10 +70,9 @@ def _flat(array: Any) -> Any:
 
 def _own(state: Any, dtype: Any) -> Any:
     """A state's array, for writing into."""
-    array = state._array
-    if array.dtype != dtype or not (array.flags.c_contiguous and array.flags.writeable):
-        array = state._array = np.array(array, dtype, order="C")
-    return array
+    if state.dtype != dtype or not _may_be_written(state):
+        state._array = np.array(state._array, dtype, order="C")
+    return state._array
 
 
 def _changed(tensor: Any) -> None:
@@ -131,6 +130,10 @@ class Passes:
         self._bundles: dict[Any, list[_Bundle]] = {}
         self._jobs: list[Job] = []
         self._after: list[Callable[[], None]] = []
+
+    def begin(self) -> None:
+        """Forget what a step that failed had added."""
+        self._jobs, self._after = [], []
 
     def program(self, key: Any, rule: Callable[..., Any], state: int, numbers: int, dtype: Any) -> Program:
         """The program of a rule for a value, what it changes by, so many arrays of state, and so many numbers."""
@@ -193,7 +196,8 @@ class Passes:
 
     def run(self) -> None:
         """Make all changes."""
-        jobs, after, self._jobs, self._after = self._jobs, self._after, [], []
+        jobs, after = self._jobs, self._after
+        self.begin()
         run(jobs)
         jobs.clear()
         for finish in after:
