@@ -1,4 +1,4 @@
-"""The residual MLP of the deep-learning-systems course, trained on MNIST: its functions, with the course's signatures."""
+"""The residual MLP of the deep-learning-systems course, trained on MNIST; functions with the course's signatures."""
 
 from __future__ import annotations
 

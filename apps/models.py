@@ -48,7 +48,7 @@ class LanguageModel(nn.Module):
     at most `seq_len` tokens.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  (the course's signature)
         self,
         embedding_size: int,
         output_size: int,
@@ -63,6 +63,7 @@ class LanguageModel(nn.Module):
         self.seq_model = seq_model
         self.embedding = nn.Embedding(output_size, embedding_size, **kind)
         width = hidden_size
+        self.model: Any
         if seq_model in ("rnn", "lstm"):
             layers = nn.RNN if seq_model == "rnn" else nn.LSTM
             self.model = layers(embedding_size, hidden_size, num_layers, **kind)

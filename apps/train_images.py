@@ -1,4 +1,4 @@
-"""Trains a convolutional net on images: ResNet9 on CIFAR-10 where its files are, else a smaller net on handwritten digits.
+"""Trains a convolutional net on images: ResNet9 on CIFAR-10 where it is, else a smaller net on handwritten digits.
 
     python apps/train_images.py
 
@@ -23,6 +23,7 @@ import numpy as np
 from models import ResNet9
 from needle import Tensor, data, nn, optim
 from needle.data.datasets import cifar10
+from numpy.lib.stride_tricks import sliding_window_view
 
 EVALUATED_AT_ONCE = 1000
 """Images: bounds the memory that an evaluation takes."""
@@ -30,7 +31,7 @@ EVALUATED_AT_ONCE = 1000
 
 @dataclass(frozen=True)
 class Images:
-    """Images (n, height, width, channels) as float32 in 0..1 with their labels, and a sentence that says what they are."""
+    """Images (n, height, width, channels) as float32 in 0..1, their labels, and a sentence that says what they are."""
 
     train: tuple[Any, Any]
     test: tuple[Any, Any]
@@ -52,7 +53,9 @@ def load(folder: str | Path | None = None) -> Images:
         if place and home.is_dir():
             parts = [data.CIFAR10Dataset(home, train)[:] for train in (True, False)]
             train, test = [(np.ascontiguousarray(x.transpose(0, 2, 3, 1)), y) for x, y in parts]
-            return Images(train, test, f"CIFAR-10 from {home}: {len(train[1]):,} images to train, {len(test[1]):,} to test")
+            return Images(
+                train, test, f"CIFAR-10 from {home}: {len(train[1]):,} images to train, {len(test[1]):,} to test"
+            )
     digits = mnist_data.load(folder)
     shape = (-1, *digits.image_shape, 1)
     train = digits.X_train.reshape(shape), digits.y_train.astype(np.int64)
@@ -60,7 +63,7 @@ def load(folder: str | Path | None = None) -> Images:
 
 
 def small_net(side: int) -> nn.Module:
-    """(n, 1, side, side) -> logits (n, 10): two convolutions, each with normalization, relu and pooling, and two layers."""
+    """(n, 1, side, side) -> logits (n, 10): two convolutions, each normalized, cut off and pooled, and two layers."""
     return nn.Sequential(
         nn.Conv2d(1, 16, 5 if side >= 20 else 3, padding="same"),
         nn.BatchNorm2d(16),
@@ -85,10 +88,9 @@ class Shifted(data.Dataset):
 
     def __init__(self, images: Any, labels: Any, padding: int, *, mirrored: bool):
         super().__init__()
-        n, height, width, channels = images.shape
         around = ((0, 0), (padding, padding), (padding, padding), (0, 0))
-        windows = np.lib.stride_tricks.sliding_window_view(np.pad(images, around), (height, width), axis=(1, 2))
-        self.windows = windows.transpose(0, 1, 2, 3, 4, 5)  # image, down, right, channel, row, column
+        # image, down, right, channel, row, column: a view, from which a batch is gathered in one indexing
+        self.windows = sliding_window_view(np.pad(images, around), images.shape[1:3], axis=(1, 2))
         self.labels, self.padding, self.mirrored = labels, padding, mirrored
 
     def __len__(self) -> int:
@@ -142,7 +144,7 @@ def draw(out: Path, images: Images, model: nn.Module) -> bool:
         import pictures  # noqa: PLC0415  (the import of matplotlib takes long, and may fail)
     except ImportError:
         return False
-    first = next(module for module in model.modules() if hasattr(module, "kernel_size"))
+    first: Any = next(module for module in model.modules() if hasattr(module, "kernel_size"))
     pictures.draw_filters(out / "filters.png", first.weight.numpy(), "the filters of the first layer")
     shape = images.shape if images.shape[-1] == 3 else images.shape[:2]
     test, labels = images.test
