@@ -82,7 +82,7 @@ def small_net(side: int) -> nn.Module:
 
 
 class Shifted(data.Dataset):
-    """Images moved at random by up to `padding` pixels, and mirrored at random if `mirrored`: all of a batch at once."""
+    """Images moved at random by up to `padding` pixels, and mirrored at random if `mirrored`: a whole batch at once."""
 
     indexes_arrays = True
 
