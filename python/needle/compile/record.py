@@ -45,8 +45,8 @@ class Recorder(Watcher):
         self._to_check: list[Node] = []
         self.modes: dict[tuple[Any, ...], None] = {}
         """NumPy's error states in which the operations ran."""
-        self.swept: set[int] = set()
-        """The ids of the outputs whose gradients were computed."""
+        self._swept: dict[int, Any] = {}
+        """References to the outputs whose gradients were computed, by id: another Tensor may get that of one gone."""
         self.assigned: list[Any] = []
         """Tensors with assigned elements, whose latest version was asked for."""
         self._inputs: set[Node] = set()
@@ -141,7 +141,12 @@ class Recorder(Watcher):
         self._to_check += map(self.node, adjoints)
 
     def sweep_begins(self, outputs: Any, again: bool) -> None:
-        self.swept.update(map(id, outputs))
+        self._swept.update({id(y): ref(y) for y in outputs})
+
+    def was_swept(self, tensor: Any) -> bool:
+        """Whether the gradient of this output was computed."""
+        reference = self._swept.get(id(tensor))
+        return reference is not None and reference() is tensor
 
     def changed(self, tensor: Any, what: str) -> None:
         """A Tensor's "data" or "grad" was set, or something of it that a replay cannot set."""
@@ -220,7 +225,7 @@ class Newborn:
 
 
 def _youngest() -> dict[int, ref[Any]]:
-    return {id(thing): ref(thing) for thing in gc.get_objects(generation=0) if isinstance(thing, Value)}
+    return {id(thing): ref(thing) for thing in gc.get_objects(generation=0) if issubclass(type(thing), Value)}
 
 
 def _node_of(array: Any, op: Op | None, inputs: tuple[Node, ...]) -> Node:
