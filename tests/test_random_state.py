@@ -174,6 +174,13 @@ C#.k = 2.0
         getattr(C#, "sha" + "red")
         (1 if isinstance(C#, Derived#) else 2)
         type(C#).__mro__[1].slope
+        getattr(C#, "later", 3)
+        getattr(Base#, "later", 4)
+        or_else(lambda: C#.later)
+        (1 if hasattr(Derived#, "later") else 2)
+        inspect.signature(C#.fixed).parameters["a"].default
+        (1 if "later" in vars(Base#) else 2)
+        len(Derived#.__bases__[0].__name__)
         """,
         """
         C#.k = v
@@ -195,8 +202,131 @@ C#.k = 2.0
         Base#.half = property(lambda self: v)
         Derived#.__call__ = lambda self: v
         Base#.__len__ = lambda self: int(v)
+        Base#.later = v
+        Derived#.later = property(lambda self: v)
+        for owner in (Base#, Derived#): vars(owner).get("later") and delattr(owner, "later")
         """,
         "C#.k += 1\nC#.kept = 3\nBase#.shared = 2\ntype(C#).slope = 1\ndel C#.k",
+    ),
+    "a number by many ways": Kind(
+        """
+k# = 2.0
+o# = types.SimpleNamespace(k=2.0)
+class Fails#(Exception): pass
+class Tree#:
+    def __init__(self, k, *children): self.k, self.children = k, children
+    def total(self): return self.k + sum(child.total() for child in self.children)
+leaf# = Tree#(1)
+tree# = Tree#(1, Tree#(2, leaf#), Tree#(1))
+@dataclasses.dataclass
+class Made#:
+    k: float = 0
+    def __post_init__(self): self.k += k#
+@contextlib.contextmanager
+def setting#(value):
+    before = o#.k
+    o#.k = before + value
+    try: yield o#.k
+    finally: o#.k = before
+def within#():
+    with setting#(1) as now: return now + o#.k
+def restored#():
+    global k#
+    before = k#
+    k# = before + 1
+    try: return helper#()
+    finally: k# = before
+def helper#(): return k#
+def raised#():
+    try: raise Fails#(k#)
+    except Fails# as error: return error.args[0]
+def collected#(a=[]):
+    a.append(k#)
+    try: return sum(a)
+    finally: a.pop()
+async def waited#(): return k#
+def run#(coroutine):
+    try: coroutine.send(None)
+    except StopIteration as end: return end.value
+class Node#:
+    def __init__(self, k): self.k, self.other = k, None
+first#, second# = Node#(1), Node#(2)
+first#.other, second#.other = second#, first#
+kept# = weakref.WeakKeyDictionary({first#: 2})
+class Items#:
+    def __init__(self, k): self.k = k
+    def __iter__(self): return iter([self.k, k#])
+    def __enter__(self): return self.k
+    def __exit__(self, *_): return None
+    def __lt__(self, other): return self.k < k#
+    def __add__(self, other): return self.k + k#
+    def __format__(self, how): return str(float(self.k))
+    def __call__(self, *_): return self.k
+    def __missing__(self, key): return self.k
+items# = Items#(1)
+def executed#():
+    box = {}
+    exec("found = k#", names(), box)
+    return box["found"]
+def entered#():
+    with items# as k: return k
+""",
+        """
+        within#()
+        restored#()
+        raised#()
+        collected#()
+        tree#.total()
+        Made#(1).k
+        run#(waited#())
+        first#.other.k
+        first#.other.other.k
+        kept#[first#]
+        sum(items#)
+        entered#()
+        (1 if items# < 3 else 2)
+        items# + 1
+        float(f"{items#}")
+        [*items#][0]
+        max([1, 2, 3], key=lambda a: a * (-1 if k# > 1 else 1))
+        sorted([1, 2], key=lambda a: -a * o#.k)[0]
+        functools.reduce(lambda a, b: a + o#.k, [1, 2])
+        list(map(getattr, [o#], ["k"]))[0]
+        list(filter(lambda a: a < k#, range(4)))[-1]
+        executed#()
+        type("Kind", (), {"k": k#})().k
+        float(f"{o#.k:.1f}")
+        float("%.1f" % k#)
+        len("{0.k}".format(o#)) + float("{0.k}".format(o#))
+        np.sum(np.vectorize(lambda a: a * k#)([1.0, 2.0]))
+        np.fromiter((k# for _ in range(2)), float).sum()
+        float(np.where(np.arange(3) > k#, 1.0, 0.0).sum()) + 1
+        np.apply_along_axis(lambda a: a * o#.k, 0, np.ones(2))[0]
+        np.frompyfunc(lambda a: a * k#, 1, 1)(2)
+        np.piecewise(np.ones(2), [np.ones(2) > 0], [lambda a: a * k#])[0]
+        needle.grad(lambda a: a * a * o#.k)(3.0)
+        needle.checkpoint(lambda a: a * k#)(W).sum()
+        needle.custom_gradient(lambda a: (a * k#, lambda g: g * o#.k))(W).sum()
+        needle.compile(lambda a: a * k#)(W).sum()
+        needle.jvp(lambda a: a * k#, (1.0,), (1.0,))[1]
+        (lambda *, a=k#: a)()
+        [k for k in (k#,)][0]
+        {"a": o#.k}["a"]
+        """,
+        """
+        global k#; k# = v
+        o#.k = v
+        leaf#.k = v
+        leaf#.children = (Tree#(v),)
+        first#.k = v
+        second#.k = v
+        second#.other = Node#(v)
+        kept#[first#] = v
+        items#.k = v
+        collected#.__defaults__[0].append(v)
+        Items#.__enter__ = lambda self: v
+        """,
+        "collected#.__defaults__[0].append(1)\nleaf#.k += 1\no#.k += 1\nk# += 1",
     ),
     "slots": Kind(
         """
@@ -362,6 +492,9 @@ def other#(k=1, *, m=3): return k * m
         rate#.__kwdefaults__["m"]
         (lambda f=rate#: f())()
         functools.partial(rate#, 2)()
+        inspect.signature(rate#).parameters["k"].default
+        inspect.getfullargspec(rate#).defaults[0]
+        rate#.__code__.co_argcount
         """,
         """
         rate#.k = v

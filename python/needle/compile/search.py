@@ -78,7 +78,7 @@ def _registered(_: Any) -> Any:
     return get_cache_token()
 
 
-def _value_here(variable: ContextVar[Any]) -> Any:
+def value_here(variable: ContextVar[Any]) -> Any:
     return variable.get(MISSING)
 
 
@@ -188,6 +188,8 @@ class Search:
             self.visit(getattr(value, LOOKED_THROUGH[type(value)]), where)
         elif value is sys.modules or type(value) in ProxyTypes or (is_a(value, ref) and not _is_class(value())):
             self._unseen(value, where)
+        elif is_a(value, ref):
+            self.visit(value(), where)
         elif is_a(value, (Value, ModuleType)):
             self._dict_of(value, where)
         elif is_a(value, FunctionType):
@@ -229,7 +231,7 @@ class Search:
         elif is_a(value, (attrgetter, methodcaller)):
             self.reflects = True
         elif is_a(value, ContextVar):
-            self._got(_value_here, value, where)
+            self._got(value_here, value, where)
         elif is_a(value, CellType):
             self._got(CONTENTS, value, where)
         elif is_a(value, LRU_CACHE):
@@ -328,10 +330,11 @@ class Search:
         """The members of the user's classes: all data, and those functions that ran."""
         if is_users_class(type(cls)):
             self.visit(type(cls), Where(None, "global", type(cls).__name__))
-        self._got(_MRO, cls, Where(where, ".", "__mro__"), visit=False)
-        if is_a(cls, ABCMeta):
-            self._got(_registered, cls, Where(where, ".", "register"), visit=False)
         bases = [base for base in cls.__mro__ if is_users_class(base)]
+        if bases:
+            self._got(_MRO, cls, Where(where, ".", "__mro__"), visit=False)
+            if is_a(cls, ABCMeta):
+                self._got(_registered, cls, Where(where, ".", "register"), visit=False)
         for i, base in enumerate(bases):
             self._sequence(vars(base), Where(Where(where, ".", base.__name__) if i else where, ".", "__dict__"))
             for name, member in list(vars(base).items()):

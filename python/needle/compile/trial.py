@@ -152,7 +152,10 @@ class Trial:
         replay.assigned = [i for i, node in enumerate(inputs) if node in written]
         recorded = [leaves[replay.tensors[place]] for place in replay.recorded]
         if recorded and not self.why:
-            self._plan_backward(replay, inputs, recorded)
+            try:
+                self._plan_backward(replay, inputs, recorded)
+            except Exception as error:  # of a rule; the function itself raises it if the gradient is asked for
+                self.give_up(f"its gradient cannot be computed ({error})")
         self.give_up(recorder.why)
         replay.plan = Plan(inputs, self._wanted, recorder.recorded())
         return replay
