@@ -1081,6 +1081,7 @@ class Thing#:
 t# = Thing#()
 m# = t#.method
 class Abstract#(abc.ABC): pass
+alive# = [t#]
 w# = weakref.ref(t#)
 x# = weakref.proxy(t#)
 n# = "k"

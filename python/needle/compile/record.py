@@ -50,6 +50,8 @@ class Recorder(Watcher):
         self.assigned: list[Any] = []
         """Tensors with assigned elements, whose latest version was asked for."""
         self._inputs: set[Node] = set()
+        self._looked_at: dict[Node, str] = {}
+        """Leaves whose value was looked at, as a reason; only afterwards it is known whether they are constants."""
         self._nodes: dict[int, Node] = {}
         self._arrays: list[Any] = []  # kept alive, so that no other array gets their id
         self._references: dict[int, Any] = {}  # large computed ones may be freed with the program's
@@ -130,6 +132,8 @@ class Recorder(Watcher):
         node = self._nodes.get(id(array))
         if node is None or node.op is not None or node in self._inputs:
             self.give_up(f"{what} looks at a value")
+        elif not self.why:
+            self._looked_at.setdefault(node, f"{what} looks at a value at {_users_line()}")
 
     def seen(self, tensor: Any) -> None:
         if isinstance(tensor, Assigned):
@@ -191,6 +195,7 @@ class Recorder(Watcher):
                 state.setdefault(node, tensor)
         if any(map(is_outside, self.assigned)):
             self.why = self.why or "elements of a tensor from outside had been assigned to"
+        self.why = self.why or next((why for node, why in self._looked_at.items() if node in state), "")
         self.make_constants(set(state))
         return state
 

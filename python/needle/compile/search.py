@@ -161,11 +161,10 @@ class Search:
         """Note what a dict holds under a key, or that it lacks it, and visit that. `owner`: the class of this dict."""
         slot = id(scope if owner is None else owner), key
         value = item(scope, key)
-        if slot in self._slots:
-            return value
-        self._slots.add(slot)
-        self._count()
-        self.guards.note_item(scope, key, value, where)
+        if slot not in self._slots:
+            self._slots.add(slot)
+            self._count()
+            self.guards.note_item(scope, key, value, where)
         if visit and value is not MISSING:
             self.visit(value, where)
         return value
@@ -366,7 +365,7 @@ class Search:
         facts = [facts_of(c) for c in within(code)]
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
             value = self._got(CONTENTS, cell, Where(owner, "cell", name))
-            if isinstance(value, ModuleType):
+            if is_a(value, ModuleType):
                 for known in facts:
                     self._module(value, known, Where(None, "cell", name))
         if "__globals__" in self._inspects:
@@ -397,7 +396,7 @@ class Search:
             if value is MISSING and name not in STANDARD:
                 given = scope.get("__builtins__", builtins)
                 value = self._stands(given if isinstance(given, dict) else vars(given), name, where)
-            if isinstance(value, ModuleType) and is_users_module(value):
+            if is_a(value, ModuleType) and is_users_module(value):
                 self._module(value, facts, where)
         if "globals" in facts.globals:
             self._scope(scope)
@@ -419,14 +418,14 @@ class Search:
         self._sequence(scope, Where(None, "global", "globals()"))
         for name in list(scope):
             value = scope.get(name)
-            visit = not isinstance(value, FunctionType) or (self._ran is not None and self._has_run(value))
+            visit = not is_a(value, FunctionType) or (self._ran is not None and self._has_run(value))
             if not _is_special(name):
                 self._stands(scope, name, Where(None, "global", name), visit=visit)
 
     def _chain(self, value: Any, names: tuple[str, ...], where: Where) -> None:
         """The attributes `a.b.c` of modules, each in the module that holds it."""
         for name in names:
-            if not isinstance(value, ModuleType):
+            if not is_a(value, ModuleType):
                 return
             if str(getattr(value, "__file__", "")).startswith(PLAIN_SPOKEN):
                 return  # nobody replaces np.tanh
@@ -444,7 +443,7 @@ class Search:
         for name in {*facts.names, *scope} if facts.reflects else facts.attributes:
             if name in scope or (facts.reflects and name in facts.strings):
                 value = self._stands(scope, name, Where(where, ".", name))
-                if isinstance(value, ModuleType):
+                if is_a(value, ModuleType):
                     self._module(value, facts, Where(where, ".", name))
 
 
