@@ -23,7 +23,8 @@ class ResNet9(nn.Module):
         self, device: Any = None, dtype: Any = "float32", *, channels: int = 3, classes: int = 10, side: int = 32
     ):
         kind = {"device": device, "dtype": dtype}
-        side = -(-side // 16)  # four strides of 2, each of which rounds up
+        for stride in (4, 2, 2, 2):
+            side = -(-side // stride)
         self.layers = nn.Sequential(
             conv_bn(channels, 16, 7, 4, **kind),
             conv_bn(16, 32, 3, 2, **kind),
