@@ -1,4 +1,4 @@
-"""The two-layer net of the deep-learning-systems course: its functions, with the course's signatures."""
+"""Training as the deep-learning-systems course writes it: its functions, with the course's signatures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import needle
 import numpy as np
-from needle import Tensor
+from needle import Tensor, nn
 from needle.data.datasets.idx import read_images_and_labels
 
 Array = np.ndarray[Any, Any]
@@ -116,3 +116,133 @@ def loss_err(h: Tensor, y: Array) -> tuple[Any, Any]:
     with needle.no_grad():
         loss = softmax_loss(h, Tensor(one_hot(y, h.shape[1], logits.dtype), requires_grad=False))
     return loss.numpy()[()], np.mean(logits.argmax(axis=1) != y)
+
+
+# ------------------------------------------------------------------------------------- images and text, with modules
+
+
+def epoch_general_cifar10(
+    dataloader: Any, model: nn.Module, loss_fn: Any = None, opt: Any = None
+) -> tuple[float, float]:
+    """One pass over batches (images, labels): training with an optimizer, evaluation without.
+
+    Returns the share of images that were classified rightly, and the mean loss of an image.
+    """
+    np.random.seed(4)  # the course's: its expected numbers depend on it
+    loss_fn = nn.SoftmaxLoss() if loss_fn is None else loss_fn
+    model.train() if opt else model.eval()
+    right, total, n = 0, 0.0, 0
+    for images, labels in dataloader:
+        logits = model(images)
+        loss = loss_fn(logits, labels)
+        if opt:
+            opt.reset_grad()
+            loss.backward()
+            opt.step()
+        right, total, n = _counted(logits, labels, loss, right, total, n)
+    return right / n, total / n
+
+
+def train_cifar10(  # noqa: PLR0917  (the course's signature)
+    model: nn.Module,
+    dataloader: Any,
+    n_epochs: int = 1,
+    optimizer: Any = needle.optim.Adam,
+    lr: float = 0.001,
+    weight_decay: float = 0.001,
+    loss_fn: Any = nn.SoftmaxLoss,
+) -> tuple[float, float]:
+    """Train on batches (images, labels): accuracy and mean loss in the last epoch."""
+    np.random.seed(4)
+    opt = optimizer(model.parameters(), lr=lr, weight_decay=weight_decay)
+    found = (0.0, float("inf"))
+    for _ in range(n_epochs):
+        found = epoch_general_cifar10(dataloader, model, loss_fn(), opt)
+    return found
+
+
+def evaluate_cifar10(model: nn.Module, dataloader: Any, loss_fn: Any = nn.SoftmaxLoss) -> tuple[float, float]:
+    """Accuracy and mean loss on batches (images, labels)."""
+    return epoch_general_cifar10(dataloader, model, loss_fn())
+
+
+def epoch_general_ptb(  # noqa: PLR0917  (the course's signature)
+    data: Any,
+    model: nn.Module,
+    seq_len: int = 40,
+    loss_fn: Any = None,
+    opt: Any = None,
+    clip: float | None = None,
+    device: Any = None,
+    dtype: Any = "float32",
+) -> tuple[float, float]:
+    """One pass over text (tokens, batch) as `needle.data.batchify` lays it out: training with an optimizer, evaluation
+    without.
+
+    The state goes on from one window of `seq_len` tokens to the next; gradients do not. Returns the share of tokens
+    that were foretold, and the mean loss of a token.
+    """
+    np.random.seed(4)
+    loss_fn = nn.SoftmaxLoss() if loss_fn is None else loss_fn
+    model.train() if opt else model.eval()
+    right, total, n, state = 0, 0.0, 0, None
+    for start in range(0, len(data) - 1, seq_len):
+        tokens, following = needle.data.get_batch(data, start, seq_len, device=device, dtype=dtype)
+        logits, state = model(tokens, state)
+        state = _detached(state)
+        loss = loss_fn(logits, following)
+        if opt:
+            opt.reset_grad()
+            loss.backward()
+            if clip is not None:
+                opt.clip_grad_norm(clip)
+            opt.step()
+        right, total, n = _counted(logits, following, loss, right, total, n)
+    return right / n, total / n
+
+
+def train_ptb(  # noqa: PLR0917  (the course's signature)
+    model: nn.Module,
+    data: Any,
+    seq_len: int = 40,
+    n_epochs: int = 1,
+    optimizer: Any = needle.optim.SGD,
+    lr: float = 4.0,
+    weight_decay: float = 0.0,
+    loss_fn: Any = nn.SoftmaxLoss,
+    clip: float | None = None,
+    device: Any = None,
+    dtype: Any = "float32",
+) -> tuple[float, float]:
+    """Train a language model on text (tokens, batch): accuracy and mean loss in the last epoch."""
+    np.random.seed(4)
+    opt = optimizer(model.parameters(), lr=lr, weight_decay=weight_decay)
+    found = (0.0, float("inf"))
+    for _ in range(n_epochs):
+        found = epoch_general_ptb(data, model, seq_len, loss_fn(), opt, clip, device, dtype)
+    return found
+
+
+def evaluate_ptb(  # noqa: PLR0917  (the course's signature)
+    model: nn.Module,
+    data: Any,
+    seq_len: int = 40,
+    loss_fn: Any = nn.SoftmaxLoss,
+    device: Any = None,
+    dtype: Any = "float32",
+) -> tuple[float, float]:
+    """Accuracy and mean loss of a language model on text (tokens, batch)."""
+    return epoch_general_ptb(data, model, seq_len, loss_fn(), device=device, dtype=dtype)
+
+
+def _counted(  # noqa: PLR0917
+    logits: Tensor, labels: Tensor, loss: Tensor, right: int, total: float, n: int
+) -> tuple[int, float, int]:
+    """The counts after another batch."""
+    hits = int((logits.numpy().argmax(axis=1) == labels.numpy()).sum())
+    return right + hits, total + loss.item() * len(labels), n + len(labels)
+
+
+def _detached(state: Any) -> Any:
+    """A recurrent state without its history."""
+    return tuple(map(_detached, state)) if isinstance(state, tuple) else None if state is None else state.detach()
