@@ -120,6 +120,7 @@ def test_the_functions_of_ops_are_those_of_needle():
 COURSE = """
 EWiseAdd AddScalar EWiseMul MulScalar EWisePow PowerScalar EWiseDiv DivScalar Transpose Reshape BroadcastTo Summation
 MatMul Negate Log Exp Sin Cos Tanh Sqrt ReLU Max LogSumExp LogSoftmax MakeTensorTuple TupleGetItem GetItem
+Conv Flip Split Stack conv dilate flip split stack
 add add_scalar multiply mul_scalar power power_scalar divide divide_scalar transpose reshape broadcast_to summation
 matmul negate log exp sin cos tanh sqrt relu logsumexp logsoftmax make_tuple tuple_get_item
 """
@@ -127,7 +128,7 @@ ENGINE = """
 Op TensorOp TensorTupleOp Value Tensor TensorTuple find_topo_sort compute_gradient_of_variables no_grad LAZY_MODE
 TENSOR_COUNTER
 """
-PACKAGE = "Device cpu all_devices Tensor no_grad"
+PACKAGE = "Device cpu all_devices Tensor TensorTuple no_grad conv dilate flip split stack"
 
 
 @pytest.mark.parametrize(("module", "names"), [(ops, COURSE), (autograd, ENGINE), (needle, PACKAGE)])

@@ -46,7 +46,7 @@ def private(array: Any) -> Any:
         return tuple(private(member) for member in array)
     if id(owner_of(array)) not in handed_out:
         return array
-    copy = array.copy()
+    copy = array.copy(order="K")
     if watching.active:
         watching.tell("copied", array, copy)
     return copy

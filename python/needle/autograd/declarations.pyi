@@ -8,7 +8,7 @@ holds this list against those tables.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .value import Axes, TensorLike, Value
 
@@ -240,6 +240,9 @@ class DeclaredTensor(Value):
     @property
     def mT(self) -> Tensor: ...
 
+Members: TypeAlias = tuple[Tensor, ...]
+
 class DeclaredTuple(Value):
     def __getitem__(self, index: int) -> Tensor: ...
     def __add__(self, other: Any) -> TensorTuple: ...
+    def tuple(self) -> Members: ...

@@ -357,7 +357,7 @@ def _is_part_of_leaf(value: Any) -> bool:
 
 
 def copied(array: Any) -> Any:
-    copy = array.copy()
+    copy = array.copy(order="K")
     watching.tell("copied", array, copy)
     return copy
 

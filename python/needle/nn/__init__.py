@@ -33,6 +33,11 @@ from .containers import ModuleDict as ModuleDict
 from .containers import ModuleList as ModuleList
 from .containers import Residual as Residual
 from .containers import Sequential as Sequential
+from .convolution import Conv as Conv
+from .convolution import Conv1d as Conv1d
+from .convolution import Conv2d as Conv2d
+from .convolution import ConvTranspose1d as ConvTranspose1d
+from .convolution import ConvTranspose2d as ConvTranspose2d
 from .dropout import Dropout as Dropout
 from .dropout import Dropout1d as Dropout1d
 from .dropout import Dropout2d as Dropout2d
@@ -65,6 +70,14 @@ from .normalization import RMSNorm as RMSNorm
 from .parameter import Buffer as Buffer
 from .parameter import Parameter as Parameter
 from .parameter import Pending as Pending
+from .pooling import AdaptiveAvgPool1d as AdaptiveAvgPool1d
+from .pooling import AdaptiveAvgPool2d as AdaptiveAvgPool2d
+from .pooling import AvgPool1d as AvgPool1d
+from .pooling import AvgPool2d as AvgPool2d
+from .pooling import GlobalAvgPool2d as GlobalAvgPool2d
+from .pooling import GlobalMaxPool2d as GlobalMaxPool2d
+from .pooling import MaxPool1d as MaxPool1d
+from .pooling import MaxPool2d as MaxPool2d
 from .positions import LearnedPositions as LearnedPositions
 from .positions import RotaryPositions as RotaryPositions
 from .positions import SinusoidalPositions as SinusoidalPositions

@@ -124,3 +124,4 @@ bind({**OPERATORS, **METHODS})
 
 setattr(TensorTuple, "__getitem__", tuples.tuple_get_item)  # noqa: B010 - declared on TensorTuple for type checkers
 setattr(TensorTuple, "__add__", tuples.add_tuples)  # noqa: B010
+setattr(TensorTuple, "tuple", tuples.members)  # noqa: B010

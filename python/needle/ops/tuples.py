@@ -59,6 +59,11 @@ def tuple_get_item(value: Any, index: int) -> Tensor:
     return TupleGetItem(int(index) % size)(value)
 
 
+def members(value: TensorTuple) -> tuple[Tensor, ...]:
+    """The members as a tuple."""
+    return tuple(value)
+
+
 def add_tuples(a: TensorTuple, b: Any) -> TensorTuple:
     """The member-wise sum of two tuples. Raises ValueError if their lengths differ."""
     if len(a) != len(b):
