@@ -23,7 +23,7 @@ class ResNet9(nn.Module):
         self, device: Any = None, dtype: Any = "float32", *, channels: int = 3, classes: int = 10, side: int = 32
     ):
         kind = {"device": device, "dtype": dtype}
-        side = -(-side // 16)  # four strides of 2, each of which rounds up
+        side = -(-side // 32)  # strides of 4, 2, 2 and 2, each of which rounds up
         self.layers = nn.Sequential(
             conv_bn(channels, 16, 7, 4, **kind),
             conv_bn(16, 32, 3, 2, **kind),
