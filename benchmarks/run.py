@@ -5,6 +5,7 @@ import chain
 import deep
 import derivatives
 import import_time
+import layers
 import memory
 import mnist_step
 import numpy_code
@@ -16,6 +17,7 @@ BENCHMARKS = {
     "captured": captured.run,
     "deep": deep.run,
     "derivatives": derivatives.run,
+    "layers": layers.run,
     "numpy_code": numpy_code.run,
     "import_time": import_time.run,
     "memory": memory.run,
