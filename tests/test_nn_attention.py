@@ -106,6 +106,10 @@ def test_a_query_that_may_see_nothing(dtype, causal):
     np.testing.assert_array_equal(rest.numpy(), y.numpy()[[1, 3]])
 
 
+def test_it_is_at_hand_beside_the_layers():
+    assert nn.attention is ops.attention is nn.functional.attention is needle.attention
+
+
 def test_nothing_to_see_at_all():
     for shape in [(2, 0, 3), (0, 4, 3)]:
         k = Tensor(np.ones(shape))

@@ -8,7 +8,7 @@ import needle
 import numpy as np
 import pytest
 from beside_torch import compare
-from needle import Tensor, nn, ops
+from needle import Tensor, nn, ops, threads
 from needle.ops.normalization import Settings
 
 DTYPES = ["float32", "float64"]
@@ -183,6 +183,29 @@ def test_a_captured_step_moves_the_running_statistics():
         found.append([*losses, layer.weight.grad.numpy(), *[b.numpy() for b in layer.buffers()]])
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3000, 512), (40, 6, 60, 60), (60_000, 7)])
+def test_threads_change_nothing(shape, monkeypatch):
+    """Not a bit: sums are added in the same order."""
+    x, g = normal(*shape, dtype=np.float32), normal(*shape, dtype=np.float32, seed=1)
+    weights = [normal(n, dtype=np.float32, seed=2) for n in (shape[1], shape[-1])]
+    found: list[Any] = []
+    for number in [1, 3]:
+        monkeypatch.setattr(threads, "_number", number)
+        monkeypatch.setattr(threads, "WORTH", 0)
+        for f, w in zip((lambda x, w: ops.batch_norm(x, w)[0], ops.layer_norm), weights, strict=True):
+            a, b = Tensor(x), Tensor(w)
+            y = f(a, b)
+            y.backward(Tensor(g))
+            found.append([y.numpy(), a.grad.numpy(), b.grad.numpy()])
+        a = Tensor(x)
+        y = ops.gelu(a)
+        y.backward(Tensor(g))
+        found.append([y.numpy(), a.grad.numpy()])
+    for alone, together in zip(found[:3], found[3:], strict=True):
+        for one, other in zip(alone, together, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_float64_input_is_cast_and_float16_keeps_its_digits():

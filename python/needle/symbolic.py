@@ -666,7 +666,7 @@ class Executor:
         with made, recorder:
             values = self._evaluate(arrays)
         results = self._results(values)
-        why = recorder.why or ("it draws random numbers" if random != global_random_states() else "")
+        why = recorder.why or ("it draws random numbers" if recorder.draws or random != global_random_states() else "")
         nodes = [
             recorder.node(value) if isinstance(value, Tensor) else recorder.known_or_constant(result)
             for value, result in zip(values, results, strict=True)

@@ -42,6 +42,7 @@ from .dropout import Dropout as Dropout
 from .dropout import Dropout1d as Dropout1d
 from .dropout import Dropout2d as Dropout2d
 from .embedding import Embedding as Embedding
+from .functional import attention as attention
 from .linear import Linear as Linear
 from .loading import LoadError as LoadError
 from .loading import LoadReport as LoadReport

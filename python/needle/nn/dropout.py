@@ -39,7 +39,7 @@ class Dropout1d(Dropout):
         x = as_value(x, type(self).__name__)
         if x.ndim != self.ndim:
             raise ValueError(f"{type(self).__name__}: needs an input of shape {self.layout}, got {x.shape}")
-        return ops.dropout(x, self.p, self.rng, axes=(0, 1)) if self.training else x
+        return ops.dropout(x, self.p, self.rng, together=tuple(range(2, x.ndim))) if self.training else x
 
 
 class Dropout2d(Dropout1d):

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..autograd import Axes, Tensor, TensorOp, TensorTupleOp, as_value, plus, unmasked
 from ..threads import for_each
-from .base import aligned, normalize_axes, spread
+from .base import aligned, given_axes, normalize_axes, spread
 from .memory_order import without_gaps
 from .merged_axes import MergedAxes, cut, dot_along, slices_of, sum_along, weighted_sum
 from .moments import Var
@@ -365,22 +365,25 @@ def _hint(a: Any, *weights: Any) -> str:
 # --------------------------------------------------------------------------------------------------------- functions
 
 
-def layer_norm(a: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, axes: Axes = -1) -> Tensor:
+def layer_norm(
+    a: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, axes: Axes = -1, *, axis: Axes = -1
+) -> Tensor:
     """The numbers along axes less their mean, over sqrt(variance + eps), times weight, plus bias.
 
     The weight and the bias have the shape of these axes. The variance is the biased one. float16 is computed in
     float32. From Ba, Kiros and Hinton, "Layer Normalization", 2016.
     """
+    axes = given_axes("layer_norm", axes, axis, default=-1)
     return _layer_norm("layer_norm", a, (weight, bias), axes, Settings((), float(eps)))
 
 
-def rms_norm(a: Any, weight: Any = None, eps: float | None = None, axes: Axes = -1) -> Tensor:
+def rms_norm(a: Any, weight: Any = None, eps: float | None = None, axes: Axes = -1, *, axis: Axes = -1) -> Tensor:
     """The numbers along axes over sqrt(mean of their squares + eps), times weight, of the shape of these axes.
 
     `eps=None` is the distance from 1 to the next number of the dtype. From Zhang and Sennrich, "Root Mean Square Layer
     Normalization", 2019.
     """
-    a = as_value(a)
+    a, axes = as_value(a), given_axes("rms_norm", axes, axis, default=-1)
     eps = float(np.finfo(a.dtype if a.dtype.kind == "f" else np.float64).eps) if eps is None else eps
     return _layer_norm("rms_norm", a, (weight, None), axes, Settings((), float(eps), centered=False))
 
@@ -392,14 +395,14 @@ def _layer_norm(name: str, a: Any, weights: Any, axes: Axes, settings: Settings)
 
 
 def batch_norm(
-    a: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, axes: Axes = None
+    a: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, axes: Axes = None, *, axis: Axes = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The numbers along axes (None: all but axis 1) normalized as by `layer_norm`, their mean and their variance.
 
     The weight, the bias, the mean and the biased variance have the shape of the other axes: one number a channel. From
     Ioffe and Szegedy, "Batch Normalization", 2015.
     """
-    a = _real("batch_norm", a)
+    a, axes = _real("batch_norm", a), given_axes("batch_norm", axes, axis)
     over = normalize_axes("batch_norm", (0, *range(2, a.ndim)) if axes is None else axes, a.ndim)
     given = _weights("batch_norm", a, tuple([i for i in range(a.ndim) if i not in over]), (weight, bias))
     y, mean, variance = NormalizeWithMoments(Settings(over, float(eps)))(a, *given)

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from .. import watching
-from ..autograd import Tensor, TensorOp, as_value
+from ..autograd import Axes, Tensor, TensorOp, as_value
 from ..pool import empty
+from .base import described, kept_shape, normalize_axes
 from .memory_order import PIECE
 from .selection import masked
 
@@ -100,22 +101,24 @@ class DropoutMask(Draw):
         return kept
 
 
-def dropout(a: Any, p: float = 0.5, rng: Any = None, *, axes: Any = None) -> Tensor:
+def dropout(a: Any, p: float = 0.5, rng: Any = None, *, together: Axes = ()) -> Tensor:
     """Each number 0 with the probability p, else a / (1 - p), so that the mean stays.
 
-    `axes` are those along which each element is dropped for itself (None: all); along the others, together. Random
-    numbers come from `rng`, a NumPy generator, or from NumPy's global state: `rand(*shape) <= 1 - p` keeps an element.
-    With p=0 and p=1, none are drawn. A captured program draws anew each time. From Srivastava et al., "Dropout", 2014.
+    Along the axes `together`, all numbers are dropped or none. Random numbers come from `rng`, a NumPy generator, or
+    from NumPy's global state: `rand(*shape) <= 1 - p` keeps an element. With p=0 and p=1, none are drawn. A captured
+    program draws anew each time. From Srivastava et al., "Dropout", 2014.
     """
+    if not isinstance(p, (int, float, np.floating)):
+        raise TypeError(f"dropout: p must be a number, from 0 to 1, got {described(p)}")
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: p must be a probability, from 0 to 1, got {p!r}")
     if not (rng is None or isinstance(rng, (np.random.Generator, np.random.RandomState))):
-        raise TypeError(f"dropout: rng must be None or a generator like np.random.default_rng(0), got {rng!r:.60}")
+        raise TypeError(f"dropout: rng must be None or a generator like np.random.default_rng(0), got {described(rng)}")
     a = as_value(a)
     if p == 0:
         return a
     if p == 1:
         return masked(a, np.zeros((), np.bool))
     dtype = a.dtype if a.dtype.kind in "f" else a.real.dtype if a.dtype.kind == "c" else np.dtype(np.float64)
-    shape = tuple([n if axes is None or i in axes else 1 for i, n in enumerate(a.shape)])
+    shape = kept_shape(a.shape, normalize_axes("dropout", together, a.ndim))
     return a * DropoutMask(shape, 1 - p, dtype, rng)()
