@@ -35,13 +35,13 @@ def cross_entropy(
     _check(name, logits, target, label_smoothing, reduction, axis)
     logits, target = _last(logits, target, axis)
     has_labels = target.shape != logits.shape
-    if has_labels and weight is None and ignore_index is None and not label_smoothing and reduction == "mean":
-        if target.size and target.dtype.kind in "iu":
-            try:
-                return ops.softmax_loss(logits, target)
-            except ValueError:
-                _places(name, target, logits.shape[-1], None)  # which names the label
-                raise
+    plain = weight is None and ignore_index is None and not label_smoothing and reduction == "mean"
+    if plain and has_labels and target.size and target.dtype.kind in "iu":
+        try:
+            return ops.softmax_loss(logits, target)
+        except ValueError:
+            _places(name, target, logits.shape[-1], None)  # which names the label
+            raise
     if not has_labels and ignore_index is not None:
         raise ValueError(f"{name}: ignore_index is a label, but the targets are probabilities")
     return _negative(name, ops.logsoftmax(logits), target, weight, ignore_index, label_smoothing, reduction)
@@ -120,7 +120,7 @@ def _negative(
         loss, share = -(probabilities * ops.where(nothing, 0.0, weighted)).sum(1), None
     else:
         labels = target.reshape((rows.shape[0],))
-        places = _places(name, labels, classes, ignore)
+        places = _places(name, target, classes, ignore).reshape(labels.shape)
         each = np.arange(rows.shape[0])
         loss, share = -rows[each, places], None if weights is None else weights[places]
         loss = loss if share is None else loss * share

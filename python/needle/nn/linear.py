@@ -6,6 +6,7 @@ from math import prod
 from typing import Any
 
 from .. import init
+from ..autograd import as_value
 from ..backend import Device
 from .inputs import as_input
 from .module import Module
@@ -61,7 +62,7 @@ class Linear(Module):
 
     def forward(self, x: Any) -> Any:
         if self.in_features is None:
-            self.in_features = x.shape[-1]
+            self.in_features = as_value(x, "Linear").shape[-1]
             self._make(self.bias is not None, *self._options)
             del self._options
         x = as_input(x, self.weight, self)

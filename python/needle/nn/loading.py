@@ -211,7 +211,7 @@ def array_in(title: str, name: str, value: Any) -> Any:
 
 
 def _proposal(unexpected: list[str], missing: list[str]) -> str:
-    """The prefix to strip or to add, if that brings names together; "" if there is none."""
+    """The prefix to strip or to add, if one brings more names together than any other; "" if none does."""
     lacking = set(missing)
     found: Counter[str] = Counter()
     for name in unexpected:
@@ -223,7 +223,7 @@ def _proposal(unexpected: list[str], missing: list[str]) -> str:
         for i, letter in enumerate(name):
             if letter == "." and name[i + 1 :] in known:
                 found[f"{{'': {name[: i + 1]!r}}}"] += 1
-    if not found:
+    (best, count), *others = found.most_common(2) or [("", 0)]
+    if not count or (others and others[0][1] == count):
         return ""
-    best, count = max(found.items(), key=lambda item: item[1])
     return f"rename={best} brings {count} of these names together"

@@ -273,7 +273,8 @@ def triplet_margin_loss(
 ) -> Tensor:
     """max(0, d(anchor, positive) - d(anchor, negative) + margin), where d is the p-norm along the last axis.
 
-    Schroff et al. 2015. With `swap`, the negative may be as near to the positive. `eps` is added to each difference, as in PyTorch.
+    Schroff et al. 2015. With `swap`, the negative may be as near to the positive. `eps` is added to each difference, as
+    in PyTorch.
     """
     name = "TripletMarginLoss"
     anchor, positive = pair(name, anchor, positive)

@@ -21,7 +21,7 @@ def parts_of(module: Any) -> tuple[list[Any], list[Any], Callable[[dict[Any, Any
 
 
 def _is_part(place: Place) -> bool:
-    return place.value.requires_grad or place.local in vars(place.owner).get(FOLLOWED, ())
+    return place.local in vars(place.owner).get(FOLLOWED, ()) or place.value.requires_grad
 
 
 class _Rebuilding:
@@ -34,7 +34,8 @@ class _Rebuilding:
         self._followed: dict[int, set[str]] = {}
         for place in walk(module, again=True):
             value = self._values.get(id(place.value))
-            if isinstance(value, Tensor) and not (isinstance(value, Parameter) and value.needs > DETACHED):
+            is_trainable = isinstance(value, Parameter) and value.needs > DETACHED
+            if value is not None and not is_trainable:
                 self._followed.setdefault(id(place.owner), set()).add(place.local)
 
     def module(self, module: Any) -> Any:

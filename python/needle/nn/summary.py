@@ -18,7 +18,15 @@ from .calls import CallWatcher
 from .module import Module, evaluating
 from .walk import of_kind, walk
 
+
+def _of_convolution(outputs: Any, weights: Any) -> int:
+    """Each output is the product of a window and the weights of its channel."""
+    return outputs.size * prod(weights.shape[:-1])
+
+
 MULTIPLY_ADDS: dict[str, Callable[[Sequence[Any], Any], int]] = {
+    "Conv": lambda inputs, output: _of_convolution(output, inputs[1]),
+    "ConvTranspose": lambda inputs, output: _of_convolution(inputs[0], inputs[1]),
     "MatMul": lambda inputs, output: output.size * inputs[0].shape[-1],
 }
 """How many multiplications and additions an op takes, by the name of its class, from its inputs and its output."""
@@ -67,14 +75,16 @@ class Summary:
 
     def _calls(self) -> list[str]:
         table = [("module", "input", "output", "parameters", "multiply-adds", "ms")]
+        around = _around([name for name, _ in Module.named_modules(self.model)])
         for row in self.rows:
-            level = row.name.count(".") + bool(row.name)
-            if self._depth is None or level <= self._depth:
-                name = f"{'  ' * level}{row.name.rpartition('.')[2]} {type(row.module).__name__}".rstrip()
+            outer = around.get(row.name, [])
+            if self._depth is None or len(outer) <= self._depth:
+                local = row.name[len(outer[-1]) :].lstrip(".") if outer else ""
+                name = "  " * len(outer) + f"{local} {type(row.module).__name__}".lstrip()
                 count = "counted above" if row.parameters is None else f"{row.parameters:,}" if row.parameters else ""
                 adds = f"{row.multiply_adds:,}" if row.multiply_adds else ""
                 ms = f"{row.seconds * 1e3:.2f}" if row.output != "not called" else ""
-                table.append((name if row.name else type(row.module).__name__, row.inputs, row.output, count, adds, ms))
+                table.append((name, row.inputs, row.output, count, adds, ms))
         return _aligned(table, right=(3, 4, 5))
 
     def _parameters(self) -> list[str]:
@@ -84,6 +94,16 @@ class Summary:
             kind = "buffer" if place.kind == "buffer" else "" if t.requires_grad else "frozen"
             table.append((place.name, str(t.shape), str(t.dtype), f"{t.size:,}", kind))
         return _aligned(table, right=(3,))
+
+
+def _around(names: Sequence[str]) -> dict[str, list[str]]:
+    """The names of the modules around each module, from the root, which is "", inwards."""
+    known = set(names)
+    found: dict[str, list[str]] = {}
+    for name in filter(None, names):
+        parts = name.split(".")
+        found[name] = ["", *[outer for i in range(1, len(parts)) if (outer := ".".join(parts[:i])) in known]]
+    return found
 
 
 def _aligned(table: Sequence[tuple[str, ...]], right: tuple[int, ...]) -> list[str]:

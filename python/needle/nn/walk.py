@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..autograd import RECORDED, Tensor
 from .parameter import Buffer, Parameter, Pending
 
@@ -71,7 +73,7 @@ class _Search:
         for key, value in items:
             if type(value) in _NOTHING:
                 continue
-            if isinstance(value, Tensor):
+            if isinstance(value, (Tensor, np.ndarray)):
                 local = f"{inner}{key}"
                 kind = _kind(value, owner, local)
                 if kind and self._enters(value):
@@ -81,11 +83,16 @@ class _Search:
             elif isinstance(value, (list, tuple, dict)):
                 if self._enters(value):
                     self._open.add(id(value))
-                    members = value.items() if isinstance(value, dict) else enumerate(value)
-                    self._members(members, owner, prefix, f"{inner}{key}.")
+                    self._members(_named_members(value), owner, prefix, f"{inner}{key}.")
                     self._open.discard(id(value))
             elif type(value) is Pending:
                 self.found.append(Place(f"{prefix}{inner}{key}", "pending", value, owner, f"{inner}{key}"))
+
+
+def _named_members(container: Any) -> Iterable[tuple[Any, Any]]:
+    if isinstance(container, dict):
+        return container.items()
+    return zip(container._fields, container, strict=True) if hasattr(container, "_fields") else enumerate(container)
 
 
 def is_module(value: Any) -> bool:
@@ -94,12 +101,10 @@ def is_module(value: Any) -> bool:
 
 
 def _kind(value: Any, owner: Any, local: str) -> str:
-    if isinstance(value, Parameter):
+    if isinstance(value, Parameter) or local in vars(owner).get(FOLLOWED, ()):
         return "parameter"
     if isinstance(value, Buffer):
         return "buffer"
-    if local in vars(owner).get(FOLLOWED, ()):
-        return "parameter"
     return "stray" if type(value) is Tensor and value.op is None and value.needs == RECORDED else ""
 
 
