@@ -8,6 +8,7 @@ import import_time
 import memory
 import mnist_step
 import numpy_code
+import optimizers
 from harness import main
 
 BENCHMARKS = {
@@ -17,6 +18,7 @@ BENCHMARKS = {
     "deep": deep.run,
     "derivatives": derivatives.run,
     "numpy_code": numpy_code.run,
+    "optimizers": optimizers.run,
     "import_time": import_time.run,
     "memory": memory.run,
 }

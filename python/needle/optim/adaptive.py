@@ -60,15 +60,16 @@ class Adam(Optimizer):
         *largest, rate, eps = rest
         if o["weight_decay"]:
             g = g + o["weight_decay"] * p
-        return _moved(o, p, g, m, v, largest, rate, eps)
+        m, v, largest = _moments(o, g, m, v, largest)
+        return p - rate * (m / (np.sqrt(*largest or [v]) + eps)), m, v, *largest
 
 
-def _moved(o: Any, p: Any, g: Any, m: Any, v: Any, largest: list[Any], rate: Any, eps: Any) -> tuple[Any, ...]:
+def _moments(o: Any, g: Any, m: Any, v: Any, largest: list[Any]) -> tuple[Any, Any, list[Any]]:
+    """The new averages of g and of its square, and the largest of the latter, if that is kept."""
     beta1, beta2 = o["betas"]
     m = m + (1 - beta1) * (g - m)
     v = beta2 * v + (1 - beta2) * (g * g)
-    largest = [np.maximum(a, v) for a in largest]
-    return p - rate * (m / (np.sqrt(*largest or [v]) + eps)), m, v, *largest
+    return m, v, [np.maximum(a, v) for a in largest]
 
 
 class AdamW(Adam):
@@ -103,7 +104,9 @@ class AdamW(Adam):
     @staticmethod
     def update(o: Any, p: Any, g: Any, m: Any, v: Any, *rest: Any, **_: Any) -> tuple[Any, ...]:
         *largest, rate, eps, kept = rest
-        return _moved(o, kept * p if o["weight_decay"] else p, g, m, v, largest, rate, eps)
+        m, v, largest = _moments(o, g, m, v, largest)
+        change = rate * (m / (np.sqrt(*largest or [v]) + eps))
+        return (kept * p if o["weight_decay"] else p) - change, m, v, *largest
 
 
 class RMSprop(Optimizer):
@@ -240,5 +243,5 @@ class Lion(Optimizer):
     @staticmethod
     def update(o: Any, p: Any, g: Any, m: Any, lr: Any, kept: Any, **_: Any) -> tuple[Any, ...]:
         beta1, beta2 = o["betas"]
-        direction = np.sign(beta1 * m + (1 - beta1) * g)
-        return (kept * p if o["weight_decay"] else p) - lr * direction, beta2 * m + (1 - beta2) * g
+        change = lr * np.sign(beta1 * m + (1 - beta1) * g)
+        return (kept * p if o["weight_decay"] else p) - change, beta2 * m + (1 - beta2) * g

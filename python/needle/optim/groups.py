@@ -49,7 +49,7 @@ class Group(MutableMapping[str, Any]):
         if key in ("params", "names"):
             raise KeyError(f"{key!r} of a group cannot be set; opt.add_param_group({{'params': ...}}) adds parameters")
         if key != "lr":
-            self.options[key] = tuple(value) if isinstance(value, list) else value
+            self.options[key] = _plain(value)
         elif callable(value) and not isinstance(value, Value):
             self.schedule = value
         else:
@@ -72,6 +72,13 @@ class Group(MutableMapping[str, Any]):
         shown = {"lr": self.schedule or self["lr"], **self.options}
         count = f"{len(self.named)} parameter{'s' * (len(self.named) != 1)}"
         return f"Group({count}, {', '.join([f'{key}={value!r}' for key, value in shown.items()])})"
+
+
+def _plain(option: Any) -> Any:
+    """An option as a Python number, which takes the dtype of what it meets, or a tuple of them."""
+    if isinstance(option, (list, tuple)):
+        return tuple(map(_plain, option))
+    return option.item() if isinstance(option, (np.generic, np.ndarray)) else option
 
 
 def groups_of(params: Any, what: str) -> list[tuple[list[tuple[str, Any]], dict[str, Any]]]:

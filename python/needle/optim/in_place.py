@@ -70,10 +70,9 @@ def _flat(array: Any) -> Any:
 
 def _own(state: Any, dtype: Any) -> Any:
     """A state's array, for writing into."""
-    array = state._array
-    if array.dtype != dtype or not (array.flags.c_contiguous and array.flags.writeable):
-        array = state._array = np.array(array, dtype, order="C")
-    return array
+    if state.dtype != dtype or not _may_be_written(state):
+        state._array = np.array(state._array, dtype, order="C")
+    return state._array
 
 
 def _changed(tensor: Any) -> None:
@@ -132,6 +131,10 @@ class Passes:
         self._jobs: list[Job] = []
         self._after: list[Callable[[], None]] = []
 
+    def begin(self) -> None:
+        """Forget what a step that failed had added."""
+        self._jobs, self._after = [], []
+
     def program(self, key: Any, rule: Callable[..., Any], state: int, numbers: int, dtype: Any) -> Program:
         """The program of a rule for a value, what it changes by, so many arrays of state, and so many numbers."""
         program = self._programs.get((key, dtype.char))
@@ -143,14 +146,17 @@ class Passes:
     def add(self, key: Any, program_for: Callable[[Any], Program], changes: Sequence[Change], numbers: Any) -> None:
         """Have the next `run` make these changes. `key` says which call it is among those of a step."""
         together: dict[Any, list[Change]] = {}
-        for tensor, by, state in changes:
-            if tensor.op is not None:
-                tensor = latest(tensor)  # its elements were assigned to
-            dtype = tensor._array.dtype
-            change = Change(tensor, by, state)
-            if tensor.size < SMALL and dtype.char in "fd" and by.dtype == dtype and tensor.op is None:
+        for change in changes:
+            tensor, by, state = change
+            if tensor.op is not None:  # its elements were assigned to
+                tensor = latest(tensor)
+                change = Change(tensor, by, state)
+            array = tensor._array
+            dtype = array.dtype
+            if array.size < SMALL and dtype.char in "fd" and by.dtype is dtype and tensor.op is None:
                 together.setdefault(dtype, []).append(change)
-            elif tensor.size:
+            elif by.size:
+                del array  # whoever holds it keeps it from being written into
                 program = program_for(computes_in(dtype))
                 self._change(program, change, [program.number(a) for a in numbers])
         for dtype, small in together.items():
@@ -190,7 +196,8 @@ class Passes:
 
     def run(self) -> None:
         """Make all changes."""
-        jobs, after, self._jobs, self._after = self._jobs, self._after, [], []
+        jobs, after = self._jobs, self._after
+        self.begin()
         run(jobs)
         jobs.clear()
         for finish in after:

@@ -137,6 +137,8 @@ class Muon(Optimizer):
             "adamw": {"lr": 3e-4, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01, "amsgrad": False},
         }
         self._options["adamw"] = self.options_of({"rule": "adamw", **(rest or {})})
+        for rule in self._options:
+            self.check(self.options_of({"rule": rule}))
         parts = [([pair for pair in pairs if chosen[id(pair[1])] == which], which) for which in (True, False)]
         groups = [{"params": part, "rule": "muon" if which else "adamw"} for part, which in parts if part]
         super().__init__(groups or pairs, lr)

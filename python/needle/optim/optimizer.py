@@ -151,6 +151,7 @@ class Optimizer(Rule):
             return
         taken = np.float64(self._taken.item())
         passes = passes_of(self)
+        passes.begin()
         for i, group in enumerate(self._groups):
             self._add_changes(passes, i, group, taken)
         passes.run()
@@ -174,13 +175,14 @@ class Optimizer(Rule):
         for name, p in group.named.items():
             state = self._state[name]
             if not has_gradient(p):
-                if rule.counts:
+                if rule.counts and state:
                     missed = state.setdefault(MISSED, constant(np.zeros(())))
                     missed.data = missed + 1.0
                 continue
-            for slot in slots:
-                if slot not in state:
-                    state.update({**self._fresh(group, p), **state})
+            if any(slot not in state for slot in slots):
+                if rule.counts and not state:  # it was frozen so far
+                    state[MISSED] = self._taken + 0.0
+                state.update({**self._fresh(group, p), **state})
             yield p, [state[slot] for slot in slots], state.get(MISSED) if rule.counts else None
 
     def _add_changes(self, passes: Passes, i: int, group: Group, taken: Any) -> None:

@@ -48,7 +48,11 @@ class Program:
         self.constants: list[Any] = []
         traced: list[Any] = [None] * (arrays + numbers)  # an entry for each value: those given, then the results
         given = [_Symbol(traced, i) for i in range(arrays + numbers)]
-        results = [result.number for result in rule(*given)]
+        results: list[int] = []
+        for result, place in zip(rule(*given), sets, strict=True):
+            if result.number in results or (result.number < len(given) and (place == 0 or result.number != place)):
+                result = +result  # a value that stands elsewhere is copied, in its turn
+            results.append(result.number)
         self._place(traced, results, [self.target if place == 0 else place for place in sets])
 
     def _place(self, traced: list[Any], results: list[int], targets: list[int]) -> None:
@@ -65,20 +69,22 @@ class Program:
         self.constants = [np.array(a, self.dtype) for a in constants]
         last = {a.number: k for k, call in enumerate(traced) if call for a in call[1] if isinstance(a, _Symbol)}
         wanted = dict(reversed([*zip(results, targets, strict=True)]))
-        written = {target: result for result, target in wanted.items() if result >= given and target != self.target}
+        written = {target: result for result, target in wanted.items() if result >= given}
         """When the arrays that are read no more get their new values; until then they serve as temporary blocks."""
         first_temporary, free, self.temporaries = first_constant + len(constants), list[int](), 0
         for k, (ufunc, operands) in enumerate(traced[given:], given):
             numbers_read = dict.fromkeys([a.number for a in operands if isinstance(a, _Symbol)])
             read = tuple([slot[a.number] if isinstance(a, _Symbol) else constants[a] for a in operands])
             done = [i for i in numbers_read if last[i] == k and i not in wanted]
-            free += [slot[i] for i in done if slot[i] >= first_temporary or slot[i] in written]
+            left = [self.target if i == 0 else slot[i] for i in done]
+            free += [s for s in left if s >= first_temporary or s in written]
             target = wanted.get(k, -1)
             there = 0 if target == self.target else target
             if k in wanted and last.get(there, -1) <= k:
                 slot[k] = target
             else:
-                fitting = [s for s in free if s not in written or last.get(k, len(traced)) <= written[s]]
+                end = len(traced) if k in wanted else last.get(k, k)
+                fitting = [s for s in free if s not in written or end <= written[s]]
                 if fitting:
                     slot[k] = fitting[-1]
                     free.remove(slot[k])

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Value
+from ..autograd import Tensor, Value
 from ..autograd import constant as constant_tensor
 
 
@@ -171,8 +171,9 @@ class plateau(Schedule):
         super().__init__(lambda step: self._now, f"plateau({lr}, {by}, {patience})")
         self._by, self._patience, self._highest, self._threshold = by, patience, highest, threshold
         self._cooldown, self._lowest_rate = cooldown, lowest_rate
-        self._best: float | None = None
-        self._worse = self._resting = 0
+        self._noted = constant_tensor(np.array([np.nan, 0.0, 0.0]))
+        """The best value, and how many reports are worse, or do not count: in a Tensor, for a captured step takes
+        Python's numbers for fixed."""
 
     def __call__(self, step: Any) -> Any:
         """The rate now, whatever the step."""
@@ -180,31 +181,31 @@ class plateau(Schedule):
 
     def report(self, metric: Any) -> None:
         """Note a value of the metric, and lower the rate if it is time to."""
-        value = float(metric)
-        if self._is_better(value):
-            self._best, self._worse = value, 0
-        else:
-            self._worse += 1
-        if self._resting:
-            self._resting, self._worse = self._resting - 1, 0
-        if self._worse > self._patience:
+        value = metric.item() if isinstance(metric, Tensor) else float(metric)
+        best, worse, resting = self._noted.tolist()
+        best, worse = (value, 0) if self._is_better(value, best) else (best, worse + 1)
+        if resting:
+            resting, worse = resting - 1, 0
+        if worse > self._patience:
             self._now.data = np.array(max(self._now.item() * self._by, self._lowest_rate))
-            self._resting, self._worse = self._cooldown, 0
+            resting, worse = self._cooldown, 0
+        self._noted.data = np.array([best, worse, resting], np.float64)
 
-    def _is_better(self, value: float) -> bool:
-        if self._best is None:
-            return True
-        margin = self._threshold * abs(self._best)
-        return value > self._best + margin if self._highest else value < self._best - margin
+    def _is_better(self, value: float, best: float) -> bool:
+        margin = self._threshold * abs(best)
+        return np.isnan(best) or (value > best + margin if self._highest else value < best - margin)
 
     def state_dict(self) -> dict[str, Any]:
         """The rate, the best value, and the counts."""
-        return {"rate": self._now.item(), "best": self._best, "worse": self._worse, "resting": self._resting}
+        best, worse, resting = self._noted.tolist()
+        best = None if np.isnan(best) else best
+        return {"rate": self._now.item(), "best": best, "worse": int(worse), "resting": int(resting)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from such a state."""
         self._now.data = np.array(float(state["rate"]))
-        self._best, self._worse, self._resting = state["best"], int(state["worse"]), int(state["resting"])
+        best = np.nan if state["best"] is None else state["best"]
+        self._noted.data = np.array([best, state["worse"], state["resting"]], np.float64)
 
 
 def _positive(what: str, **numbers: float) -> None:

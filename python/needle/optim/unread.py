@@ -93,20 +93,23 @@ def watch(optimizer: Any, params: Iterable[Any]) -> None:
 
 def begin(params: Iterable[Any]) -> None:
     """The gradients of these parameters were used, or forgotten."""
-    for watch in map(_watches.get, map(id, params)):
-        if watch is not None and not watch.said:
-            watch.begin()
+    for watch in _among(params):
+        watch.begin()
 
 
 def end(params: Iterable[Any]) -> None:
     """The gradients of these parameters may be replaced, until `begin`."""
-    for watch in map(_watches.get, map(id, params)):
-        if watch is not None:
-            watch.end()
+    for watch in _among(params):
+        watch.end()
+
+
+def _among(params: Iterable[Any]) -> list[_Watch]:
+    ids = set(map(id, params))
+    return [watch for key, watch in list(_watches.items()) if key in ids and not watch.said]
 
 
 def _warn() -> None:
-    frame, depth = sys._getframe(1), 1
+    frame, depth = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame, depth = frame.f_back, depth + 1
     warnings.warn(
