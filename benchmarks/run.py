@@ -5,6 +5,7 @@ import chain
 import deep
 import derivatives
 import import_time
+import loader
 import memory
 import mnist_step
 import numpy_code
@@ -20,6 +21,7 @@ BENCHMARKS = {
     "numpy_code": numpy_code.run,
     "optimizers": optimizers.run,
     "import_time": import_time.run,
+    "loader": loader.run,
     "memory": memory.run,
 }
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from ..autograd import Tensor
 from ..autograd.tensor import constant
@@ -46,7 +47,7 @@ def _collate(items: list[Any], where: str) -> Any:
         except (TypeError, ValueError):
             raise _differ(items, where, "lengths", _length) from None
         return kind([_collate(column, f"{where}[{i}]") for i, column in enumerate(columns)])  # type: ignore[arg-type]
-    if kind is np.ndarray:
+    if kind is ndarray:
         return _stacked(items, where)
     if isinstance(first, _SCALARS) and not isinstance(first, (str, bytes)):
         return _array_of(items, where)
@@ -100,13 +101,13 @@ def _differ(items: Any, where: str, what: str, look: Callable[[Any], Any]) -> Va
 def map_arrays(function: Callable[[Any], Any], batch: Any) -> Any:
     """The batch with function(array) in the place of its arrays of numbers; tuples become a Batch."""
     kind = type(batch)
-    if kind is np.ndarray:
+    if kind is ndarray:
         return function(batch) if batch.dtype.kind in _NUMBERS else batch
     if kind is tuple or kind is Batch:
         return Batch([map_arrays(function, member) for member in batch])
     if isinstance(batch, Tensor):
         return batch
-    if isinstance(batch, (np.ndarray, np.generic)):
+    if isinstance(batch, (ndarray, np.generic)):
         refuse_more_than_arrays("DataLoader", batch)
         return map_arrays(function, np.asarray(batch))
     keys, members, make = children_of(batch)
@@ -115,13 +116,30 @@ def map_arrays(function: Callable[[Any], Any], batch: Any) -> Any:
     return make({key: map_arrays(function, member) for key, member in zip(keys, members, strict=True)})
 
 
-def floats_as(dtype: Any) -> Callable[[Any], Any]:
-    """array -> the array, of this dtype if it holds floats; None leaves all as they are."""
-    if dtype is None:
-        return lambda array: array
-    return lambda array: array if array.dtype.kind != "f" or array.dtype == dtype else array.astype(dtype)
+class Floats:
+    """array -> the array, of this dtype if it holds floats; None leaves all as they are. Can be pickled."""
+
+    def __init__(self, dtype: Any):
+        self.dtype = dtype
+
+    def __call__(self, array: Any) -> Any:
+        return array if self.dtype is None or array.dtype.kind != "f" else array.astype(self.dtype, copy=False)
 
 
-def as_tensors(batch: Any) -> Any:
-    """The batch with its arrays as constant Tensors, which share their memory."""
-    return map_arrays(constant, batch)
+def as_tensors(batch: Any, dtype: Any) -> Any:
+    """The batch with its arrays as constant Tensors, floats of this dtype. The others share their array's memory."""
+    if type(batch) is tuple:  # of arrays, mostly, that can stay as they are: they are quickly done
+        return Batch(
+            [
+                constant(member)
+                if type(member) is ndarray and (member.dtype is dtype or member.dtype.kind in "iub")
+                else _as_tensors(member, dtype)
+                for member in batch
+            ]
+        )
+    return _as_tensors(batch, dtype)
+
+
+def _as_tensors(batch: Any, dtype: Any) -> Any:
+    cast = Floats(dtype)
+    return map_arrays(lambda array: constant(cast(array)), batch)

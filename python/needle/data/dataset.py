@@ -67,7 +67,7 @@ class ArrayDataset(Dataset):
 
     def __getitem__(self, index: Any) -> Any:
         if type(index) is np.ndarray and index.dtype.kind in "iu":
-            rows = tuple([a.take(index, 0) for a in self.arrays])  # sooner than a[index]
+            rows = tuple([a.take(index, 0) if a.ndim > 1 else a[index] for a in self.arrays])  # the faster one each
         else:
             rows = tuple([a[index] for a in self.arrays])
         return dict(zip(self.names, rows, strict=True)) if self.names else rows

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .collate import collate, floats_as, map_arrays
+from .collate import Floats, collate, map_arrays
 from .dataset import indexes_arrays
 from .streams import here, stream
 
@@ -37,50 +37,49 @@ class Fetcher:
         seed: int | None,
         epoch: int,
     ):
-        self.dataset, self.is_indexed, self.own_collate, self.dtype = dataset, is_indexed, own_collate, dtype
+        self.dataset, self.is_indexed, self.own_collate = dataset, is_indexed, own_collate
+        self._cast = Floats(dtype)
         self.seed, self.epoch = seed, epoch
         self.at_once = own_collate is None and is_indexed and indexes_arrays(dataset)
         self.in_own_process = False
         self.stopped = False
 
     def __call__(self, task: Any) -> Any:
+        return map_arrays(self._cast, self.fetched(task))
+
+    def fetched(self, task: Any) -> Any:
+        """The batch with floats as they are."""
         if self.at_once:
-            return self._cast(self._batch(task))
+            try:
+                return self.dataset[task]
+            except Exception as error:
+                name_cause(error, self.dataset, task)
+                raise
         items = self._items(task) if self.is_indexed else task
         if self.own_collate is None:
-            return self._cast(collate(items))
-        return map_arrays(np.array, self._cast(self.own_collate(items)))  # a copy: it may have handed on an item
-
-    def _cast(self, batch: Any) -> Any:
-        if type(batch) is tuple:  # the most frequent, and quickly done
-            for member in batch:
-                if type(member) is not np.ndarray or (member.dtype.kind == "f" and member.dtype != self.dtype):
-                    break
-            else:
-                return batch
-        return map_arrays(floats_as(self.dtype), batch)
-
-    def _batch(self, indices: Any) -> Any:
-        with _naming(self.dataset, indices):
-            return self.dataset[indices]
+            return collate(items)
+        return map_arrays(np.array, self.own_collate(items))  # a copy: it may have handed on an item
 
     def _items(self, indices: Any) -> list[Any]:
-        numbers = indices.tolist() if isinstance(indices, np.ndarray) else list(indices)
-        with _naming(self.dataset, numbers) as named:
+        numbers = what = indices.tolist() if isinstance(indices, np.ndarray) else list(indices)
+        before = here.item, here.generator
+        try:
             if hasattr(self.dataset, "__getitems__"):
                 return self.dataset.__getitems__(numbers)
-            before = here.item, here.generator
             items = []
-            try:
-                for i in numbers:
-                    if self.stopped:
-                        raise Stopped
-                    named.what = i
-                    self._announce(i)
-                    items.append(self.dataset[i])
-            finally:
-                here.item, here.generator = before
+            for what in numbers:
+                if self.stopped:
+                    raise Stopped
+                self._announce(what)
+                items.append(self.dataset[what])
             return items
+        except Stopped:
+            raise
+        except Exception as error:
+            name_cause(error, self.dataset, what)
+            raise
+        finally:
+            here.item, here.generator = before
 
     def _announce(self, index: int) -> None:
         """Say which item's random numbers are asked for now. A process has global states of its own to seed, too."""
@@ -91,24 +90,14 @@ class Fetcher:
             random.seed(b)
 
 
-class _naming:
-    """`with _naming(dataset, index or indices) as named:` an error gets a note that says what could not be fetched, and
-    which line of the dataset raised it."""
-
-    def __init__(self, dataset: Any, what: Any):
-        self.dataset, self.what = dataset, what
-
-    def __enter__(self) -> _naming:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if not isinstance(error, Exception) or isinstance(error, Stopped):
-            return
-        which = f"item {self.what}" if isinstance(self.what, int) else f"items {_shown(self.what)}"
-        note = f"DataLoader: this was raised for {which} of a {type(self.dataset).__name__}{_place(tb)}"
-        if isinstance(error, StopIteration):  # it would end the loop over the batches in silence
-            raise RuntimeError(note) from error
-        error.add_note(note)
+def name_cause(error: Exception, dataset: Any, what: Any) -> None:
+    """Give the error a note that says what could not be fetched (an index or several), and which line of the dataset
+    raised it."""
+    which = f"item {what}" if isinstance(what, int) else f"items {_shown(what)}"
+    note = f"DataLoader: this was raised for {which} of a {type(dataset).__name__}{_place(error.__traceback__)}"
+    if isinstance(error, StopIteration):  # it would end the loop over the batches in silence
+        raise RuntimeError(note) from error
+    error.add_note(note)
 
 
 def _place(tb: TracebackType | None) -> str:

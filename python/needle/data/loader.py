@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..autograd import Tensor
 from ..backend import Device, default_device
 from .collate import as_tensors
 from .fetching import Fetcher
@@ -52,6 +53,8 @@ class DataLoader:
         device: Device | None = None,
         dtype: Any = "float32",
     ):
+        if isinstance(dataset, Tensor):
+            dataset = dataset.numpy()
         self.dataset, self.batch_size = dataset, check_batch_size("DataLoader", batch_size)
         self.shuffle, self.sampler, self.batch_sampler, self.drop_last = shuffle, sampler, batch_sampler, drop_last
         self.collate, self.workers, self.processes, self.prefetch = collate, workers, processes, prefetch
@@ -76,6 +79,10 @@ class DataLoader:
             raise TypeError(
                 "DataLoader: a pandas object indexes columns, not rows; write ArrayDataset(df.to_numpy()), or name the "
                 "columns: ArrayDataset(x=df['x'].to_numpy(), ...)"
+            )
+        if isinstance(self.dataset, dict):
+            raise TypeError(
+                "DataLoader: a dict has keys, not rows; write ArrayDataset(**arrays) for items that are dicts"
             )
         if not self._is_indexed and not hasattr(self.dataset, "__iter__"):
             raise TypeError(
@@ -121,7 +128,7 @@ class DataLoader:
         tasks, seed = self._begin()
         self._begun, self._resumes = True, False
         self._current = object()
-        return self._iterate(islice(tasks, self._batches, None), seed, self._current)
+        return self._iterate(islice(tasks, self._batches, None) if self._batches else tasks, seed, self._current)
 
     def _begin(self) -> tuple[Iterator[Any], int | None]:
         """Draw what an epoch starts with: the batches of its order, and the seed of its items."""
@@ -159,11 +166,11 @@ class DataLoader:
         if self.workers:
             batches = fetched_ahead(tasks, fetch, self.workers, self.processes, self.workers * self.prefetch)
         else:
-            batches = map(fetch, tasks)
+            batches = map(fetch.fetched, tasks)
         for batch in batches:
             if self._current is me:
                 self._batches += 1
-            yield as_tensors(batch)
+            yield as_tensors(batch, self.dtype)
         if self._current is me:
             self._epoch, self._batches, self._begun, self._start = self._epoch + 1, 0, False, None
 

@@ -77,13 +77,10 @@ class _Reader(pickle.Unpickler):
     """Reads what a pickle of arrays needs, and calls nothing else that it names."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray"):
-            known = {"ndarray": np.ndarray, "dtype": np.dtype, "_reconstruct": _empty_array}
-            if name in known:
-                return known[name]
-        if (module, name) == ("_codecs", "encode"):  # how Python 3 writes bytes for Python 2
-            return _latin_bytes
-        raise pickle.UnpicklingError(f"it names {module}.{name}, which no file of arrays needs")
+        known = _KNOWN.get(f"{module}.{name}".replace("numpy._core.", "numpy.core."))
+        if known is None:
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which no file of arrays needs")
+        return known
 
 
 def _empty_array(*_: Any) -> Any:
@@ -91,10 +88,23 @@ def _empty_array(*_: Any) -> Any:
     return np.empty(0, np.int8)
 
 
+def _array_of_bytes(buffer: Any, dtype: Any, shape: Any, order: Any) -> Any:
+    return np.frombuffer(buffer, dtype).reshape(shape, order=order)
+
+
 def _latin_bytes(text: Any, encoding: Any) -> bytes:
     if encoding not in ("latin1", b"latin1"):
         raise pickle.UnpicklingError(f"it names the encoding {encoding!r}")
     return (text if isinstance(text, str) else text.decode("utf-8")).encode("latin1")
+
+
+_KNOWN = {
+    "numpy.ndarray": np.ndarray,
+    "numpy.dtype": np.dtype,
+    "numpy.core.multiarray._reconstruct": _empty_array,
+    "numpy.core.numeric._frombuffer": _array_of_bytes,
+    "_codecs.encode": _latin_bytes,  # by which Python 3 writes bytes for Python 2
+}
 
 
 def download_cifar10(
