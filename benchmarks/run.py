@@ -5,6 +5,7 @@ import chain
 import deep
 import derivatives
 import import_time
+import layers
 import loader
 import memory
 import mnist_step
@@ -18,6 +19,7 @@ BENCHMARKS = {
     "captured": captured.run,
     "deep": deep.run,
     "derivatives": derivatives.run,
+    "layers": layers.run,
     "numpy_code": numpy_code.run,
     "optimizers": optimizers.run,
     "import_time": import_time.run,

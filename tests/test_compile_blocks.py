@@ -13,19 +13,19 @@ import needle
 import needle.numpy as nnp
 import numpy as np
 import pytest
-from needle import Tensor, autograd
+from needle import Tensor, autograd, threads
 from needle.autograd import constant
 from needle.backend import as_array
-from needle.compile import blocks, fuse, threads
+from needle.compile import blocks, fuse
 from needle.compile.blocks import Kernel
 from needle.compile.fuse import Group, groups
 from needle.compile.graph import Node, sort
 from needle.compile.simplify import simplify
-from needle.compile.threads import get_num_threads, run_on_threads, set_num_threads
 from needle.ops.arithmetic import add
 from needle.ops.reduction import Summation
 from needle.ops.selection import masked
 from needle.ops.softmax import LogSoftmax, LogSumExp, Softmax
+from needle.threads import get_num_threads, run_on_threads, set_num_threads
 from needle.watching import Watcher
 from numpy.testing import assert_allclose, assert_array_equal
 from samples import SAMPLES, Sample
@@ -158,7 +158,7 @@ def check(function: Callable[..., Any], *given: Any, least: int | None = None, o
         if node in approximate and node.dtype.kind in "fc":
             eps = float(np.finfo(node.dtype).eps)
             assert (got[node].shape, got[node].dtype) == (node.shape, node.dtype)
-            scale = np.nan_to_num(np.abs(expected[node]).max(initial=0.0), posinf=0.0)
+            scale = np.nan_to_num(np.abs(expected[node]).max(initial=2.0**-5), posinf=0.0)  # sums may cancel
             assert_allclose(got[node], expected[node], rtol=200 * eps, atol=200 * eps * float(scale))
         else:
             assert_same(got[node], expected[node])
@@ -175,7 +175,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fuse, "WORTH", 1)
     monkeypatch.setattr(fuse, "ALONE", 1)
     monkeypatch.setattr(blocks, "BLOCK", 100)
-    monkeypatch.setattr(blocks, "WORTH_THREADS", 0)
+    monkeypatch.setattr(blocks, "WORTH", 0)
     monkeypatch.setattr(threads, "_number", 3)
 
 
@@ -198,7 +198,7 @@ def value_and_gradients(sample: Sample) -> Callable[..., Any]:
     return function
 
 
-@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize("name", [name for name in SAMPLES if name != "DropoutMask"])  # which draws anew
 def test_samples(name: str, small: None) -> None:
     for sample in SAMPLES[name]:
         check(value_and_gradients(sample), *tensors_of(sample))

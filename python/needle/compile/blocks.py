@@ -26,6 +26,7 @@ from ..ops.power import PowerScalar
 from ..ops.reduction import Summation
 from ..ops.shape import BroadcastTo, Reshape
 from ..ops.tuples import TupleGetItem
+from ..threads import WORTH, get_num_threads, run_on_threads
 from .calls import CALLS, ZEROS, into_out_call, ufunc_call
 from .fuse import (
     LOSSES,
@@ -45,7 +46,6 @@ from .fuse import (
 )
 from .graph import Node
 from .rows import are_short, has_blas, into_out, log_sum_exp, loss_of, products_into, sum_of_all, sums_into
-from .threads import get_num_threads, run_on_threads
 
 BLOCK = 1 << 20
 """Bytes of the longest value in a block: so much fits a third-level cache with its neighbours. With a quarter of that,
@@ -53,8 +53,6 @@ for the second level, one thread is no faster and two are slower by a fifth: a t
 another one holds the interpreter's lock sleeps for some 30 us, which happens less often with large blocks."""
 SCRATCH = 8 << 20
 """Bytes of scratch memory that a thread may use."""
-WORTH_THREADS = 1 << 23
-"""Bytes that a group's ops read or write, from which on waking other threads (some hundred microseconds) pays."""
 ALIGNMENT = 64
 
 
@@ -257,7 +255,7 @@ class Kernel:
         for size in self._slots.sizes:
             self.offsets.append(self.scratch_bytes)
             self.scratch_bytes += -(-size * self.block // ALIGNMENT) * ALIGNMENT
-        self.most_threads = 1 if work_of(group.nodes) < WORTH_THREADS else self.blocks
+        self.most_threads = 1 if work_of(group.nodes) < WORTH else self.blocks
 
     def arguments(self) -> Iterator[_Argument]:
         for step in self.steps:

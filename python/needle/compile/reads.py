@@ -183,6 +183,10 @@ class Reads:
         )  # its position from import until first use
         return NUMPYS if moved else ""
 
+    def has_found(self, value: Any) -> bool:
+        """Whether an object was there before the call."""
+        return any(search.has_seen(value) for search in (self._before, *self._late))
+
     def tensors(self) -> list[Any]:
         """The tensors reachable from the function, from the objects passed to it, and from the code that ran."""
         return [*self._tensors, *[tensor for search in self._late for tensor in search.guards.tensors()]]

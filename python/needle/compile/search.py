@@ -129,6 +129,9 @@ class Search:
         while self._todo:
             self._expand(*self._todo.popleft())
 
+    def has_seen(self, value: Any) -> bool:
+        return self._seen.get(id(value)) is value
+
     # Noting
 
     def _count(self, items: int = 1) -> None:

@@ -164,6 +164,8 @@ class Trial:
         self._note_effects(replay)
         replay.errors = self._errors()
         replay.generators = [rng for rng, _, _ in recorder.draws.values()]
+        if not all(rng is None or self._reads.has_found(rng) for rng in replay.generators):
+            self.give_up("it makes the random generator that it draws from; make it outside")
         self._want_all_draws()
         written = {recorder.known(array) for array in recorder.written.values()}
         replay.assigned = [i for i, node in enumerate(inputs) if node in written]

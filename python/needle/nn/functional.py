@@ -1,5 +1,11 @@
-"""Activations and losses as functions: `from needle.nn import functional as F`."""
+"""Activations, normalizations, attention, dropout and losses as functions: `from needle.nn import functional as F`."""
 
+from ..ops import attention as attention
+from ..ops import batch_norm as batch_norm
+from ..ops import dropout as dropout
+from ..ops import group_norm as group_norm
+from ..ops import layer_norm as layer_norm
+from ..ops import rms_norm as rms_norm
 from .activations import elu as elu
 from .activations import gelu as gelu
 from .activations import glu as glu

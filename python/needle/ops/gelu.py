@@ -15,6 +15,7 @@ import numpy as np
 
 from ..autograd import Tensor, as_value
 from ..pool import empty
+from ..threads import for_each
 from .base import Elementwise, as_floats
 from .exponential import SIGMOID
 from .extrema import clip
@@ -167,6 +168,24 @@ def _tanh_slope(x: Any, out: Any, scratch: _Scratch) -> None:
     np.multiply(share, square, out)
 
 
+def _by_pieces(kernel: Any, row: Any, out: Any, factors: Any = None) -> None:
+    """kernel(x, out, scratch) for each piece of a row, times the factors if there are any."""
+    idle: list[_Scratch] = []  # one for each thread
+
+    def compute(piece: slice) -> None:
+        try:
+            scratch = idle.pop()
+        except IndexError:
+            scratch = _Scratch(row)
+        kernel(row[piece], out[piece], scratch)
+        if factors is not None:
+            np.multiply(out[piece], factors[piece], out[piece])
+        idle.append(scratch)
+
+    with np.errstate(over="ignore", under="ignore"):
+        for_each(pieces(row), compute, 2 * row.nbytes)
+
+
 class GELU(Elementwise):
     saves = ("inputs",)
     __slots__ = ("tanh",)
@@ -181,10 +200,7 @@ class GELU(Elementwise):
         a, axes = without_gaps(a)
         row = as_laid_out(a, axes)
         found, kernel = _result(a, axes, out), _by_tanh if self.tanh else _exact
-        written, scratch = as_laid_out(found, axes), _Scratch(row)
-        with np.errstate(over="ignore", under="ignore"):
-            for piece in pieces(row):
-                kernel(row[piece], written[piece], scratch)
+        _by_pieces(kernel, row, as_laid_out(found, axes))
         return found
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
@@ -209,12 +225,7 @@ class SlopeOfGELU(Elementwise):
         alike = g.shape == a.shape and g.dtype == a.dtype
         row, factors = as_laid_out(a, axes), as_laid_out(g, axes) if alike else None
         found, kernel = _result(a, axes, out if alike else None), _tanh_slope if self.tanh else _exact_slope
-        written, scratch = as_laid_out(found, axes), _Scratch(row)
-        with np.errstate(over="ignore", under="ignore"):
-            for piece in pieces(row):
-                kernel(row[piece], written[piece], scratch)
-                if factors is not None:
-                    np.multiply(written[piece], factors[piece], written[piece])
+        _by_pieces(kernel, row, as_laid_out(found, axes), factors)
         return found if alike else np.multiply(g, found)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..autograd import Axes, Tensor, TensorOp, TensorTupleOp, as_value, plus, unmasked
+from ..threads import for_each
 from .base import aligned, normalize_axes, spread
 from .memory_order import without_gaps
 from .merged_axes import MergedAxes, cut, dot_along, slices_of, sum_along, weighted_sum
@@ -92,7 +93,8 @@ def _normalized(settings: Settings, a: Any, weight: Any = None, bias: Any = None
     layout, x = opened.axes, opened.a
     found, means, variances = layout.empty(opened.dtype), opened.moment(), opened.moment()
     y = layout.open(found)
-    for part in layout.parts(opened.dtype.itemsize):
+
+    def compute(part: tuple[slice, ...]) -> None:
         y_part = y[part]
         mean, variance, deviation = opened.moments(x[part], y_part)
         cut(means, part)[...], cut(variances, part)[...] = mean, variance
@@ -106,6 +108,8 @@ def _normalized(settings: Settings, a: Any, weight: Any = None, bias: Any = None
                 np.multiply(out, factor, out)
             if shift is not None:
                 np.add(out, shift, out)
+
+    for_each(layout.parts(opened.dtype.itemsize), compute, 2 * found.nbytes)
     whole = found, layout.close_moment(means), layout.close_moment(variances)
     return tuple([v.astype(opened.result, copy=False) for v in whole])
 
@@ -121,10 +125,16 @@ def _pulled_back(settings: Settings, g: Any, a: Any, weight: Any = None) -> tupl
     reduced, shared, inner = layout.reduced, layout.shared, layout.inner
     to = layout.open(found)
     sums = [] if w is None else [np.zeros(w.shape, np.result_type(w, np.float64)) for _ in range(2)]
-    for part in layout.parts(opened.dtype.itemsize):
+    found_sums: list[Any] = []
+
+    def compute(part: tuple[slice, ...]) -> None:
         g_part, to_part = g[part], to[part]
         _, variance, deviation = opened.moments(x[part], to_part)
-        scale, w_part, sums_part = settings.scale(variance), None if w is None else cut(w, part), _each_cut(sums, part)
+        scale, w_part, sums_part = (
+            settings.scale(variance),
+            None if w is None else cut(w, part),
+            [np.zeros_like(v) for v in _each_cut(sums, part)],
+        )
         levels, tilts = [], []
         for piece in _pieces(g_part):
             s, factor = _each_cut((scale, w_part), (piece,))
@@ -150,9 +160,20 @@ def _pulled_back(settings: Settings, g: Any, a: Any, weight: Any = None) -> tupl
             np.subtract(straight, out, out)
             if settings.centered:
                 np.subtract(out, up, out)
+        found_sums.append((part, sums_part))
+
+    for_each(layout.parts(opened.dtype.itemsize), compute, 3 * found.nbytes)
+    for part, added in sorted(found_sums, key=_start):
+        for total, some in zip(_each_cut(sums, part), added, strict=True):
+            total += some
     shape = () if weight is None else weight.shape
     every = found, *[layout.close_weight(v, shape) for v in sums]
     return tuple([v.astype(opened.result, copy=False) for v in every])
+
+
+def _start(of_part: tuple[tuple[slice, ...], Any]) -> int:
+    """Where a part begins: sums are added up in the same order, whichever thread is first."""
+    return of_part[0][-1].start if of_part[0] else 0
 
 
 def _scaled_sum(a: Any, scale: Any, axes: tuple[int, ...]) -> Any:

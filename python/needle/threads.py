@@ -1,13 +1,15 @@
-"""The threads of captured computations, and how many to use: started once, and asleep between two uses."""
+"""The threads of large computations, and how many to use: started once, and asleep between two uses."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import copy_context
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 def _processors() -> int:
@@ -25,12 +27,12 @@ _workers: list[SimpleQueue[Any]] = []
 
 
 def get_num_threads() -> int:
-    """The most threads that a captured computation uses; by default, one per processor."""
+    """The most threads that a computation uses; by default, one per processor."""
     return _number
 
 
 def set_num_threads(number: int) -> None:
-    """Use at most this many threads in captured computations. BLAS has threads, and a setting, of its own."""
+    """Use at most this many threads in a computation. BLAS has threads, and a setting, of its own."""
     global _number
     if isinstance(number, bool) or not hasattr(number, "__index__"):
         raise TypeError(f"set_num_threads: needs a whole number, got {number!r}")
@@ -90,6 +92,21 @@ def run_on_threads(function: Callable[[int], object], n: int) -> None:
             raise errors[min(errors)]
         finally:
             errors.clear()  # else the traceback would hold the exception in a cycle
+
+
+WORTH = 1 << 23
+"""Bytes that are read or written, from which on waking other threads (some hundred microseconds) pays."""
+
+
+def for_each(items: Iterable[T], function: Callable[[T], object], nbytes: int) -> None:
+    """Call function(item) for each item: over the threads, if the work reads or writes so many bytes that it pays."""
+    todo = iter(list(items))  # of a list: threads may share it
+
+    def work(k: int) -> None:
+        for item in todo:
+            function(item)
+
+    run_on_threads(work, _number if nbytes >= WORTH else 1)
 
 
 def _forget() -> None:
