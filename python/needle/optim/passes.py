@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..compile.threads import get_num_threads, run_on_threads
+from ..threads import get_num_threads, run_on_threads
 
 BLOCK = 1 << 18
 """Bytes of an array in a block: with half of it the calls cost too much, and with more a block leaves the caches."""
