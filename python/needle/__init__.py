@@ -79,6 +79,7 @@ from .ops import logsoftmax as logsoftmax
 from .ops import logsumexp as logsumexp
 from .ops import make_tuple as make_tuple
 from .ops import masked as masked
+from .ops import masked_softmax as masked_softmax
 from .ops import matmul as matmul
 from .ops import max as max
 from .ops import maximum as maximum

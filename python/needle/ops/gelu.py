@@ -16,7 +16,7 @@ import numpy as np
 from ..autograd import Tensor, as_value
 from ..pool import empty
 from ..threads import for_each
-from .base import Elementwise, as_floats
+from .base import Elementwise, as_floats, described
 from .exponential import SIGMOID
 from .extrema import clip
 from .memory_order import as_laid_out, empty_as_laid_out, piece_of, pieces, without_gaps
@@ -249,8 +249,9 @@ def gelu(a: Any, approximate: bool | str = False) -> Tensor:
     With `approximate=True` (or "tanh"), a * (1 + tanh(sqrt(2 / pi) * (a + 0.044715 * a**3))) / 2. Both forms are those
     of Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016. Integers give float64; complex numbers are refused.
     """
-    if approximate not in (True, False, "tanh", "none"):
-        raise ValueError(f'gelu: approximate must be True ("tanh") or False ("none"), got {approximate!r}')
+    if not isinstance(approximate, (bool, str)) or approximate not in (True, False, "tanh", "none"):
+        got = described(approximate)
+        raise ValueError(f'gelu: approximate must be True ("tanh") or False ("none"), got {got}')
     a = as_value(a)
     if a.dtype.kind == "c":
         raise TypeError(f"gelu: needs real numbers, got {a.dtype}; take the real part, a.real")

@@ -11,6 +11,7 @@ import numpy as np
 from .. import watching
 from ..autograd import Tensor, TensorOp, as_value
 from ..pool import empty
+from .base import described
 from .memory_order import PIECE
 from .selection import masked
 
@@ -107,10 +108,12 @@ def dropout(a: Any, p: float = 0.5, rng: Any = None, *, axes: Any = None) -> Ten
     numbers come from `rng`, a NumPy generator, or from NumPy's global state: `rand(*shape) <= 1 - p` keeps an element.
     With p=0 and p=1, none are drawn. A captured program draws anew each time. From Srivastava et al., "Dropout", 2014.
     """
+    if not isinstance(p, (int, float, np.floating)):
+        raise TypeError(f"dropout: p must be a number, from 0 to 1, got {described(p)}")
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: p must be a probability, from 0 to 1, got {p!r}")
     if not (rng is None or isinstance(rng, (np.random.Generator, np.random.RandomState))):
-        raise TypeError(f"dropout: rng must be None or a generator like np.random.default_rng(0), got {rng!r:.60}")
+        raise TypeError(f"dropout: rng must be None or a generator like np.random.default_rng(0), got {described(rng)}")
     a = as_value(a)
     if p == 0:
         return a
