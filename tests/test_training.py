@@ -22,17 +22,6 @@ X = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
 Y = (X[:, 0] > 0).astype(np.int64)
 
 
-class Noise(nn.Module):
-    """As dropout does, it draws at each call: from NumPy's global state, or from a generator of its own."""
-
-    def __init__(self, rng=None):
-        self.rng = rng
-
-    def forward(self, x):
-        draw = np.random.rand if self.rng is None else lambda *shape: self.rng.random(shape)
-        return x * needle.Tensor((draw(*x.shape) < 0.5).astype(np.float32), requires_grad=False)
-
-
 class Steps:
     """A model with a state, for runs in which nothing is trained."""
 
@@ -94,7 +83,7 @@ def train(folder, which, batches=None, finish=lambda run: run.stop(), **given):
     """A run of three epochs, or so many batches of it. Returns all that must be the same bit for bit."""
     np.random.seed(11)
     random.seed(12)
-    model = nn.Sequential(nn.Linear(3, 8), Noise(), nn.ReLU(), Noise(np.random.default_rng(5)), nn.Linear(8, 2))
+    model = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.2), nn.ReLU(), nn.Dropout(0.3, rng=5), nn.Linear(8, 2))
     opt = needle.optim.Adam(model, lr=0.01)
     ema = needle.optim.EMA(model, 0.9)
     loss_of = nn.SoftmaxLoss()
@@ -451,3 +440,15 @@ def test_objects_in_dicts_and_generators_are_saved(tmp_path):
     quiet_run(tmp_path / "run", epochs=2, **again)
     assert again["model"]["d"].count == 6 and again["plateau"].count == 12
     assert again["noise"].random() == given["noise"].random()
+
+
+def test_it_comes_when_asked_for():
+    place = str(Path(needle.__file__).parents[1])
+    code = f"""
+import sys
+sys.path.insert(0, {place!r})
+import needle
+assert not any(name.startswith(("needle.files", "needle.training", "tqdm", "matplotlib")) for name in sys.modules)
+needle.Run, needle.save, needle.load, needle.files.read_torch
+assert not {{"tqdm", "matplotlib", "sklearn", "safetensors", "torch"}} & sys.modules.keys()"""
+    subprocess.run([sys.executable, "-c", code], check=True)

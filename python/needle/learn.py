@@ -1,4 +1,4 @@
-"""Networks as scikit-learn's estimators: `NetClassifier` and `NetRegressor`, for pipelines, searches and cross-validation.
+"""Networks as scikit-learn's estimators, for its pipelines, searches and cross-validation.
 
 >>> from sklearn.datasets import load_iris
 >>> from needle.learn import NetClassifier
@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from . import nn, optim
+from . import init, nn, optim
 from .autograd import Tensor, no_grad
 
 try:
@@ -39,13 +39,19 @@ _AT_ONCE = 4096
 
 
 class MLP(nn.Module):
-    """Layers of a matrix each, with relu and dropout between them: what an estimator is made of without a module."""
+    """Layers of a matrix each, with relu and dropout between them: what an estimator is made of without a module.
+
+    Weights start as Glorot's uniform ones, biases at 0.
+    """
 
     def __init__(
         self, inputs: int, outputs: int, hidden: int | Sequence[int] = (100,), dropout: float = 0.0, rng: Any = None
     ):
         sizes = (inputs, *([hidden] if isinstance(hidden, (int, np.integer)) else hidden), outputs)
         self.layers = [nn.Linear(n, m, rng=rng) for n, m in pairwise(sizes)]
+        for layer in self.layers:
+            init.xavier_uniform_(layer.weight, rng=rng)
+            init.zeros_(layer.bias)
         self.dropout = nn.Dropout(dropout) if dropout else None
 
     def forward(self, x: Any) -> Any:
@@ -63,16 +69,16 @@ class _Net(BaseEstimator):  # type: ignore[misc]
         self,
         module: Any = None,
         *,
-        lr: Any = 0.001,
+        lr: Any = 0.002,
         dtype: Any = None,
-        epochs: int = 200,
-        batch_size: int = 64,
+        epochs: int = 100,
+        batch_size: int | None = None,
         optimizer: Any = None,
         loss: Callable[[Any, Any], Any] | None = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         patience: int | None = 10,
-        tol: float = 1e-4,
+        tol: float = 1e-3,
         random_state: Any = None,
         verbose: bool = False,
         **module__and_optimizer__: Any,
@@ -153,7 +159,7 @@ class _Net(BaseEstimator):  # type: ignore[misc]
         for name in ("epochs", "batch_size", "patience"):
             value = getattr(self, name)
             is_count = isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1
-            if not is_count and not (name == "patience" and value is None):
+            if not is_count and (value is not None or name == "epochs"):
                 raise ValueError(f"{what}: {name} must be a whole number, 1 or more, got {value!r}")
         if not 0 < self.validation_fraction < 1:
             raise ValueError(f"{what}: validation_fraction must lie between 0 and 1, got {self.validation_fraction!r}")
@@ -223,11 +229,12 @@ class _Net(BaseEstimator):  # type: ignore[misc]
     def _epoch(self, X: Array, targets: Array) -> float:
         """One pass over all rows in a new order; the mean loss."""
         loss_of = self._loss if self.loss is None else self.loss
-        total = 0.0
+        X, total = X.astype(self._dtype, copy=False), 0.0
         self.module_.train()
         # Of equal sizes, so that the last batch is never one row, which BatchNorm could do nothing with.
-        for rows in np.array_split(self._rng.permutation(len(X)), -(-len(X) // self.batch_size)):
-            loss = loss_of(self.module_(Tensor(X[rows], dtype=self._dtype, requires_grad=False)), targets[rows])
+        size = min(max(len(X) // 4, 32), 200) if self.batch_size is None else self.batch_size
+        for rows in np.array_split(self._rng.permutation(len(X)), -(-len(X) // size)):
+            loss = loss_of(self.module_(Tensor.make_const(X[rows])), targets[rows])
             self.optimizer_.reset_grad()
             loss.backward()
             self.optimizer_.step()
@@ -281,10 +288,12 @@ _PARAMETERS = """
         is copied. None: `MLP`, with module__hidden=(100,) and module__dropout=0.
     lr, optimizer: the optimizer's class (None: Adam), its rate or schedule, and `optimizer__name=` for its options.
     dtype: what the network computes in; None: float32 for X in float32, else float64. float32 is faster.
-    epochs, batch_size: at most so many passes over the data, in batches of so many rows.
+    epochs, batch_size: at most so many passes over the data, in batches of so many rows. None: a quarter of the data,
+        but 32 to 200.
     loss: a function of (outputs, targets) to a Tensor.
     early_stopping, validation_fraction: hold out a part of the data, and keep the network that was best on it.
-    patience, tol: stop when the loss (of what is held out) has not become smaller by tol for so many epochs; None: never.
+    patience, tol: stop when the loss (of what is held out) has not become smaller by tol for so many epochs.
+        patience=None: never.
     random_state: a seed for the first values, the batches, and what the network draws, like dropout.
 """
 
@@ -335,7 +344,7 @@ class NetClassifier(ClassifierMixin, _Net):  # type: ignore[misc]
         places = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
         unknown = self.classes_[places] != y
         if unknown.any():
-            raise ValueError(f"NetClassifier: y has {y[unknown][0]!r}, which is none of the classes {self.classes_}")
+            raise ValueError(f"NetClassifier: y has {y[unknown][0]}, which is none of the classes {self.classes_}")
         return places
 
     def _loss(self, prediction: Any, targets: Array) -> Any:
