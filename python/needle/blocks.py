@@ -202,8 +202,9 @@ class _Awaited:
         return _step_by_step(self._steps, self._recording)
 
 
-def _step_by_step(steps: Any, recording: bool) -> Generator[Any, Any, Any]:
-    """A generator that does what this generator or coroutine does, each step of which runs in the mode."""
+def _step_by_step(steps: Any, recording: Any) -> Generator[Any, Any, Any]:
+    """A generator that does what this generator or coroutine does, each step of which runs in the mode, or in that of a
+    block that a coroutine has opened and that is still open."""
     step: Any = steps.send
     given: Any = None
     while True:
@@ -213,6 +214,9 @@ def _step_by_step(steps: Any, recording: bool) -> Generator[Any, Any, Any]:
         except StopIteration as done:
             return done.value
         finally:
+            recording = _recording.get()
+            if type(recording) is _ByStack and recording._frame is None:
+                recording = recording._value  # it is asked for here, and not where this is going to be resumed
             reset_recording(was_recording)
             given = None  # an error would hold this frame, which holds it
         try:
