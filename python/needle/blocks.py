@@ -110,40 +110,59 @@ class RecordingMode:
     """Sets whether operations are recorded, in this thread and context; usable in `with` and as a decorator."""
 
     _value: bool
-    _entered: tuple[Token[Any] | FrameType, ...] = ()  # of this very object's blocks, the innermost last
+
+    def __init__(self) -> None:
+        self._entered: list[Token[Any] | FrameType] = []
+        """This very object's blocks, the innermost last; threads and tasks that share it have theirs among them."""
 
     def __enter__(self) -> None:
         code = _getframe(1).f_code
         if not (_open or code.co_flags & _SUSPENDED or code is _ENTER_CONTEXT):
-            self._entered += (_recording.set(self._value),)
+            self._entered.append(_recording.set(self._value))
             return
         frame = owner(_getframe(1))
         if frame.f_code.co_flags & _SUSPENDED:
             _open.setdefault(frame, []).append(self)
             _ask_the_stack()
-            self._entered += (frame,)
+            self._entered.append(frame)
         else:
-            self._entered += (_recording.set(_ByStack(self._value, frame) if _open else self._value),)
+            self._entered.append(_recording.set(_ByStack(self._value, frame) if _open else self._value))
 
     def __exit__(self, *_: object) -> None:
-        entered: Any = self._entered
-        if not _open:
-            _recording.reset(entered[-1])
-            self._entered = entered[:-1]
-            return
-        frame = owner(_getframe(1))  # generators that share this object leave it in any order
-        here: Any = [a for a in entered if a is frame]
-        left = (here or [a for a in entered if type(a) is Token] or entered)[-1]
-        last = max(i for i, a in enumerate(entered) if a is left)
-        self._entered = entered[:last] + entered[last + 1 :]
-        if isinstance(left, Token):
-            _recording.reset(left)
+        if not _open and self._entered:
+            last: Any = self._entered.pop()
+            try:
+                _recording.reset(last)
+                return
+            except (TypeError, ValueError):  # it is another thread's
+                self._entered.append(last)
+        frame = owner(_getframe(1)) if _open else None
+        if frame is None or frame not in self._entered:  # generators that share this object leave it in any order
+            if not any(map(self._leaves, reversed([a for a in self._entered if isinstance(a, Token)]))):
+                frame = next((a for a in reversed(self._entered) if isinstance(a, FrameType)), None)
+                if frame is None:
+                    raise RuntimeError(f"{type(self).__name__}: this block was not entered in this thread or task")
+                self._leave(frame)
         else:
-            blocks = _open[left]
-            del blocks[max(i for i, block in enumerate(blocks) if block is self)]
-            if not blocks:
-                del _open[left]
+            self._leave(frame)
         _ask_the_stack()
+
+    def _leaves(self, token: Token[Any]) -> bool:
+        """Leave the block of this token, if it was entered in this thread and context."""
+        try:
+            _recording.reset(token)
+        except ValueError:
+            return False
+        self._entered.remove(token)
+        return True
+
+    def _leave(self, frame: FrameType) -> None:
+        """Leave a block of a generator."""
+        self._entered.remove(frame)
+        blocks = _open[frame]
+        del blocks[max(i for i, block in enumerate(blocks) if block is self)]
+        if not blocks:
+            del _open[frame]
 
     def __call__(self, function: _F) -> _F:
         """The function, in this mode. Code of a generator or a coroutine is in it whenever it runs, and what runs while
@@ -202,8 +221,9 @@ class _Awaited:
         return _step_by_step(self._steps, self._recording)
 
 
-def _step_by_step(steps: Any, recording: bool) -> Generator[Any, Any, Any]:
-    """A generator that does what this generator or coroutine does, each step of which runs in the mode."""
+def _step_by_step(steps: Any, recording: Any) -> Generator[Any, Any, Any]:
+    """A generator that does what this generator or coroutine does, each step of which runs in the mode, or in that of a
+    block that a coroutine has opened and that is still open."""
     step: Any = steps.send
     given: Any = None
     while True:
@@ -213,6 +233,9 @@ def _step_by_step(steps: Any, recording: bool) -> Generator[Any, Any, Any]:
         except StopIteration as done:
             return done.value
         finally:
+            recording = _recording.get()
+            if type(recording) is _ByStack and recording._frame in (None, _getframe(0)):
+                recording = recording._value  # else this frame would hold itself, or that where it is resumed decide
             reset_recording(was_recording)
             given = None  # an error would hold this frame, which holds it
         try:

@@ -68,7 +68,7 @@ class UnseenError(Exception):
     """A function may have read an object whose state cannot be seen."""
 
 
-_ARGS, _MRO = attrgetter("args"), attrgetter("__mro__")
+_ARGS, _MRO, _NEEDS = attrgetter("args"), attrgetter("__mro__"), attrgetter("requires_grad")
 _OF_FUNCTIONS = words("__closure__ __code__ __defaults__ __globals__ __kwdefaults__")
 """Code that names any of these may look into functions that it does not call."""
 
@@ -129,6 +129,7 @@ class Search:
         self._items = self._bytes = 0
         codes = [code for code, _ in (ran or {}).values() if not code.co_filename.startswith(PLAIN_SPOKEN)]
         self._inspects = frozenset().union(*[_OF_FUNCTIONS & facts_of(code).names for code in codes])
+        self._asks_needs = any("requires_grad" in facts_of(code).names for code in codes)
         codes = [code for code in codes if facts_of(code).users]
         self._tries = names is None or any(code.co_exceptiontable for code in codes)
 
@@ -193,6 +194,8 @@ class Search:
         elif is_a(value, ref):
             self.visit(value(), where)
         elif is_a(value, (Value, ModuleType)):
+            if self._asks_needs and is_a(value, Value):
+                self._got(_NEEDS, value, Where(where, ".", "requires_grad"))
             self._dict_of(value, where)
         elif is_a(value, FunctionType):
             self.function(value, where)
@@ -344,7 +347,7 @@ class Search:
                 if functions is None:
                     if _is_special(name) or type(member) is MemberDescriptorType:
                         continue
-                elif self._ran is not None and not any(map(self._has_run, functions)):
+                elif not (self._inspects or any(map(self._has_run, functions))):
                     continue
                 for derived in bases[:i]:
                     if name not in vars(derived):
