@@ -25,6 +25,8 @@ from needle import Tensor, data, nn, optim
 from needle.data.datasets import cifar10
 from numpy.lib.stride_tricks import sliding_window_view
 
+FEW = 5000
+"""Of fewer images than that, a net needs more epochs."""
 EVALUATED_AT_ONCE = 1000
 """Images: bounds the memory that an evaluation takes."""
 
@@ -160,16 +162,17 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         description="Train a convolutional net on images.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     add = parser.add_argument
-    add("--epochs", type=int, default=15, help="passes over the training set")
-    add("--batch", type=int, default=64, help="images in a step")
-    add("--lr", type=float, default=0.004, help="the highest learning rate")
+    add("--epochs", type=int, default=None, help="passes over the training set (without it: 12, of few images 40)")
+    add("--batch", type=int, default=32, help="images in a step")
+    add("--lr", type=float, default=0.003, help="the highest learning rate")
     add("--seed", type=int, default=0, help="of the first weights, the order and the shifts")
     add("--data", type=Path, default=argparse.SUPPRESS, help="folder that holds cifar-10-batches-py/ or mnist/")
     add("--out", type=Path, default=Path("runs/images"), help="folder for model, history, pictures and checkpoint")
     options = parser.parse_args(argv)
     for name in ("epochs", "batch"):
-        if getattr(options, name) < 1:
-            raise ValueError(f"--{name} must be 1 or more, got {getattr(options, name)}")
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name} must be 1 or more, got {value}")
     return options
 
 
@@ -178,6 +181,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = arguments(sys.argv[1:] if argv is None else argv)
         images = load(getattr(options, "data", None))
+        options.epochs = options.epochs or (40 if len(images.train[1]) < FEW else 12)
         print(f"Data: {images.source}.")
         np.random.seed(options.seed)
         model: Any = ResNet9() if images.shape[-1] == 3 else small_net(images.shape[0])
