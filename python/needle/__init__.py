@@ -125,12 +125,8 @@ from .ops import tuple_get_item as tuple_get_item
 from .ops import undilate as undilate
 from .ops import var as var
 from .ops import where as where
-from .optimize import least_squares as least_squares
-from .optimize import minimize as minimize
 from .seeing.anomaly import AnomalyError as AnomalyError
 from .seeing.anomaly import detect_anomaly as detect_anomaly
-from .seeing.draw import Drawing as Drawing
-from .seeing.draw import draw as draw
 from .seeing.profile import profile as profile
 from .seeing.trace import trace as trace
 from .transforms import Transformed as Transformed
@@ -162,6 +158,10 @@ if _typing.TYPE_CHECKING:
     from . import training as training
     from .files import load as load
     from .files import save as save
+    from .optimize import least_squares as least_squares
+    from .optimize import minimize as minimize
+    from .seeing.draw import Drawing as Drawing
+    from .seeing.draw import draw as draw
     from .training import Run as Run
 
 _LAZY = (
@@ -179,7 +179,15 @@ _LAZY = (
     "testing",
     "training",
 )
-_LAZY_NAMES = {"Run": "training", "load": "files", "save": "files"}
+_LAZY_NAMES = {
+    "Drawing": "seeing.draw",
+    "Run": "training",
+    "draw": "seeing.draw",
+    "least_squares": "optimize",
+    "load": "files",
+    "minimize": "optimize",
+    "save": "files",
+}
 
 if not _typing.TYPE_CHECKING:  # else a type checker would take every name
 
@@ -197,5 +205,5 @@ if _os.environ.get("NEEDLE_BACKEND") == "nd":  # the course's switch: tensors th
 
 __version__ = "0.1.0"
 
-__all__ = [name for name in dir() if name[0] != "_" and not hasattr(_builtins, name)]
+__all__ = [name for name in (*dir(), *_LAZY_NAMES) if name[0] != "_" and not hasattr(_builtins, name)]
 """What `from needle import *` brings: all but what would replace a builtin."""
