@@ -75,6 +75,7 @@ from .ops import getitem as getitem
 from .ops import greater as greater
 from .ops import greater_equal as greater_equal
 from .ops import group_norm as group_norm
+from .ops import gru as gru
 from .ops import hypot as hypot
 from .ops import imag as imag
 from .ops import layer_norm as layer_norm
@@ -84,6 +85,7 @@ from .ops import log as log
 from .ops import logaddexp as logaddexp
 from .ops import logsoftmax as logsoftmax
 from .ops import logsumexp as logsumexp
+from .ops import lstm as lstm
 from .ops import make_tuple as make_tuple
 from .ops import masked as masked
 from .ops import masked_softmax as masked_softmax
@@ -107,6 +109,7 @@ from .ops import real as real
 from .ops import relu as relu
 from .ops import reshape as reshape
 from .ops import rms_norm as rms_norm
+from .ops import rnn as rnn
 from .ops import roots as roots
 from .ops import sigmoid as sigmoid
 from .ops import sign as sign
