@@ -118,7 +118,6 @@ def test_a_clone_of_a_fitted_net_is_not_fitted():
         ({"module": Net(4)}, ValueError, r"the module must give 3 outputs a row, got shape \(1, 4\) for 1 row"),
         ({"lr": 1e300, "optimizer": needle.optim.SGD}, ValueError, "the loss became (nan|inf) in epoch .: scale X"),
     ],
-    ids=str,
 )
 @pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")
 def test_wrong_parameters(parameters, error, why):
