@@ -44,6 +44,24 @@ def test_a_summary_counts_calls_parameters_and_products():
     assert "fn Linear" not in repr(nn.summary(Net(), (4, 3), depth=1))
 
 
+COUNTS = {
+    "Linear": ((4, 5), (3, 2, 4), 3 * 2 * 4 * 5),
+    "Conv2d": ((4, 6, 3), (2, 4, 8, 8), 2 * 6 * 6 * 6 * 4 * 9),
+    "ConvTranspose2d": ((4, 6, 3), (2, 4, 8, 8), 2 * 8 * 8 * 4 * 6 * 9),
+    "RNN": ((4, 5), (7, 2, 4), 7 * 2 * (4 + 5) * 5),
+    "GRU": ((4, 5), (7, 2, 4), 7 * 2 * (4 + 5) * 15),
+    "LSTM": ((4, 5), (7, 2, 4), 7 * 2 * (4 + 5) * 20),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_multiply_adds_of_a_layer(name):
+    if not hasattr(nn, name):
+        pytest.skip("this layer comes with another part")
+    arguments, shape, expected = COUNTS[name]
+    assert nn.summary(getattr(nn, name)(*arguments), shape).multiply_adds == expected
+
+
 def test_a_summary_changes_nothing():
     model = Net()
     model.blocks[0].eval()

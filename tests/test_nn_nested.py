@@ -290,3 +290,24 @@ def test_a_module_in_a_closure_or_attribute_is_captured_likewise():
     for x, y in batches(5):
         assert_allclose(step(x, y).item(), training_step(eager, x, y).item(), rtol=1e-6)
     assert step.explain().count("operations were recorded") == 1
+
+
+def test_a_module_itself_can_be_compiled():
+    class Scaled(nn.Module):
+        def __init__(self):
+            self.weight = nn.Parameter(np.ones(3))
+            self.explain = "an attribute of the module"
+
+        def forward(self, x):
+            return x * self.weight * (2.0 if self.training else 1.0)
+
+    model = Scaled()
+    compiled, x = needle.compile(model), Tensor(np.ones(3))
+    for mode in (True, False, True):
+        model.train(mode)
+        assert_array_equal(compiled(x).numpy(), np.full(3, 2.0 if mode else 1.0))
+    model.weight.data = np.full(3, 5.0)
+    compiled(x).sum().backward()
+    assert_array_equal(compiled(x).numpy(), np.full(3, 10.0))
+    assert_array_equal(model.weight.grad.numpy(), np.full(3, 2.0))
+    assert compiled.explain().startswith("Scaled, captured 3 times")  # the flag of the class, and of the object twice

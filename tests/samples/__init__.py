@@ -6,8 +6,17 @@ from .convolutions import CONVOLUTIONS
 from .core import CORE
 from .elementwise import ELEMENTWISE
 from .kit import NAN, Sample
+from .layers import LAYERS
 from .statistics import STATISTICS
 
-SAMPLES: dict[str, list[Sample]] = {**ALGEBRA, **ARRANGING, **CONVOLUTIONS, **CORE, **ELEMENTWISE, **STATISTICS}
+SAMPLES: dict[str, list[Sample]] = {
+    **ALGEBRA,
+    **ARRANGING,
+    **CONVOLUTIONS,
+    **CORE,
+    **ELEMENTWISE,
+    **LAYERS,
+    **STATISTICS,
+}
 
 __all__ = ["NAN", "SAMPLES", "Sample"]

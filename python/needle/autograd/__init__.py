@@ -12,6 +12,7 @@ import gc
 import sys
 from types import ModuleType
 
+from .. import watching
 from ..backend import is_finite as is_finite
 from . import modes as modes
 from .adjoints import *

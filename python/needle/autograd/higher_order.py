@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from functools import cache
+from functools import lru_cache
 from sys import getrefcount
 from typing import Any
 
@@ -73,15 +73,15 @@ def seed_of(output: Tensor, out_grad: Any) -> Tensor:
 def ones_like(array: Any) -> Any:
     """The adjoint of an output by itself."""
     dtype = gradient_dtype(array.dtype)
-    return np.ones(array.shape, dtype) if array.ndim else _one(dtype)
+    return np.ones(array.shape, dtype) if array.size > 1024 else _ones(array.shape, dtype)
 
 
-@cache
-def _one(dtype: Any) -> Any:
-    """The 0-d 1, from which nearly every sweep starts; read-only."""
-    one = np.ones((), dtype)
-    one.flags.writeable = False
-    return one
+@lru_cache(maxsize=64)
+def _ones(shape: tuple[int, ...], dtype: Any) -> Any:
+    """A few ones, kept for the next sweep; read-only."""
+    ones = np.ones(shape, dtype)
+    ones.flags.writeable = False
+    return ones
 
 
 def own(adjoint: Any) -> Any:

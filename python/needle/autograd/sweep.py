@@ -59,9 +59,9 @@ def find_topo_sort(
     """
     if names and inputs_of is None:
         settle(node_list)
-    every, ends, seen = not differentiable, set(stop), set() if seen is None else seen
+    every, ends, seen = not differentiable, set(stop) if stop else (), set() if seen is None else seen
     order: list[Any] = []
-    stack: list[Any] = list(reversed(node_list))  # nodes to visit; below a None stands one that waits for its inputs
+    stack: list[Any] = [*node_list][::-1]  # nodes to visit; below a None stands one that waits for its inputs
     push, pop = stack.append, stack.pop
     while stack:
         node = pop()

@@ -36,6 +36,8 @@ class Call(NamedTuple):
 
     def returning(self) -> Call:
         """The call that returns its output in new memory, if there is one."""
+        if not self.operands:
+            return self
         *operands, last = self.operands
         function = next((ufunc for ufunc, named in CALLS.items() if named is self.function), self.function)
         returns = isinstance(function, np.ufunc) or function is np.dot

@@ -18,7 +18,7 @@ from numpy import ndarray
 
 from .. import autograd, watching
 from ..autograd import Assigned, Tensor, Value, Wrapped
-from ..nested import members_of
+from ..nested import members_of, tells_its_parts
 from .replay import STALE, Replay, Writer, is_handed_out
 from .search import LOOKED_THROUGH
 from .trial import Trial
@@ -50,7 +50,7 @@ class Compiled:
     """A function that is replayed; see `compile`. `explain()` says what became of it."""
 
     def __init__(self, f: Callable[..., Any]):
-        update_wrapper(self, f)
+        update_wrapper(self, f, updated=() if tells_its_parts(f) else ("__dict__",))  # a Module's parts are not its own
         self._f = f
         self._captured: dict[Any, list[_Captured]] = {}
         """By signature, the latest first."""
@@ -106,7 +106,7 @@ class Compiled:
         """What was captured and how it is replayed (nodes, buffers, memory, blocks), or why it is not."""
         found = [captured for captures in self._captured.values() for captured in captures]
         texts = [f"run as it is: {c.why}" if c.replay is None else c.replay.plan.explain() for c in found]
-        title = getattr(self._f, "__qualname__", repr(self._f))
+        title = _name(self._f)
         return "\n\n".join([f"{title}, captured {len(found)} times" if len(found) != 1 else title, *texts])
 
     def _capture(self, key: Any, args: Any, kwargs: Any, given: list[Any]) -> Any:
@@ -160,11 +160,15 @@ class Compiled:
         return self._f(*args, **kwargs)
 
     def _warn(self, why: str) -> None:
-        name = getattr(self._f, "__qualname__", repr(self._f))
+        name = _name(self._f)
         level, frame = 1, sys._getframe(0)
         while frame.f_back is not None and frame.f_code.co_filename == __file__:
             level, frame = level + 1, frame.f_back
         warnings.warn(f"{name} is not compiled but run as it is: {why}", CompileWarning, stacklevel=level)
+
+
+def _name(f: Any) -> str:
+    return getattr(f, "__qualname__", type(f).__name__ if tells_its_parts(f) else repr(f))
 
 
 LOOKED_THROUGH[Compiled] = "__wrapped__"

@@ -148,12 +148,12 @@ class Content:
         return all((flat[i : i + step] == before[i : i + step]).all() for i in range(0, flat.size, step))
 
 
-def _place(state: Any) -> Any:
+def as_compared(state: Any) -> Any:
     """The state of a random generator or an iterator in a form that can be compared."""
     if isinstance(state, dict):
-        return tuple([(key, _place(value)) for key, value in state.items()])
+        return tuple([(key, as_compared(value)) for key, value in state.items()])
     if isinstance(state, tuple):
-        return tuple(map(_place, state))
+        return tuple(map(as_compared, state))
     if isinstance(state, np.ndarray):
         return state.tobytes()
     if _is_iterator(state):
@@ -196,10 +196,10 @@ def _place_of_iterator(iterator: Any) -> Any:
     if kind in _OF_DICTS:
         return iterator.__length_hint__()  # __reduce__ would list all remaining members
     if kind in _STEPPING:
-        return _place(iterator.__reduce__()[1:])
+        return as_compared(iterator.__reduce__()[1:])
     if kind.__name__ in {"count", "repeat"}:
         return repr(iterator)
-    if kind.__name__ in _PASSING_ON and (places := [_place(a) for a in behind(iterator) if not callable(a)]):
+    if kind.__name__ in _PASSING_ON and (places := [as_compared(a) for a in behind(iterator) if not callable(a)]):
         return places
     return object()  # state unknown: equal to nothing
 
@@ -208,11 +208,11 @@ def mover(value: Any) -> tuple[str, Callable[[], Any]] | None:
     """What to call a value that advances when used, and a function that returns its state; None for other values."""
     if (numpy_random := sys.modules.get("numpy.random")) is not None:
         if isinstance(value, numpy_random.Generator):
-            return "random generator", lambda: _place(value.bit_generator.state)
+            return "random generator", lambda: as_compared(value.bit_generator.state)
         if isinstance(value, numpy_random.BitGenerator):
-            return "random generator", lambda: _place(value.state)
+            return "random generator", lambda: as_compared(value.state)
         if isinstance(value, numpy_random.RandomState):
-            return "random generator", lambda: _place(value.get_state())
+            return "random generator", lambda: as_compared(value.get_state())
     if (random := sys.modules.get("random")) is not None and isinstance(value, random.Random):
         return "random generator", lambda: None if isinstance(value, random.SystemRandom) else value.getstate()
     return ("iterator", lambda: _place_of_iterator(value)) if _is_iterator(value) else None
@@ -224,7 +224,7 @@ NUMPYS = "NumPy's global random state"
 def global_random_states() -> dict[str, Any]:
     states: dict[str, Any] = {}
     if (module := sys.modules.get("numpy.random")) is not None:
-        states[NUMPYS] = _place(module.get_state())
+        states[NUMPYS] = as_compared(module.get_state())
     if (module := sys.modules.get("random")) is not None:
         states["Python's global random state"] = module.getstate()
     return states

@@ -11,7 +11,7 @@ import importlib
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextvars import ContextVar
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
 from types import CodeType, FrameType, FunctionType, MethodType, ModuleType
@@ -158,23 +158,29 @@ class Reads:
         self._frames = {**search.frames, **self._frames}
         self._late.append(search)
 
-    def changed(self) -> str:
-        """The first change found since, "" if there is none."""
+    def changed(self, draws: Collection[tuple[Any, Any]] = ()) -> str:
+        """The first change found since, "" if there is none. `draws`: states of random generators that operations took
+        to others."""
         if self._asked:
             return self._asked
         for search in (self._before, *self._late):
             for difference in search.guards.differences():
                 return difference.changed
             for kind, state, before, where in search.movers:
-                if state() != before:
+                if (now := state()) != before and (before, now) not in draws:
                     return f"the state of a{'n' * (kind == 'iterator')} {kind} ({where})"
         if self._advanced is not None:
             return f"the state of a generator ({self._advanced})"
-        for what, now in global_random_states().items():
-            if what in self._random and self._random[what] != now:
+        states = global_random_states()
+        for what, now in states.items():
+            before = self._random.get(what, now)
+            if before != now and (before, now) not in draws:
                 return what
         module = sys.modules.get("numpy.random") if NUMPYS not in self._random else None
-        moved = module is not None and module.get_state()[2] != 623  # its position from import until first use
+        drawn = NUMPYS in states and any(after == states[NUMPYS] for _, after in draws)
+        moved = (
+            module is not None and not drawn and module.get_state()[2] != 623
+        )  # its position from import until first use
         return NUMPYS if moved else ""
 
     def tensors(self) -> list[Any]:

@@ -13,8 +13,10 @@ from weakref import ref
 import numpy as np
 
 from ..autograd import Assigned, Gradient, Op, Tensor, Value
+from ..ops.random import Draw
 from ..watching import Watcher
 from .graph import Node, Recorded, axes_of, frozen
+from .places import as_compared
 
 _KEPT = 1 << 16
 """Bytes up to which computed values are kept, since they may be constants; larger ones seldom are."""
@@ -47,6 +49,9 @@ class Recorder(Watcher):
         """NumPy's error states in which the operations ran."""
         self.swept: set[int] = set()
         """The ids of the outputs whose gradients were computed."""
+        self.draws: dict[int, tuple[Any, Any, Any]] = {}
+        """The random generators that operations drew from (None: NumPy's global state), by id, with their states before
+        the first draw and after the last."""
         self.assigned: list[Any] = []
         """Tensors with assigned elements, whose latest version was asked for."""
         self._inputs: set[Node] = set()
@@ -116,10 +121,20 @@ class Recorder(Watcher):
 
     def computed(self, op: Op, inputs: tuple[Any, ...], output: Any, seconds: float) -> None:
         array = output._array
+        if isinstance(op, Draw):
+            self._note_draw(op)
         self.modes[(*np.geterr().items(),)] = None
         nodes = tuple([self.node(a) for a in inputs])
         if id(array) not in self._nodes:  # else the op handed on an input
             self.order.append(self._put(array, _node_of(array, op, nodes)))
+
+    def _note_draw(self, op: Draw) -> None:
+        """Nothing but operations may draw in between: a replay would leave that out."""
+        before, after = map(as_compared, op.drawn)
+        _, first, last = self.draws.get(id(op.rng), (None, before, before))
+        if last != before:
+            self.give_up("between its operations it draws random numbers")
+        self.draws[id(op.rng)] = op.rng, first, after
 
     def copied(self, array: Any, copy: Any) -> None:
         node = self._nodes.get(id(array))

@@ -28,6 +28,7 @@ from ..custom import Call
 from ..memory import as_recorded, handed_out, owner_of, private
 from ..nested import Rebuild, flatten
 from ..ops.assignment import replace
+from ..ops.random import set_state, state_of
 from .arguments import Substitution
 from .plan import Plan
 from .source import Source
@@ -58,6 +59,8 @@ class Replay:
     """Inputs of which results would be views if their memory was not handed out."""
     errors: dict[str, str] | None = None
     """How NumPy treats floating-point errors while the plan runs (see `np.errstate`), if the function sets that."""
+    generators: list[Any]
+    """The random generators that it draws from; None is NumPy's global state."""
     copies: list[str]
     """Statements (see `Writer`) that copy what effects, or the caller, may write into later."""
     effects: list[str]
@@ -80,14 +83,16 @@ class Replay:
     adjoints: list[int | None]
     """For each Tensor given and from outside, the place of its adjoint among those that `backward` computes."""
 
-    def as_one_op(self, call: tuple[Any, Any, Any], copies: Any, saved: list[Any], results: list[Any]) -> list[Any]:
+    def as_one_op(
+        self, call: tuple[Any, Any, Any], copies: Any, saved: list[Any], states: Any, results: list[Any]
+    ) -> list[Any]:
         """The results, some of which need a gradient. `call` is (args, kwargs, the Tensors and arrays in these); the
-        op keeps `copies` of the arrays."""
+        op keeps `copies` of the arrays. `states` are those of the random generators before the call."""
         arguments = Substitution(*call, copies)
         values = [NOTHING] * len(self.tensors)
         for place in self.recorded:
             values[place] = results[self.tensors[place]]._array
-        op = Replayed(self, (arguments.args, arguments.kwargs), saved, values)
+        op = Replayed(self, (arguments.args, arguments.kwargs), saved, states, values)
         outputs = op(*arguments.tensors, *[t for t, _ in self.state])
         for place in self.recorded:
             results[self.tensors[place]] = outputs[place]
@@ -181,10 +186,15 @@ class Writer:
         lines += [f"x{i} = {array}" for i, array in enumerate(self._inputs)]
         inputs = [f"x{i}" for i in range(len(self._inputs))]
         outputs = [f"y{i}" for i in range(len(replay.plan.outputs))]
+        if replay.generators:
+            lines.append(f"states = {self._source.call(states_of, name(replay.generators))}")
         errors = "" if replay.errors is None else f"with {name(np.errstate)}(**{replay.errors!r}): "
         lines += ["try:", f"    {errors}[{', '.join(outputs)}] = {self._source.call(replay.plan.run, *inputs)}"]
         # Nothing has changed yet, and the function itself has the better error message.
-        lines.append(f"except Exception: return {name(replay.f)}(*args, **kwargs)")
+        lines.append("except Exception:")
+        if replay.generators:
+            lines.append(f"    {self._source.call(set_states, name(replay.generators), 'states')}")
+        lines.append(f"    return {name(replay.f)}(*args, **kwargs)")
         lines += replay.copies
         if replay.recorded:
             lines += [f"d{i} = a{i}.copy(order='K')" for i in self._foreign]
@@ -197,7 +207,8 @@ class Writer:
         results = f"[{', '.join([f'r{i}' for i in range(len(replay.results))])}]"
         if replay.recorded:
             copies = f"[{', '.join([f'd{i}' for i in self._foreign])}]"
-            op = self._source.call(replay.as_one_op, "(args, kwargs, given)", copies, "saved", results)
+            states = "states" if replay.generators else "()"
+            op = self._source.call(replay.as_one_op, "(args, kwargs, given)", copies, "saved", states, results)
             lines.append(f"{results} = {op}")
         lines += replay.sharing
         lines.append("return r0" if replay.rebuild is next else f"return {name(replay.rebuild)}(iter({results}))")
@@ -224,13 +235,14 @@ NOTHING = np.empty(0)
 class Replayed(TensorTupleOp):
     """A replay as one op: its inputs are the Tensors among the arguments and those from outside."""
 
-    __slots__ = ("_call", "_replay", "_saved", "_values")
+    __slots__ = ("_call", "_replay", "_saved", "_states", "_values")
     same_inputs, on_arrays = True, False
 
-    def __init__(self, replay: Replay, call: tuple[Any, Any], saved: list[Any], values: Sequence[Any]):
+    def __init__(self, replay: Replay, call: tuple[Any, Any], saved: list[Any], states: Any, values: Sequence[Any]):
         self._replay = replay
         self._call = call
         self._saved = saved
+        self._states = states
         self._values = tuple(values)
 
     def __repr__(self) -> str:
@@ -271,14 +283,17 @@ class Replayed(TensorTupleOp):
             return self._rerun(out_grad, seen)
 
     def _rerun(self, out_grad: Any, node: Any) -> tuple[Any, ...]:
-        (args, kwargs), state = self._call, np.random.get_state()
+        args, kwargs = self._call
+        generators = list(dict.fromkeys([None, *self._replay.generators]))
+        now = states_of(generators)
+        set_states(self._replay.generators, self._states)
         call = Call(self._replay.f, args, kwargs)
         given = list(map(autograd.renamed, node.inputs[: len(call.where)]))
         try:
             with autograd.enable_grad():
                 outputs = [y for y in flatten(call.run(given))[0] if isinstance(y, Tensor)]
         finally:
-            np.random.set_state(state)
+            set_states(generators, now)
         wanted = [a for a in node.inputs if autograd.wanted(a)]
         found = pulled_back(outputs, out_grad, wanted)
         return tuple([found.pop(a, None) for a in node.inputs])  # a repeated input gets its adjoint once
@@ -327,6 +342,15 @@ class Spent(TensorOp):
             f"backward(): this Tensor comes from the compiled function {self._name}, which has called backward() on it "
             "and keeps no graph beyond that; call backward() within the function only, or outside of it only"
         )
+
+
+def states_of(generators: Sequence[Any]) -> list[Any]:
+    return [state_of(rng) for rng in generators]
+
+
+def set_states(generators: Sequence[Any], states: Sequence[Any]) -> None:
+    for rng, state in zip(generators, states, strict=True):
+        set_state(rng, state)
 
 
 def overlap(array: Any, others: Sequence[Any]) -> bool:

@@ -21,6 +21,7 @@ from ..ops.arithmetic import (
     Negate,
 )
 from ..ops.discrete import Discrete
+from ..ops.random import Draw
 from ..ops.selection import Masked
 from ..ops.shape import BroadcastTo, Reshape
 from ..ops.softmax import LessTargets, Softmax, SoftmaxLoss, less_labels, one_hot
@@ -88,7 +89,7 @@ def needed(order: Sequence[Node], outputs: Sequence[Node]) -> set[Node]:
 
 def is_pure(op: Op | None) -> bool:
     """Whether the op is one of Needle's own: the same inputs give the same output, and nothing else happens."""
-    return type(op).__module__.startswith((f"{_OWN}.ops.", f"{_OWN}.autograd."))
+    return not isinstance(op, Draw) and type(op).__module__.startswith((f"{_OWN}.ops.", f"{_OWN}.autograd."))
 
 
 def _key(op: Any, inputs: tuple[Node, ...]) -> Any:

@@ -22,6 +22,7 @@ from ..autograd import (
     whole_adjoint,
 )
 from ..nested import Rebuild, children_of, flatten, is_leaf, tells_its_parts
+from ..ops.random import Draw
 from ..pool import return_to_system
 from . import replay as make
 from . import sharing
@@ -90,7 +91,8 @@ class Trial:
         recorder = self._recorder
         wrapped = any(isinstance(y, Wrapped) for y in leaves)
         self._known = {id(t) for t in self._reads.tensors()}
-        changed = self._reads.changed() or arguments.changed()
+        draws = [(before, after) for _, before, after in recorder.draws.values()]
+        changed = self._reads.changed(draws) or arguments.changed()
         self.changes = bool(changed) and not recorder.why
         self.why = recorder.why or changed
         self._state = recorder.state(self._is_outside)
@@ -161,6 +163,8 @@ class Trial:
         replay.handed_out = [i for i, node in enumerate(inputs) if node in self._hidden_bases]
         self._note_effects(replay)
         replay.errors = self._errors()
+        replay.generators = [rng for rng, _, _ in recorder.draws.values()]
+        self._want_all_draws()
         written = {recorder.known(array) for array in recorder.written.values()}
         replay.assigned = [i for i, node in enumerate(inputs) if node in written]
         recorded = [leaves[replay.tensors[place]] for place in replay.recorded]
@@ -169,6 +173,12 @@ class Trial:
         self.give_up(recorder.why)
         replay.plan = Plan(inputs, self._wanted, recorder.recorded())
         return replay
+
+    def _want_all_draws(self) -> None:
+        """Let the plan make all draws, also those that nothing computed is made of: others come after them."""
+        rest = {node for node in self._recorder.order if isinstance(node.op, Draw)}
+        for node in sorted(rest - needed(self._recorder.order, self._wanted), key=self._recorder.order.index):
+            self._want(node)
 
     def _want(self, node: Node) -> int:
         """Let the plan compute a node, for nobody else to hold; its place among the outputs."""

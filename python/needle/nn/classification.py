@@ -120,7 +120,7 @@ def _negative(
         loss, share = -(probabilities * ops.where(nothing, 0.0, weighted)).sum(1), None
     else:
         labels = target.reshape((rows.shape[0],))
-        places = _places(name, labels, classes, ignore)
+        places = _places(name, target, classes, ignore).reshape(labels.shape)
         each = np.arange(rows.shape[0])
         loss, share = -rows[each, places], None if weights is None else weights[places]
         loss = loss if share is None else loss * share

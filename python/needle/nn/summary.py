@@ -18,9 +18,15 @@ from .calls import CallWatcher
 from .module import Module, evaluating
 from .walk import of_kind, walk
 
+
+def _of_convolution(outputs: Any, weights: Any) -> int:
+    """Each output is the product of a window and the weights of its channel."""
+    return outputs.size * prod(weights.shape[:-1])
+
+
 MULTIPLY_ADDS: dict[str, Callable[[Sequence[Any], Any], int]] = {
-    "Conv": lambda inputs, output: output.size * prod(inputs[1].shape[:-1]),
-    "ConvTranspose": lambda inputs, output: inputs[0].size * prod(inputs[1].shape[:-1]),
+    "Conv": lambda inputs, output: _of_convolution(output, inputs[1]),
+    "ConvTranspose": lambda inputs, output: _of_convolution(inputs[0], inputs[1]),
     "MatMul": lambda inputs, output: output.size * inputs[0].shape[-1],
 }
 """How many multiplications and additions an op takes, by the name of its class, from its inputs and its output."""

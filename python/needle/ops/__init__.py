@@ -26,6 +26,9 @@ from .arithmetic import multiply as multiply
 from .arithmetic import negate as negate
 from .arithmetic import subtract as subtract
 from .assignment import SetItem as SetItem
+from .attention import MaskedSoftmax as MaskedSoftmax
+from .attention import attention as attention
+from .attention import masked_softmax as masked_softmax
 from .base import Bilinear as Bilinear
 from .base import Elementwise as Elementwise
 from .base import Linear as Linear
@@ -105,6 +108,9 @@ from .fft import FFT as FFT
 from .fft import InverseFFT as InverseFFT
 from .fft import InverseRealFFT as InverseRealFFT
 from .fft import RealFFT as RealFFT
+from .gelu import GELU as GELU
+from .gelu import SlopeOfGELU as SlopeOfGELU
+from .gelu import gelu as gelu
 from .hyperbolic import Arccosh as Arccosh
 from .hyperbolic import Arcsinh as Arcsinh
 from .hyperbolic import Arctanh as Arctanh
@@ -135,6 +141,14 @@ from .moments import Std as Std
 from .moments import Var as Var
 from .moments import std as std
 from .moments import var as var
+from .normalization import Normalize as Normalize
+from .normalization import NormalizeAdjoints as NormalizeAdjoints
+from .normalization import NormalizeWithMoments as NormalizeWithMoments
+from .normalization import SlopeOfNormalize as SlopeOfNormalize
+from .normalization import batch_norm as batch_norm
+from .normalization import group_norm as group_norm
+from .normalization import layer_norm as layer_norm
+from .normalization import rms_norm as rms_norm
 from .norms import Norm as Norm
 from .parts import CopySign as CopySign
 from .parts import LdExp as LdExp
@@ -153,6 +167,8 @@ from .power import ZeroSafeMul as ZeroSafeMul
 from .power import power as power
 from .power import power_scalar as power_scalar
 from .power import zero_safe_multiply as zero_safe_multiply
+from .random import DropoutMask as DropoutMask
+from .random import dropout as dropout
 from .rearranging import Rearrange as Rearrange
 from .reduction import Max as Max
 from .reduction import Min as Min

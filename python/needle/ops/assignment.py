@@ -568,7 +568,7 @@ def _next_version(root: Any, before: Any, op: SetItem, value: Any) -> Any:
         after = op(original, value)
         _make_name(root, None, original)
         return after
-    if watching.active:
+    if watching.active and watching.here():
         after = op(before, value)  # before `root` becomes a name: watchers know the tensor by this object
         if not isinstance(root, Assigned):
             _make_name(root, None, _original(root))

@@ -430,7 +430,8 @@ def operator(function: Callable[[Any, Any], Any], op: Any = None, scalar_op: Any
 
     if op is None:
         return method
-    compute, saves = op.compute, "inputs" in op.saves
+    saves = "inputs" in op.saves
+    compute = op._facts[0] or (lambda x, y: op.compute(x, y))  # noqa: PLW0108 - its class may get another one
     with_number = _with_number(function, scalar_op) if scalar_op else function
 
     def quick_method(self: Any, other: Any) -> Any:

@@ -48,7 +48,7 @@ def _shifted(a: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
     """
     if a.size == 0:
         return a, np.full([1 if i in axes else n for i, n in enumerate(a.shape)], -np.inf, a.dtype)
-    if _is_small(a, _SAFE.get(a.itemsize, 0.0) if a.dtype.kind == "f" else 0.0):
+    if can_skip_shift(a):
         return a, _NO_SHIFT
     top = a.max(axes, keepdims=True)
     if np.isfinite(top).all():
@@ -56,6 +56,11 @@ def _shifted(a: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
     differences = np.zeros(a.shape, np.result_type(a, top))
     np.subtract(a, top, out=differences, where=a != top)
     return differences, top
+
+
+def can_skip_shift(a: Any) -> bool:
+    """Whether exp() of all elements is safe as they are."""
+    return _is_small(a, _SAFE.get(a.itemsize, 0.0) if a.dtype.kind == "f" else 0.0)
 
 
 def _is_small(a: Any, limit: float) -> bool:
