@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Axes, Tensor, as_value, constant
-from .base import Linear, as_floats, normalize_axes, several
+from .base import Linear, as_floats, given_axes, normalize_axes, several
 from .columns import Windows
 from .layouts import each_axis, pairs_of
 from .maxima import MaxPool
@@ -79,6 +79,7 @@ def max_pool(
     dilation: Any = 1,
     ceil_mode: bool = False,
     axes: Axes = None,
+    axis: Axes = None,
 ) -> Tensor:
     """The largest element of each window. Equal elements share its gradient evenly; NaN is larger than all.
 
@@ -89,7 +90,7 @@ def max_pool(
     window still begins in the array or before it. Raises ValueError for what does not fit.
     """
     a = as_value(a, "max_pool")
-    geometry = _Geometry("max_pool", a.shape, axes, ceil_mode)
+    geometry = _Geometry("max_pool", a.shape, given_axes("max_pool", axes, axis), ceil_mode)
     return MaxPool(geometry.pool(kernel_size, stride, padding, dilation))(a)
 
 
@@ -102,48 +103,49 @@ def avg_pool(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     axes: Axes = None,
+    axis: Axes = None,
 ) -> Tensor:
     """The mean of each window; what is padded counts as 0, or with `count_include_pad=False` not at all.
 
     The other arguments are those of `max_pool`. Integers give float64.
     """
     a = as_floats(as_value(a, "avg_pool"))
-    geometry = _Geometry("avg_pool", a.shape, axes, ceil_mode)
+    geometry = _Geometry("avg_pool", a.shape, given_axes("avg_pool", axes, axis), ceil_mode)
     pool = geometry.pool(kernel_size, stride, padding)
     counts: Any = 1
-    for axis, windows in zip(pool.axes, pool.windows, strict=True):
-        margins = geometry.pairs[pool.axes.index(axis)] if count_include_pad else (0, 0)
+    for place, windows in zip(pool.axes, pool.windows, strict=True):
+        margins = geometry.pairs[pool.axes.index(place)] if count_include_pad else (0, 0)
         shape = [1] * a.ndim
-        shape[axis] = windows.outputs
-        counts = counts * _counts(windows, a.shape[axis], margins).reshape(shape)
+        shape[place] = windows.outputs
+        counts = counts * _counts(windows, a.shape[place], margins).reshape(shape)
     count = int(counts.flat[0])
     return SumPool(pool)(a) / (count if (counts == count).all() else constant(counts.astype(a.dtype)))
 
 
-def adaptive_avg_pool(a: Any, output_size: Any, *, axes: Axes = None) -> Tensor:
+def adaptive_avg_pool(a: Any, output_size: Any, *, axes: Axes = None, axis: Axes = None) -> Tensor:
     """The means of as many windows as `output_size` says, one number or one for each axis (None: as the axis is).
 
     Window i of m over an axis of n elements is from floor(i * n / m) to ceil((i + 1) * n / m), as in PyTorch. With
     `output_size` 1, this is the mean over the axes, which stay. `axes` are those of `max_pool`; integers give float64.
     """
     a = as_floats(as_value(a, "adaptive_avg_pool"))
-    chosen_axes = _Geometry("adaptive_avg_pool", a.shape, axes).axes
+    chosen_axes = _Geometry("adaptive_avg_pool", a.shape, given_axes("adaptive_avg_pool", axes, axis)).axes
     given = several(output_size)
     given = given * len(chosen_axes) if len(given) == 1 else given
-    sizes = [a.shape[axis] if n is None else n for n, axis in zip(given, chosen_axes, strict=False)]
+    sizes = [a.shape[place] if n is None else n for n, place in zip(given, chosen_axes, strict=False)]
     sizes = list(each_axis("adaptive_avg_pool", "output_size", (*sizes, *given[len(sizes) :]), len(chosen_axes), 1))
     if all(n == 1 for n in sizes):
         return mean(a, chosen_axes, keepdims=True)
-    for axis, size in zip(chosen_axes, sizes, strict=True):
-        n = a.shape[axis]
+    for place, size in zip(chosen_axes, sizes, strict=True):
+        n = a.shape[place]
         if n % size == 0:
-            a = avg_pool(a, n // size, axes=axis) if n > size else a
+            a = avg_pool(a, n // size, axes=place) if n > size else a
             continue
         places, i = np.arange(n), np.arange(size)[:, None]
         inside = (places >= i * n // size) & (places < -(-(i + 1) * n // size))
         means = constant((inside / inside.sum(1, keepdims=True)).astype(a.dtype))
-        order = (*range(axis), *range(axis + 1, a.ndim), axis)
-        a = permute_dims(permute_dims(a, order) @ means.mT, (*range(axis), a.ndim - 1, *range(axis, a.ndim - 1)))
+        order = (*range(place), *range(place + 1, a.ndim), place)
+        a = permute_dims(permute_dims(a, order) @ means.mT, (*range(place), a.ndim - 1, *range(place, a.ndim - 1)))
     return a
 
 
