@@ -32,8 +32,12 @@ def MLPResNet(  # noqa: PLR0917  (the course's signature)
     drop_prob: float = 0.1,
 ) -> nn.Module:
     """(n, dim) -> logits (n, num_classes), through `num_blocks` residual blocks."""
-    blocks = [ResidualBlock(hidden_dim, hidden_dim // 2, norm, drop_prob) for _ in range(num_blocks)]
-    return nn.Sequential(nn.Linear(dim, hidden_dim), nn.ReLU(), *blocks, nn.Linear(hidden_dim, num_classes))
+    return nn.Sequential(  # in this order: it is that of the random draws
+        nn.Linear(dim, hidden_dim),
+        nn.ReLU(),
+        *[ResidualBlock(hidden_dim, hidden_dim // 2, norm, drop_prob) for _ in range(num_blocks)],
+        nn.Linear(hidden_dim, num_classes),
+    )
 
 
 def epoch(dataloader: Any, model: nn.Module, opt: Any = None) -> tuple[float, float]:
