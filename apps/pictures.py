@@ -81,7 +81,9 @@ def draw_mistakes(
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_color("#cccccc")
         axes.imshow(images[i].reshape(image_shape), cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
-        axes.set_title(f"{names[labels[i]]}, taken for {names[taken[i]]}", fontsize=8.5 if what == "digit" else 6, pad=3)
+        axes.set_title(
+            f"{names[labels[i]]}, taken for {names[taken[i]]}", fontsize=8.5 if what == "digit" else 6, pad=3
+        )
     _save(figure, path)
 
 

@@ -52,7 +52,9 @@ def load(folder: str | Path | None = None) -> Images:
         if place and home.is_dir():
             parts = [data.CIFAR10Dataset(home, train)[:] for train in (True, False)]
             train, test = [(np.ascontiguousarray(x.transpose(0, 2, 3, 1)), y) for x, y in parts]
-            return Images(train, test, f"CIFAR-10 from {home}: {len(train[1]):,} images to train, {len(test[1]):,} to test")
+            return Images(
+                train, test, f"CIFAR-10 from {home}: {len(train[1]):,} images to train, {len(test[1]):,} to test"
+            )
     digits = mnist_data.load(folder)
     shape = (-1, *digits.image_shape, 1)
     train = digits.X_train.reshape(shape), digits.y_train.astype(np.int64)

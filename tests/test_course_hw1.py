@@ -53,7 +53,11 @@ OPERATIONS: dict[str, tuple[Any, Any, list[Any]]] = {
     "reshape": (lambda a: needle.reshape(a, shape=(4, 15)), lambda a: a.reshape(4, 15), [normal(5, 3, 4)]),
     "negate": (needle.negate, np.negative, [normal(5, 4)]),
     "transpose": (needle.transpose, lambda a: a.swapaxes(-1, -2), [normal(3, 5, 4)]),
-    "transpose of two axes": (lambda a: needle.transpose(a, axes=(0, 2)), lambda a: a.swapaxes(0, 2), [normal(3, 5, 4)]),
+    "transpose of two axes": (
+        lambda a: needle.transpose(a, axes=(0, 2)),
+        lambda a: a.swapaxes(0, 2),
+        [normal(3, 5, 4)],
+    ),
     "log": (needle.log, np.log, [positive(5, 4)]),
     "exp": (needle.exp, np.exp, [normal(5, 4)]),
     "relu": (needle.relu, lambda a: np.maximum(a, 0), [normal(5, 4)]),
@@ -97,9 +101,15 @@ def test_backward_of_each_operation(name):
 COMPOSED = {
     "a - b": (sub, [(5, 4), (5, 4)]),
     "3 - a": (lambda a: 3 - a, [(5, 4)]),
-    "a product used twice": (lambda a, b, c: needle.summation((a @ b + c) * (a @ b), axes=None), [(4, 3), (3, 2), (4, 2)]),
+    "a product used twice": (
+        lambda a, b, c: needle.summation((a @ b + c) * (a @ b), axes=None),
+        [(4, 3), (3, 2), (4, 2)],
+    ),
     "a broadcast factor": (lambda a, b: needle.summation(needle.broadcast_to(a, (5, 4)) * b), [(5, 1), (5, 4)]),
-    "a reshaped factor": (lambda a, b, c: needle.summation(needle.reshape(a, (4, 4)) @ b / 5 + c), [(16,), (4, 3), (4, 3)]),
+    "a reshaped factor": (
+        lambda a, b, c: needle.summation(needle.reshape(a, (4, 4)) @ b / 5 + c),
+        [(16,), (4, 3), (4, 3)],
+    ),
     "relu within exp": (lambda a, b: needle.exp(needle.relu(a @ b) / 4).sum(), [(3, 4), (4, 2)]),
     "methods": (lambda a: (a.reshape((6, 2)) * a.sum()).sum((0,)), [(3, 4)]),
 }
@@ -137,7 +147,9 @@ def test_a_number_belongs_to_its_operation():
     x, y = Tensor(a), Tensor(b)
     order = values_of(3 * ((y @ x) + (2.25 * y) @ x) + 1.5)
     half = 2.25 * b
-    assert_order(order, [b, a, b @ a, half, half @ a, b @ a + half @ a, 3 * (b @ a + half @ a), 3 * 3.25 * (b @ a) + 1.5])
+    assert_order(
+        order, [b, a, b @ a, half, half @ a, b @ a + half @ a, 3 * (b @ a + half @ a), 3 * 3.25 * (b @ a) + 1.5]
+    )
 
 
 def test_a_difference_is_a_sum_with_a_negative():

@@ -103,7 +103,11 @@ def test_published_first_values(name):
 
 def test_plain_numbers():
     np.random.seed(3)
-    found = [needle.init.rand(2, 3, low=-1, high=2), needle.init.randn(2, 3, mean=1, std=4), needle.init.randb(2, 3, p=0.4)]
+    found = [
+        needle.init.rand(2, 3, low=-1, high=2),
+        needle.init.randn(2, 3, mean=1, std=4),
+        needle.init.randb(2, 3, p=0.4),
+    ]
     np.random.seed(3)
     expected = [np.random.rand(2, 3) * 3 - 1, np.random.randn(2, 3) * 4 + 1, np.random.rand(2, 3) <= 0.4]
     for got, wanted in zip(found, expected, strict=True):
@@ -266,7 +270,16 @@ def test_modes_and_parameters_reach_into_containers():
 
     model = Everything()
     found = model.parameters()
-    assert isinstance(found, list) and [p.shape for p in found] == [(2, 3), (1, 3), (3, 3), (1, 3), (3,), (3,), (3, 1), (2,)]
+    assert isinstance(found, list) and [p.shape for p in found] == [
+        (2, 3),
+        (1, 3),
+        (3, 3),
+        (1, 3),
+        (3,),
+        (3,),
+        (3, 1),
+        (2,),
+    ]
     inside = [model, model.several[0], model.several[1][1]["deep"][0], model.table["a"]]
     assert all(m.training for m in inside)
     model.eval()
@@ -302,7 +315,9 @@ class _Sgd:
 
 
 class _Adam:
-    def __init__(self, lr: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, weight_decay: float = 0.0):
+    def __init__(
+        self, lr: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, weight_decay: float = 0.0
+    ):
         self.o, self.m, self.v = (lr, beta1, beta2, eps, weight_decay), {}, {}
 
     def step(self, k: int, p: Any, g: Any, t: int) -> Any:
@@ -533,7 +548,10 @@ def test_published_outputs_of_the_residual_net():
     np.random.seed(4)
     x = Tensor(np.random.randn(2, 10), dtype="float32")
     y = mlp_resnet.MLPResNet(10, 5, 2, 5, nn.LayerNorm1d, 0.5)(x)
-    published = [[3.046162, 1.44972, -1.921363, 0.021816, -0.433953], [3.489114, 1.820994, -2.111306, 0.226388, -1.029428]]
+    published = [
+        [3.046162, 1.44972, -1.921363, 0.021816, -0.433953],
+        [3.489114, 1.820994, -2.111306, 0.226388, -1.029428],
+    ]
     assert_allclose(y.numpy(), published, rtol=1e-4, atol=1e-5)
 
 
@@ -569,9 +587,7 @@ def test_an_epoch_evaluates_without_an_optimizer_and_trains_with_one(mnist):
     logits = [model(X.reshape((len(y), 784))).numpy() for X, y in loader]
     targets = [y.numpy() for _, y in loader]
     wrong = np.mean(np.concatenate(logits).argmax(1) != np.concatenate(targets))
-    losses = [
-        np.mean(np.log(np.exp(z).sum(1)) - z[np.arange(len(y)), y]) for z, y in zip(logits, targets, strict=True)
-    ]
+    losses = [np.mean(np.log(np.exp(z).sum(1)) - z[np.arange(len(y)), y]) for z, y in zip(logits, targets, strict=True)]
     assert_allclose([error, loss], [wrong, np.mean(losses)], rtol=1e-5)
     opt = needle.optim.Adam(model.parameters(), lr=0.005)
     found = [mlp_resnet.epoch(loader, model, opt) for _ in range(3)]
