@@ -1,7 +1,8 @@
 """The deep-learning-systems course's contract, third part: operations on images and sequences, convolutions, recurrent
 layers, CIFAR-10, the Penn Treebank, ResNet9 and language models.
 
-References are written in NumPy, step by step. Numbers called "published" are those that the course prints for its seeds.
+References are written in NumPy, step by step. Numbers called "published" are those that the course
+prints for its seeds.
 """
 
 from __future__ import annotations
@@ -270,9 +271,10 @@ LAYERS = [
 ]
 
 
-@pytest.mark.parametrize(("size", "cin", "cout", "k", "stride"), LAYERS)
+@pytest.mark.parametrize("sizes", LAYERS)
 @pytest.mark.parametrize("bias", [True, False])
-def test_conv_layer(size, cin, cout, k, stride, bias):
+def test_conv_layer(sizes, bias):
+    size, cin, cout, k, stride = sizes
     np.random.seed(3)
     layer = nn.Conv(cin, cout, k, stride=stride, bias=bias, device=DEVICE, dtype="float64")
     np.random.seed(3)
@@ -357,8 +359,9 @@ def np_layers(kind: str, cells: list[dict[str, Any]], x: Any, states: list[Any])
     return [x, *[np.stack(s) for s in zip(*ends, strict=True)]]
 
 
-def assign(cell: Any, kind: str, inputs: int, hidden: int, bias: bool, seed: int) -> dict[str, Any]:
+def assign(cell: Any, kind: str, sizes: tuple[int, int], bias: bool, seed: int) -> dict[str, Any]:
     """Plain Tensors in the place of a cell's weights, as the course's tests put them there; and their arrays."""
+    inputs, hidden = sizes
     width = hidden * (4 if kind == "LSTM" else 1)
     shapes: dict[str, tuple[int, ...]] = {"W_ih": (inputs, width), "W_hh": (hidden, width)}
     shapes |= {"bias_ih": (width,), "bias_hh": (width,)} if bias else {}
@@ -398,15 +401,16 @@ biases = pytest.mark.parametrize("bias", [True, False])
 states = pytest.mark.parametrize("given", [True, False])
 
 
-@pytest.mark.parametrize(("batch", "inputs", "hidden"), [(1, 1, 1), (5, 11, 12), (1, 11, 1)])
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (5, 11, 12), (1, 11, 1)])
 @kinds
 @biases
 @states
-def test_cells(kind, batch, inputs, hidden, bias, given):
+def test_cells(kind, sizes, bias, given):
+    batch, inputs, hidden = sizes
     options = {"bias": bias, "device": DEVICE, "dtype": "float64"}
     cell = nn.LSTMCell(inputs, hidden, **options) if kind == "LSTM" else None
     cell = cell or nn.RNNCell(inputs, hidden, nonlinearity=kind, **options)
-    weights = assign(cell, kind, inputs, hidden, bias, seed=1)
+    weights = assign(cell, kind, (inputs, hidden), bias, seed=1)
     x = normal(batch, inputs)
     arrays, state = first_state(kind, (batch, hidden), given)
     out = cell(on_device(x), state)
@@ -420,13 +424,12 @@ def test_cells(kind, batch, inputs, hidden, bias, given):
     assert_allclose(got, wanted, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize(
-    ("steps", "layers", "batch", "inputs", "hidden"), [(1, 1, 1, 1, 1), (13, 2, 5, 11, 12), (5, 3, 1, 2, 3)]
-)
+@pytest.mark.parametrize("sizes", [(1, 1, 1, 1, 1), (13, 2, 5, 11, 12), (5, 3, 1, 2, 3)])
 @kinds
 @biases
 @states
-def test_layers(kind, steps, layers, batch, inputs, hidden, bias, given):
+def test_layers(kind, sizes, bias, given):
+    steps, layers, batch, inputs, hidden = sizes
     options = {"bias": bias, "device": DEVICE, "dtype": "float64"}
     if kind == "LSTM":
         model: Any = nn.LSTM(inputs, hidden, layers, **options)
@@ -435,7 +438,7 @@ def test_layers(kind, steps, layers, batch, inputs, hidden, bias, given):
         model = nn.RNN(inputs, hidden, num_layers=layers, nonlinearity=kind, **options)
         cells = model.rnn_cells
     assert len(cells) == layers
-    weights = [assign(cell, kind, hidden if k else inputs, hidden, bias, seed=10 * k) for k, cell in enumerate(cells)]
+    weights = [assign(cell, kind, (hidden if k else inputs, hidden), bias, seed=10 * k) for k, cell in enumerate(cells)]
     x = normal(steps, batch, inputs)
     arrays, state = first_state(kind, (layers, batch, hidden), given)
     output, last = model(on_device(x), state)
@@ -675,17 +678,16 @@ def test_resnet9_learns(cifar):
 
 @pytest.mark.parametrize("seq_model", ["rnn", "lstm", "transformer"])
 @pytest.mark.parametrize("given", [True, False])
-@pytest.mark.parametrize(
-    ("steps", "layers", "batch", "width", "hidden", "words"), [(1, 1, 1, 1, 1, 1), (13, 2, 15, 34, 12, 23)]
-)
-def test_language_models(seq_model, given, steps, layers, batch, width, hidden, words):
+@pytest.mark.parametrize("sizes", [(1, 1, 1, 1, 1, 1), (13, 2, 15, 34, 12, 23)])
+def test_language_models(seq_model, given, sizes):
+    steps, layers, batch, width, hidden, words = sizes
     model = models.LanguageModel(
         width, words, hidden_size=hidden, num_layers=layers, seq_model=seq_model, seq_len=steps, device=DEVICE
     )
     x = np.random.default_rng(0).integers(0, words, (steps, batch)).astype(np.float32)
     state = None
     if given and seq_model != "transformer":
-        arrays, state = first_state("LSTM" if seq_model == "lstm" else "tanh", (layers, batch, hidden), True)
+        _, state = first_state("LSTM" if seq_model == "lstm" else "tanh", (layers, batch, hidden), True)
     output, last = model(on_device(x), state)
     assert output.shape == (steps * batch, words) and output.dtype == np.float32
     if seq_model == "rnn":
