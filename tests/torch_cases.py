@@ -101,6 +101,14 @@ def Linear(torch: Any, draw: Draw) -> Case:
     return Case(ours, theirs, [draw.normal(*draw.shape(0), sizes[0])])
 
 
+@drawn
+def Flatten(torch: Any, draw: Draw) -> Case:
+    shape = draw.shape(2, 5)
+    start = draw.int(0, len(shape) - 1)
+    ends = start, draw.int(start, len(shape) - 1) - draw.one(0, len(shape))
+    return Case(nn.Flatten(*ends), torch.nn.Flatten(*ends), [draw.normal(*shape)])
+
+
 # -------------------------------------------------------------------------------------------------------------- images
 
 
@@ -144,6 +152,15 @@ def convolution(torch: Any, draw: Draw, name: str) -> Case:
     lengths = [max(1, r - 2 * p) + draw.int(0, 6) for r, p in zip(reach, around, strict=True)]
     call = laid_out(draw, axes, options)
     return Case(getattr(nn, name)(*sizes, kernel, **options), theirs, [image(draw, sizes[0], lengths)], call)
+
+
+@drawn
+def Conv(torch: Any, draw: Draw) -> Case:
+    """The course's: PyTorch's with a padding of half of the kernel."""
+    sizes, kernel, stride, bias = (draw.int(1, 4), draw.int(1, 4)), draw.one(1, 3, 5), draw.int(1, 4), draw.flag()
+    theirs = torch.nn.Conv2d(*sizes, kernel, stride, kernel // 2, bias=bias)
+    x = draw.normal(draw.int(1, 3), sizes[0], draw.int(1, 9), draw.int(1, 9))
+    return Case(nn.Conv(*sizes, kernel, stride, bias), theirs, [x])
 
 
 @of_each("ConvTranspose1d", "ConvTranspose2d")
@@ -218,6 +235,13 @@ def LayerNorm(torch: Any, draw: Draw) -> Case:
     ours = nn.LayerNorm(shape if len(shape) > 1 or draw.flag() else shape[0], eps, affine=affine, bias=bias)
     theirs = torch.nn.LayerNorm(shape, eps, elementwise_affine=affine, bias=bias)
     return Case(ours, theirs, [draw.normal(*draw.shape(0), *shape) * 2 + 1])
+
+
+@drawn
+def LayerNorm1d(torch: Any, draw: Draw) -> Case:
+    dim = draw.int(2, 20)
+    eps = draw.eps(dim)
+    return Case(nn.LayerNorm1d(dim, eps), torch.nn.LayerNorm(dim, eps), [draw.normal(*draw.shape(0), dim) * 2 + 1])
 
 
 @drawn
@@ -492,6 +516,13 @@ def CrossEntropyLoss(torch: Any, draw: Draw) -> Case:
 
 
 @drawn
+def SoftmaxLoss(torch: Any, draw: Draw) -> Case:
+    n, classes = draw.int(1, 9), draw.int(1, 6)
+    labels = draw.rng.integers(0, classes, n)
+    return Case(nn.SoftmaxLoss(), torch.nn.CrossEntropyLoss(), [draw.normal(n, classes) * 3, labels])
+
+
+@drawn
 def NLLLoss(torch: Any, draw: Draw) -> Case:
     classes, n, more = draw.int(2, 5), draw.int(1, 6), draw.shape(0, 2)
     weight = draw.one(None, draw.rng.random(classes) + 0.1)
@@ -551,6 +582,9 @@ def TripletMarginLoss(torch: Any, draw: Draw) -> Case:
 
 
 # ------------------------------------------------------------------------------------------------------ several layers
+
+NETS = ("ImageNet", "LanguageModel")
+"""Cases that are no layers."""
 
 
 @drawn
