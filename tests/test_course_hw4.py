@@ -97,6 +97,17 @@ def test_with_the_courses_switch_tensors_hand_out_ndarrays():
 
 # ---------------------------------------------------------------------------------------------------------- operations
 
+NAMES = """add add_scalar broadcast_to conv dilate divide divide_scalar exp flip log logsoftmax logsumexp make_tuple
+    matmul mul_scalar multiply negate power power_scalar relu reshape split stack summation tanh transpose
+    tuple_get_item undilate"""
+
+
+def test_operations_stand_in_needle_and_in_its_ops():
+    for name in NAMES.split():
+        assert getattr(needle, name) is getattr(needle.ops, name)
+    assert needle.TensorTuple is needle.autograd.TensorTuple and needle.Tensor is needle.autograd.Tensor
+
+
 ELEMENTWISE = {
     "tanh": (needle.tanh, np.tanh),
     "exp": (needle.exp, np.exp),
@@ -645,6 +656,17 @@ def test_resnet9_has_the_published_outputs():
     ]
     assert y.shape == (2, 10) and y.dtype == np.float32
     assert_allclose(y.numpy(), published, rtol=1e-4, atol=1e-4)
+
+
+def test_a_summary_of_resnet9_changes_nothing():
+    model = models.ResNet9()
+    model.layers.modules[2].eval()
+    state, flags, random = model.state_dict(), [m.training for m in model.modules()], np.random.get_state()[1].copy()
+    assert "431,946 trainable" in str(nn.summary(model, (1, 3, 32, 32)))
+    assert [m.training for m in model.modules()] == flags
+    assert_array_equal(np.random.get_state()[1], random)
+    for name, a in model.state_dict().items():
+        assert_array_equal(a, state[name])
 
 
 def test_resnet9_learns(cifar):
