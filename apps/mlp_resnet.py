@@ -1,4 +1,4 @@
-"""The residual MLP of the deep-learning-systems course, trained on MNIST: its functions, with the course's signatures."""
+"""The residual MLP of the deep-learning-systems course, trained on MNIST; functions with the course's signatures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def MLPResNet(  # noqa: PLR0917  (the course's signature)
     drop_prob: float = 0.1,
 ) -> nn.Module:
     """(n, dim) -> logits (n, num_classes), through `num_blocks` residual blocks."""
-    return nn.Sequential(  # in this order: it is that of the random draws
+    return nn.Sequential(  # in this order, which is that of the random draws
         nn.Linear(dim, hidden_dim),
         nn.ReLU(),
         *[ResidualBlock(hidden_dim, hidden_dim // 2, norm, drop_prob) for _ in range(num_blocks)],

@@ -68,9 +68,9 @@ def _split(text: str, source: str) -> Text:
 def _text(train: str, test: str, source: str) -> Text:
     characters = "".join(sorted(set(train) | set(test)))
     known = {ord(character): i for i, character in enumerate(characters)}
-    ids = [np.array([known[ord(character)] for character in part], np.int64) for part in (train, test)]
+    a, b = [np.array([known[ord(character)] for character in part], np.int64) for part in (train, test)]
     what = f"{source}: {len(train):,} characters to train, {len(test):,} to test, {len(characters)} different ones"
-    return Text(*ids, characters, what)
+    return Text(a, b, characters, what)
 
 
 class Windows(data.Dataset):

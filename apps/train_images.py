@@ -1,4 +1,4 @@
-"""Trains a convolutional net on images: ResNet9 on CIFAR-10 where its files are, else a smaller net on handwritten digits.
+"""Trains a convolutional net on images: ResNet9 on CIFAR-10 where it is, else a smaller net on handwritten digits.
 
     python apps/train_images.py
 
@@ -23,14 +23,17 @@ import numpy as np
 from models import ResNet9
 from needle import Tensor, data, nn, optim
 from needle.data.datasets import cifar10
+from numpy.lib.stride_tricks import sliding_window_view
 
+FEW = 5000
+"""Of fewer images than that, a net needs more epochs."""
 EVALUATED_AT_ONCE = 1000
 """Images: bounds the memory that an evaluation takes."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """Images (n, height, width, channels) as float32 in 0..1 with their labels, and a sentence that says what they are."""
+    """Images (n, height, width, channels) as float32 in 0..1, their labels, and a sentence that says what they are."""
 
     train: tuple[Any, Any]
     test: tuple[Any, Any]
@@ -62,7 +65,7 @@ def load(folder: str | Path | None = None) -> Images:
 
 
 def small_net(side: int) -> nn.Module:
-    """(n, 1, side, side) -> logits (n, 10): two convolutions, each with normalization, relu and pooling, and two layers."""
+    """(n, 1, side, side) -> logits (n, 10): two convolutions, each normalized, cut off and pooled, and two layers."""
     return nn.Sequential(
         nn.Conv2d(1, 16, 5 if side >= 20 else 3, padding="same"),
         nn.BatchNorm2d(16),
@@ -81,16 +84,15 @@ def small_net(side: int) -> nn.Module:
 
 
 class Shifted(data.Dataset):
-    """Images moved at random by up to `padding` pixels, and mirrored at random if `mirrored`: all of a batch at once."""
+    """Images moved at random by up to `padding` pixels, and mirrored at random if `mirrored`: a whole batch at once."""
 
     indexes_arrays = True
 
     def __init__(self, images: Any, labels: Any, padding: int, *, mirrored: bool):
         super().__init__()
-        n, height, width, channels = images.shape
         around = ((0, 0), (padding, padding), (padding, padding), (0, 0))
-        windows = np.lib.stride_tricks.sliding_window_view(np.pad(images, around), (height, width), axis=(1, 2))
-        self.windows = windows.transpose(0, 1, 2, 3, 4, 5)  # image, down, right, channel, row, column
+        # image, down, right, channel, row, column: a view, from which a batch is gathered in one indexing
+        self.windows = sliding_window_view(np.pad(images, around), images.shape[1:3], axis=(1, 2))
         self.labels, self.padding, self.mirrored = labels, padding, mirrored
 
     def __len__(self) -> int:
@@ -144,7 +146,7 @@ def draw(out: Path, images: Images, model: nn.Module) -> bool:
         import pictures  # noqa: PLC0415  (the import of matplotlib takes long, and may fail)
     except ImportError:
         return False
-    first = next(module for module in model.modules() if hasattr(module, "kernel_size"))
+    first: Any = next(module for module in model.modules() if hasattr(module, "kernel_size"))
     pictures.draw_filters(out / "filters.png", first.weight.numpy(), "the filters of the first layer")
     shape = images.shape if images.shape[-1] == 3 else images.shape[:2]
     test, labels = images.test
@@ -160,16 +162,17 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         description="Train a convolutional net on images.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     add = parser.add_argument
-    add("--epochs", type=int, default=15, help="passes over the training set")
-    add("--batch", type=int, default=64, help="images in a step")
-    add("--lr", type=float, default=0.004, help="the highest learning rate")
+    add("--epochs", type=int, default=None, help="passes over the training set (without it: 12, of few images 40)")
+    add("--batch", type=int, default=32, help="images in a step")
+    add("--lr", type=float, default=0.003, help="the highest learning rate")
     add("--seed", type=int, default=0, help="of the first weights, the order and the shifts")
     add("--data", type=Path, default=argparse.SUPPRESS, help="folder that holds cifar-10-batches-py/ or mnist/")
     add("--out", type=Path, default=Path("runs/images"), help="folder for model, history, pictures and checkpoint")
     options = parser.parse_args(argv)
     for name in ("epochs", "batch"):
-        if getattr(options, name) < 1:
-            raise ValueError(f"--{name} must be 1 or more, got {getattr(options, name)}")
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name} must be 1 or more, got {value}")
     return options
 
 
@@ -178,6 +181,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = arguments(sys.argv[1:] if argv is None else argv)
         images = load(getattr(options, "data", None))
+        options.epochs = options.epochs or (40 if len(images.train[1]) < FEW else 12)
         print(f"Data: {images.source}.")
         np.random.seed(options.seed)
         model: Any = ResNet9() if images.shape[-1] == 3 else small_net(images.shape[0])

@@ -55,7 +55,7 @@ def bits(model: LanguageModel, ids: Any, length: int) -> float:
     return float(total / steps / np.log(2))
 
 
-def written(model: LanguageModel, text: Text, start: str, count: int, length: int, rng: np.random.Generator) -> str:
+def written(model: LanguageModel, text: Text, start: str, count: int, *, length: int, rng: Any) -> str:
     """What the model goes on with after `start`: each character drawn with the probability that it is given."""
     ids = text.encode(start).tolist()
     state, rows = None, np.array([ids])
@@ -87,7 +87,7 @@ def train(options: argparse.Namespace, text: Text, model: LanguageModel) -> need
         if run.epoch_ends:
             run.log(test_bits=bits(model, text.test, options.length))
             rng = np.random.default_rng((options.seed, run.steps))
-            print(indented(written(model, text, options.start, 160, options.length, rng)), flush=True)
+            print(indented(written(model, text, options.start, 160, length=options.length, rng=rng)), flush=True)
     return run
 
 

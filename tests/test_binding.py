@@ -153,7 +153,9 @@ def test_importing_needle_imports_nothing_but_numpy():
     assert sorted(name for name in added if name.split(".")[0] in heavy) == []
 
 
-@pytest.mark.parametrize("name", ["testing.check_grads", "symbolic.Executor", "scipy.special", "special", "einops"])
+@pytest.mark.parametrize(
+    "name", ["testing.check_grads", "symbolic.Executor", "scipy.special", "special", "einops", "nn.Linear", "init.rand"]
+)
 def test_parts_are_there_when_asked_for(name):
     """They need no import of their own, and SciPy and the like are not imported before."""
     place = Path(needle.__file__).parents[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 from collections import namedtuple
 from dataclasses import dataclass
@@ -418,6 +419,7 @@ def test_resuming_in_the_middle_of_an_epoch(kind, rng, workers, n):
 def test_the_state_is_small_and_says_where_the_loader_stands():
     loader = DataLoader(ArrayDataset(X, Y), 5, shuffle=True, rng=9)
     assert loader.state_dict() == {"epoch": 0, "batches": 0, "batch_size": 5, "items": 23, "seed": 9}
+    assert json.loads(json.dumps(loader.state_dict())) == loader.state_dict()
     for k, _ in enumerate(loader):
         assert (loader.state_dict()["epoch"], loader.state_dict()["batches"]) == (0, k + 1)
     assert loader.state_dict() == {"epoch": 1, "batches": 0, "batch_size": 5, "items": 23, "seed": 9}

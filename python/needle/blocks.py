@@ -21,6 +21,9 @@ is_recording = _recording.get
 """Whether operations are recorded, in this thread and context. Ask only whether it is true: see `recording_mode`."""
 running: ContextVar[bool] = ContextVar("running", default=False)
 """Whether a transform's function is running in this context: an outer one may differentiate what it computes."""
+calls: dict[int, dict[int, Any]] = {}
+"""The functions of transforms that are running in any thread, which may have started others: by a number, weak
+references to the tensors that each has assigned to, by id."""
 _open: dict[FrameType, list[Any]] = {}
 """The blocks that are open in frames of generators, by frame, the innermost last."""
 _F = TypeVar("_F", bound=Callable[..., Any])

@@ -7,7 +7,6 @@ function of z = a + ib the gradient is df/da - i df/db, and a holomorphic functi
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from math import prod
 from types import MethodType
@@ -28,7 +27,7 @@ from .autograd import (
     gradient_dtype,
 )
 from .batching import Batched
-from .blocks import running
+from .blocks import calls, running
 from .forward import Dual, HessianProduct, dual
 from .level import Level, next_level
 from .nested import flatten, leaves_like, map_leaves
@@ -36,9 +35,6 @@ from .ops.assignment import assigned, leave, let_go
 from .tape import Taped, constant_like, is_on_tape, pull_back
 
 Argnums = int | str | Sequence[int | str]
-
-_calls, _lock = 0, threading.Lock()
-"""The number of such functions running in all threads, since one may have started this thread."""
 
 
 # ------------------------------------------------------------------------------------------------ functions around f
@@ -118,17 +114,15 @@ def _call(
     level: Level | None,
     variables: Sequence[Any],
 ) -> Any:
-    """f(*args, **kwargs), with the engine recording or not, and with `running` and `_calls` set meanwhile.
+    """f(*args, **kwargs), with the engine recording or not, and with `running` and `calls` set meanwhile.
 
     What f assigned to holds nothing of the transform afterwards; what f returned does, for the transform to read.
     """
-    global _calls
     was_running, was_recording = running.set(True), autograd.set_recording(recording)
     noted: dict[int, Any] = {}
     failed = True
     were_noted = assigned.set(noted)
-    with _lock:
-        _calls += 1
+    calls[id(noted)] = noted
     try:
         out = f(*args, **kwargs)
         out = map_leaves(lambda y: y, out) if noted else out  # the latest versions instead of names for them
@@ -139,8 +133,7 @@ def _call(
             raise GradientLostError(str(lost)).with_traceback(error.__traceback__) from None
         raise
     finally:
-        with _lock:
-            _calls -= 1
+        del calls[id(noted)]
         autograd.reset_recording(was_recording)
         running.reset(was_running)
         assigned.reset(were_noted)
@@ -273,7 +266,7 @@ class _Reversed:
     def _closes_over(self, leaves: Sequence[Any]) -> bool:
         """Whether f closes over tensors, by which others may differentiate its outputs."""
         tensors = any(isinstance(a, Tensor) for a in leaves)
-        if not autograd.is_recording() or not (tensors or _calls):
+        if not autograd.is_recording() or not (tensors or calls):
             return False
         outputs = [y for y in self.outputs if isinstance(y, Tensor) and y.needs > DETACHED]
         reached = autograd.find_topo_sort(outputs, differentiable=True, stop=self.variables)
@@ -381,7 +374,7 @@ def _grad_by_array(f: Any, args: tuple[Any, ...], i: int) -> Any:
     variable = constant(x.copy())
     variable.needs = VARIABLE
     y = _call(f, (*args[:i], variable, *args[i + 1 :]), {}, True, level=None, variables=[variable])
-    if type(y) is Tensor and not _calls and type(variable) is Tensor and y.needs > DETACHED:
+    if type(y) is Tensor and not calls and type(variable) is Tensor and y.needs > DETACHED:
         array = y._array
         if array.size == 1 and array.dtype.kind == "f":
             found = autograd.sweep({y: autograd.ones_like(array)}, {variable})

@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from .. import closures, watching
 from ..backend import Device, array_of_numbers, default_device
-from ..blocks import running
+from ..blocks import calls
 from ..copies import linked
 from ..memory import hand_out
 from ..views import note_view
@@ -136,14 +136,14 @@ class Tensor(DeclaredTensor):
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
-        if not value and (self.op is not None or (self.needs == VARIABLE and running.get())):
+        if not value and (self.op is not None or (self.needs == VARIABLE and calls)):
             origin = "the argument of a transform" if self.op is None else f"the output of a recorded {self.op!r}"
             raise ValueError(
                 f"Tensor.requires_grad: this tensor is {origin}; write t.detach() for a tensor without its history"
             )
         if value and self._array.dtype.kind == "b":
             raise ValueError("Tensor.requires_grad: booleans have no gradient; convert with t.astype(float)")
-        if self.op is None and not (self.needs == VARIABLE and running.get()):
+        if self.op is None and not (self.needs == VARIABLE and calls):
             self.needs = RECORDED if value else CONSTANT
             watching.tell("changed", self, "requires_grad")
 
@@ -324,7 +324,7 @@ def array_to_keep(value: Any, what: str) -> Any:
     if not isinstance(value, Tensor):
         return array_of_numbers(what, value)
     tensor = latest(value)
-    if running.get() and is_recorded(tensor) and closures.moves(tensor, VARIABLE):
+    if calls and is_recorded(tensor) and closures.moves(tensor, VARIABLE):
         raise GradientLostError(closures.derivative_dropped(what, tensor.shape))
     array = getattr(tensor, "_array", None)
     return tensor.numpy() if array is None else array

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Value
-from .places import MISSING, Content, Where, kind_of, same, short
+from .places import MISSING, Content, Where, is_a, kind_of, same, short
 from .source import Source
 
 MOST_WRITTEN = 100
@@ -112,7 +112,7 @@ class Guards:
 
     def tensors(self) -> list[Any]:
         """The tensors among the noted values."""
-        return [value for value in chain(self._items, self._got, self._members) if isinstance(value, Value)]
+        return [value for value in chain(self._items, self._got, self._members) if is_a(value, Value)]
 
     def arrays(self) -> list[Any]:
         """The arrays among the noted values."""
@@ -221,7 +221,7 @@ def _compared(sequence: Any, old: list[Any], where: Where) -> Iterator[_Differen
     if isinstance(sequence, (set, frozenset)):
         if len(old) == len(new) and {(type(a), a) for a in old} == {(type(a), a) for a in new}:
             return
-    elif isinstance(sequence, dict) and where.form != "[]" and where.name == "__dict__":
+    elif isinstance(sequence, (dict, MappingProxyType)) and where.form != "[]" and where.name == "__dict__":
         # An object's attributes: some were added or removed.
         owner = where.parent
         for key in new:

@@ -20,14 +20,15 @@ def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+NEEDLE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 _LIBRARY = (
-    os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), ""),
+    NEEDLE,
     os.path.join(os.path.dirname(os.path.abspath(os.__file__)), ""),
     "<frozen ",
     WRITTEN,
 )
 
-PLAIN_SPOKEN = (_LIBRARY[0], os.path.join(os.path.dirname(os.path.abspath(np.__file__)), ""))
+PLAIN_SPOKEN = (NEEDLE, os.path.join(os.path.dirname(os.path.abspath(np.__file__)), ""))
 
 
 @cache

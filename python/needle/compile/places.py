@@ -63,11 +63,11 @@ def _a(kind: str) -> str:
 
 
 def kind_of(value: Any) -> str:
-    return "Tensor" if isinstance(value, Tensor) else type(value).__name__  # not the names of internal subclasses
+    return "Tensor" if is_a(value, Tensor) else type(value).__name__  # not the names of internal subclasses
 
 
 def short(value: Any) -> str:
-    if not all(isinstance(a, _SHOWN) or is_leaf(a) for a in (value if type(value) is tuple else (value,))):
+    if not all(is_a(a, _SHOWN) or is_leaf(a) for a in (value if type(value) is tuple else (value,))):
         return _a(kind_of(value))
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
@@ -80,10 +80,16 @@ _SHOWN = (np.generic, np.dtype, Enum, int, str, bytes)
 _BY_REPR = frozenset([float, complex, range, slice])  # repr tells 0.0 from -0.0, and takes every nan for the same
 
 
+def is_a(value: Any, classes: Any) -> bool:
+    """isinstance, but of what the object really is: isinstance also asks its `__class__`, which may be code of the
+    user's, or that of the object behind a proxy."""
+    return issubclass(type(value), classes)
+
+
 def is_leaf(value: Any) -> bool:
     """Whether the value is immutable through and through."""
     return type(value) in _PLAIN or (
-        isinstance(value, _SHOWN) and not isinstance(value, np.void) and not type(value).__dictoffset__
+        is_a(value, _SHOWN) and not is_a(value, np.void) and not type(value).__dictoffset__
     )
 
 
@@ -112,10 +118,14 @@ def bytes_of(buffer: Any) -> bytes:
         return b""
 
 
-class Content:
-    """The bytes of an array or another buffer at one time."""
+def _form(array: Any) -> tuple[Any, ...]:
+    return array.shape, array.dtype, array.strides, array.flags.num
 
-    __slots__ = ("array", "bytes", "dtype", "kept", "shape")
+
+class Content:
+    """The bytes of an array or another buffer at one time, and what describes an array."""
+
+    __slots__ = ("array", "bytes", "form", "kept")
 
     def __init__(self, array: Any):
         self.array = array
@@ -124,7 +134,7 @@ class Content:
         if not isinstance(array, np.ndarray):
             self.bytes = bytes_of(array)
             return
-        self.shape, self.dtype = array.shape, array.dtype
+        self.form = _form(array)
         if array.nbytes > 4096 and not array.dtype.hasobject:
             self.kept = np.array(array, order="C", subok=False)
         else:
@@ -135,7 +145,7 @@ class Content:
         array, kept = self.array, self.kept
         if not isinstance(array, np.ndarray):
             return bytes_of(array) == self.bytes
-        if array.shape != self.shape or array.dtype != self.dtype:
+        if _form(array) != self.form:
             return False
         if self.bytes or kept is None:
             return array.tobytes() == self.bytes
@@ -207,13 +217,13 @@ def _place_of_iterator(iterator: Any) -> Any:
 def mover(value: Any) -> tuple[str, Callable[[], Any]] | None:
     """What to call a value that advances when used, and a function that returns its state; None for other values."""
     if (numpy_random := sys.modules.get("numpy.random")) is not None:
-        if isinstance(value, numpy_random.Generator):
+        if is_a(value, numpy_random.Generator):
             return "random generator", lambda: as_compared(value.bit_generator.state)
-        if isinstance(value, numpy_random.BitGenerator):
+        if is_a(value, numpy_random.BitGenerator):
             return "random generator", lambda: as_compared(value.state)
-        if isinstance(value, numpy_random.RandomState):
+        if is_a(value, numpy_random.RandomState):
             return "random generator", lambda: as_compared(value.get_state())
-    if (random := sys.modules.get("random")) is not None and isinstance(value, random.Random):
+    if (random := sys.modules.get("random")) is not None and is_a(value, random.Random):
         return "random generator", lambda: None if isinstance(value, random.SystemRandom) else value.getstate()
     return ("iterator", lambda: _place_of_iterator(value)) if _is_iterator(value) else None
 

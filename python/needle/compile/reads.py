@@ -22,9 +22,9 @@ import numpy as np
 from ..autograd import Value
 from ..nested import members_of
 from .guards import Guards
-from .names import PLAIN_SPOKEN, REFLECTING, facts_of, is_library, within
-from .places import NUMPYS, Where, global_random_states
-from .search import Search, TooMuchError, arguments_of
+from .names import NEEDLE, PLAIN_SPOKEN, REFLECTING, facts_of, is_library, within
+from .places import NUMPYS, Where, global_random_states, same
+from .search import Search, TooMuchError, arguments_of, value_here
 from .unwatched import is_pure, looks_outside
 
 _IMPORT = importlib.import_module.__code__
@@ -56,7 +56,8 @@ class Reads:
         self._reflects = False
         self._harmless: dict[tuple[int, str], Any] = {}
         """C functions that may be called, by what has them."""
-        self._variables: dict[int, ContextVar[Any]] = {}
+        self._variables: dict[int, tuple[ContextVar[Any], Any]] = {}
+        """Context variables that are asked for or set, with their values before."""
         before = Search(None)
         self._begin(before)
         for value, where in self._arguments():
@@ -138,8 +139,8 @@ class Reads:
         if name in REFLECTING or name == "globals":
             self._reflects = self._reflects or name not in frame.f_code.co_names  # by another name
         elif isinstance(owner, ContextVar):
-            if not frame.f_code.co_filename.startswith(PLAIN_SPOKEN):
-                self._variables[id(owner)] = owner
+            if not frame.f_code.co_filename.startswith(NEEDLE):
+                self._variables.setdefault(id(owner), (owner, value_here(owner)))
         elif is_pure(function):
             self._harmless[id(whose), name] = whose
 
@@ -169,6 +170,9 @@ class Reads:
             for kind, state, before, where in search.movers:
                 if (now := state()) != before and (before, now) not in draws:
                     return f"the state of a{'n' * (kind == 'iterator')} {kind} ({where})"
+        for variable, before in self._variables.values():
+            if not same(before, value_here(variable)):
+                return f"the context variable {variable.name} was set"
         if self._advanced is not None:
             return f"the state of a generator ({self._advanced})"
         states = global_random_states()
@@ -216,7 +220,7 @@ class Reads:
                 search.code(code, scope)
         if any(code in _ENVIRONMENT for code, _ in self._ran.values()):
             search.visit(os.environ, Where(None, "module", "os.environ"))
-        for variable in self._variables.values():
+        for variable, _ in self._variables.values():
             search.visit(variable, Where(None, "context variable", variable.name))
         search.run()
         inner = {id(c) for code, _ in self._ran.values() for c in facts_of(code).inner}

@@ -47,14 +47,16 @@ class Recorder(Watcher):
         self._to_check: list[Node] = []
         self.modes: dict[tuple[Any, ...], None] = {}
         """NumPy's error states in which the operations ran."""
-        self.swept: set[int] = set()
-        """The ids of the outputs whose gradients were computed."""
+        self._swept: dict[int, Any] = {}
+        """References to the outputs whose gradients were computed, by id: another Tensor may get that of one gone."""
         self.draws: dict[int, tuple[Any, Any, Any]] = {}
         """The random generators that operations drew from (None: NumPy's global state), by id, with their states before
         the first draw and after the last."""
         self.assigned: list[Any] = []
         """Tensors with assigned elements, whose latest version was asked for."""
         self._inputs: set[Node] = set()
+        self._looked_at: dict[Node, str] = {}
+        """Leaves whose value was looked at, as a reason; only afterwards it is known whether they are constants."""
         self._nodes: dict[int, Node] = {}
         self._arrays: list[Any] = []  # kept alive, so that no other array gets their id
         self._references: dict[int, Any] = {}  # large computed ones may be freed with the program's
@@ -145,6 +147,8 @@ class Recorder(Watcher):
         node = self._nodes.get(id(array))
         if node is None or node.op is not None or node in self._inputs:
             self.give_up(f"{what} looks at a value")
+        elif not self.why:
+            self._looked_at.setdefault(node, f"{what} looks at a value at {_users_line()}")
 
     def seen(self, tensor: Any) -> None:
         if isinstance(tensor, Assigned):
@@ -156,7 +160,12 @@ class Recorder(Watcher):
         self._to_check += map(self.node, adjoints)
 
     def sweep_begins(self, outputs: Any, again: bool) -> None:
-        self.swept.update(map(id, outputs))
+        self._swept.update({id(y): ref(y) for y in outputs})
+
+    def was_swept(self, tensor: Any) -> bool:
+        """Whether the gradient of this output was computed."""
+        reference = self._swept.get(id(tensor))
+        return reference is not None and reference() is tensor
 
     def changed(self, tensor: Any, what: str) -> None:
         """A Tensor's "data" or "grad" was set, or something of it that a replay cannot set."""
@@ -201,6 +210,7 @@ class Recorder(Watcher):
                 state.setdefault(node, tensor)
         if any(map(is_outside, self.assigned)):
             self.why = self.why or "elements of a tensor from outside had been assigned to"
+        self.why = self.why or next((why for node, why in self._looked_at.items() if node in state), "")
         self.make_constants(set(state))
         return state
 
@@ -235,7 +245,7 @@ class Newborn:
 
 
 def _youngest() -> dict[int, ref[Any]]:
-    return {id(thing): ref(thing) for thing in gc.get_objects(generation=0) if isinstance(thing, Value)}
+    return {id(thing): ref(thing) for thing in gc.get_objects(generation=0) if issubclass(type(thing), Value)}
 
 
 def _node_of(array: Any, op: Op | None, inputs: tuple[Node, ...]) -> Node:

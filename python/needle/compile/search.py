@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import sys
+from abc import ABCMeta, get_cache_token
 from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -47,7 +48,7 @@ from .names import (
     within,
     words,
 )
-from .places import MISSING, Content, Where, behind, bytes_of, is_leaf, mover
+from .places import MISSING, Content, Where, behind, bytes_of, is_a, is_leaf, mover
 from .unwatched import LRU_CACHE, is_pure, is_seen
 
 MOST_ITEMS = 100_000
@@ -67,12 +68,17 @@ class UnseenError(Exception):
     """A function may have read an object whose state cannot be seen."""
 
 
-_ARGS = attrgetter("args")
+_ARGS, _MRO = attrgetter("args"), attrgetter("__mro__")
 _OF_FUNCTIONS = words("__closure__ __code__ __defaults__ __globals__ __kwdefaults__")
 """Code that names any of these may look into functions that it does not call."""
 
 
-def _value_here(variable: ContextVar[Any]) -> Any:
+def _registered(_: Any) -> Any:
+    """What another class that registers with any abstract class changes."""
+    return get_cache_token()
+
+
+def value_here(variable: ContextVar[Any]) -> Any:
     return variable.get(MISSING)
 
 
@@ -121,8 +127,9 @@ class Search:
         self._slots: set[tuple[int, Any]] = set()
         self._todo: deque[tuple[Any, Where]] = deque()
         self._items = self._bytes = 0
-        codes = [code for code, _ in (ran or {}).values() if facts_of(code).users]
+        codes = [code for code, _ in (ran or {}).values() if not code.co_filename.startswith(PLAIN_SPOKEN)]
         self._inspects = frozenset().union(*[_OF_FUNCTIONS & facts_of(code).names for code in codes])
+        codes = [code for code in codes if facts_of(code).users]
         self._tries = names is None or any(code.co_exceptiontable for code in codes)
 
     def run(self) -> None:
@@ -157,11 +164,10 @@ class Search:
         """Note what a dict holds under a key, or that it lacks it, and visit that. `owner`: the class of this dict."""
         slot = id(scope if owner is None else owner), key
         value = item(scope, key)
-        if slot in self._slots:
-            return value
-        self._slots.add(slot)
-        self._count()
-        self.guards.note_item(scope, key, value, where)
+        if slot not in self._slots:
+            self._slots.add(slot)
+            self._count()
+            self.guards.note_item(scope, key, value, where)
         if visit and value is not MISSING:
             self.visit(value, where)
         return value
@@ -182,21 +188,23 @@ class Search:
     def _expand(self, value: Any, where: Where) -> None:
         if type(value) in LOOKED_THROUGH:
             self.visit(getattr(value, LOOKED_THROUGH[type(value)]), where)
-        elif value is sys.modules or type(value) in ProxyTypes or (isinstance(value, ref) and not _is_class(value())):
+        elif value is sys.modules or type(value) in ProxyTypes or (is_a(value, ref) and not _is_class(value())):
             self._unseen(value, where)
-        elif isinstance(value, (Value, ModuleType)):
+        elif is_a(value, ref):
+            self.visit(value(), where)
+        elif is_a(value, (Value, ModuleType)):
             self._dict_of(value, where)
-        elif isinstance(value, FunctionType):
+        elif is_a(value, FunctionType):
             self.function(value, where)
-        elif isinstance(value, MethodType):
+        elif is_a(value, MethodType):
             self.visit(value.__self__, Where(None, "self", "self") if where.form == "function" else where)
             self.visit(value.__func__, where)
-        elif isinstance(value, (BuiltinMethodType, MethodWrapperType)):
+        elif is_a(value, (BuiltinMethodType, MethodWrapperType)):
             self.reflects = self.reflects or value.__name__ in REFLECTING
             self.visit(value.__self__, where)
-        elif isinstance(value, type):
+        elif is_a(value, type):
             self._class(value, where)
-        elif isinstance(value, partial):
+        elif is_a(value, partial):
             if isinstance(value.func, BuiltinMethodType) and not is_pure(value.func):
                 self._unseen(value, where)
             self.visit(value.func, where)
@@ -206,11 +214,11 @@ class Search:
         elif (functions := _functions_in(value)) is not None:
             for function in functions:
                 self.visit(function, where)
-        elif isinstance(value, np.ndarray):
+        elif is_a(value, np.ndarray):
             self._array(value, where)
-        elif isinstance(value, (bytearray, memoryview, np.void)) or type(value).__module__ == "array":
+        elif is_a(value, (bytearray, memoryview, np.void)) or type(value).__module__ == "array":
             self._content(value, where)
-        elif isinstance(value, (GeneratorType, CoroutineType, AsyncGeneratorType)):
+        elif is_a(value, (GeneratorType, CoroutineType, AsyncGeneratorType)):
             frame = getattr(value, "gi_frame", None) or getattr(value, "cr_frame", None)
             frame = frame or getattr(value, "ag_frame", None)
             if frame is not None:
@@ -222,13 +230,13 @@ class Search:
                 if isinstance(part, BuiltinMethodType) and not is_pure(part):
                     self._unseen(value, where)
                 self.visit(part, where)
-        elif isinstance(value, (attrgetter, methodcaller)):
+        elif is_a(value, (attrgetter, methodcaller)):
             self.reflects = True
-        elif isinstance(value, ContextVar):
-            self._got(_value_here, value, where)
-        elif isinstance(value, CellType):
+        elif is_a(value, ContextVar):
+            self._got(value_here, value, where)
+        elif is_a(value, CellType):
             self._got(CONTENTS, value, where)
-        elif isinstance(value, LRU_CACHE):
+        elif is_a(value, LRU_CACHE):
             self._cached(value, where)
         else:
             self._object(value, where)
@@ -255,19 +263,19 @@ class Search:
 
     def _object(self, value: Any, where: Where) -> None:
         """A container, or an object with attributes, or both."""
-        if isinstance(value, (tuple, frozenset)):  # immutable, but the members may change
+        if is_a(value, (tuple, frozenset)):  # immutable, but the members may change
             self._count(len(value))
             for i, member in enumerate(value):
                 self.visit(member, Where(where, "[]", i))
-        elif isinstance(value, (list, deque)):
+        elif is_a(value, (list, deque)):
             self._sequence(value, where)
             for i, member in enumerate(list(value)):
                 self.visit(member, Where(where, "[]", i))
-        elif isinstance(value, set):
+        elif is_a(value, set):
             self._sequence(value, where)
             for member in list(value):
                 self.visit(member, Where(where, "[]", "..."))
-        elif isinstance(value, (dict, MappingProxyType)):
+        elif is_a(value, (dict, MappingProxyType)):
             self._sequence(value, where)
             scope = value if type(value) is MappingProxyType else _Plainly(value) if _has_own_items(value) else value
             for key in list(value):
@@ -275,7 +283,7 @@ class Search:
                 self._stands(scope, key, Where(where, "[]", key), owner=value)
         if not is_seen(value):
             self._unseen(value, where)
-        if isinstance(value, BaseException):
+        if is_a(value, BaseException):
             self._got(_ARGS, value, Where(where, ".", "args"))
         if not is_opaque(cls := type(value)) or cls is local:
             self._attributes_of(value, where)
@@ -303,10 +311,10 @@ class Search:
         attributes = _dict_or_none(value)
         if attributes is None:
             return
-        if isinstance(value, ModuleType):
+        if is_a(value, ModuleType):
             if not is_users_module(value):
                 return
-        elif isinstance(value, Value) and not is_users_class(type(value)):
+        elif is_a(value, Value) and not is_users_class(type(value)):
             return
         lookup: Any = type(value).__getattribute__
         if lookup is object.__getattribute__ or lookup is local.__getattribute__:
@@ -315,7 +323,7 @@ class Search:
             return
         self._seen[id(attributes)] = attributes
         self._sequence(attributes, Where(where, ".", "__dict__"))
-        names = None if isinstance(value, SimpleNamespace) else self._names  # its repr reads them all
+        names = None if is_a(value, SimpleNamespace) else self._names  # its repr reads them all
         for name in list(attributes):
             if names is None or name in names:
                 self._stands(attributes, name, Where(where, ".", name))
@@ -325,7 +333,12 @@ class Search:
         if is_users_class(type(cls)):
             self.visit(type(cls), Where(None, "global", type(cls).__name__))
         bases = [base for base in cls.__mro__ if is_users_class(base)]
+        if bases:
+            self._got(_MRO, cls, Where(where, ".", "__mro__"), visit=False)
+            if is_a(cls, ABCMeta):
+                self._got(_registered, cls, Where(where, ".", "register"), visit=False)
         for i, base in enumerate(bases):
+            self._sequence(vars(base), Where(Where(where, ".", base.__name__) if i else where, ".", "__dict__"))
             for name, member in list(vars(base).items()):
                 functions = _functions_in(member)
                 if functions is None:
@@ -355,7 +368,7 @@ class Search:
         facts = [facts_of(c) for c in within(code)]
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
             value = self._got(CONTENTS, cell, Where(owner, "cell", name))
-            if isinstance(value, ModuleType):
+            if is_a(value, ModuleType):
                 for known in facts:
                     self._module(value, known, Where(None, "cell", name))
         if "__globals__" in self._inspects:
@@ -386,7 +399,7 @@ class Search:
             if value is MISSING and name not in STANDARD:
                 given = scope.get("__builtins__", builtins)
                 value = self._stands(given if isinstance(given, dict) else vars(given), name, where)
-            if isinstance(value, ModuleType) and is_users_module(value):
+            if is_a(value, ModuleType) and is_users_module(value):
                 self._module(value, facts, where)
         if "globals" in facts.globals:
             self._scope(scope)
@@ -408,14 +421,14 @@ class Search:
         self._sequence(scope, Where(None, "global", "globals()"))
         for name in list(scope):
             value = scope.get(name)
-            visit = not isinstance(value, FunctionType) or (self._ran is not None and self._has_run(value))
+            visit = not is_a(value, FunctionType) or (self._ran is not None and self._has_run(value))
             if not _is_special(name):
                 self._stands(scope, name, Where(None, "global", name), visit=visit)
 
     def _chain(self, value: Any, names: tuple[str, ...], where: Where) -> None:
         """The attributes `a.b.c` of modules, each in the module that holds it."""
         for name in names:
-            if not isinstance(value, ModuleType):
+            if not is_a(value, ModuleType):
                 return
             if str(getattr(value, "__file__", "")).startswith(PLAIN_SPOKEN):
                 return  # nobody replaces np.tanh
@@ -433,7 +446,7 @@ class Search:
         for name in {*facts.names, *scope} if facts.reflects else facts.attributes:
             if name in scope or (facts.reflects and name in facts.strings):
                 value = self._stands(scope, name, Where(where, ".", name))
-                if isinstance(value, ModuleType):
+                if is_a(value, ModuleType):
                     self._module(value, facts, Where(where, ".", name))
 
 

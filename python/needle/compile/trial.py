@@ -171,7 +171,10 @@ class Trial:
         replay.assigned = [i for i, node in enumerate(inputs) if node in written]
         recorded = [leaves[replay.tensors[place]] for place in replay.recorded]
         if recorded and not self.why:
-            self._plan_backward(replay, inputs, recorded)
+            try:
+                self._plan_backward(replay, inputs, recorded)
+            except Exception as error:  # of a rule; the function itself raises it if the gradient is asked for
+                self.give_up(f"its gradient cannot be computed ({error})")
         self.give_up(recorder.why)
         replay.plan = Plan(inputs, self._wanted, recorder.recorded())
         return replay
@@ -260,7 +263,7 @@ class Trial:
         """Whether a result can be made a view of its base, or the same object."""
         if not path:
             return True
-        if leaves[i].op is not None and id(leaves[i]) in self._recorder.swept:
+        if leaves[i].op is not None and self._recorder.was_swept(leaves[i]):
             self.give_up("it returns a view, and has computed the gradient of that")
         place = None if isinstance(base, int) else self._place_of(base)
         foreign = place is not None and isinstance(self._given[place], ndarray)
@@ -279,7 +282,7 @@ class Trial:
         """Whether a result needs a gradient that the function has not computed itself."""
         if not isinstance(y, Tensor) or y.op is None or y.needs <= DETACHED or self._is_outside(y):
             return False
-        return id(y) not in self._recorder.swept
+        return not self._recorder.was_swept(y)
 
     def _expression(self, y: Any) -> str:
         """The expression for a result in the replay's source; for a recorded one, for its value."""
@@ -291,7 +294,7 @@ class Trial:
         if self._is_array(y):
             return self._array(recorder.known_or_constant(y._array))
         array = self._output(y._array)
-        if y.op is not None and id(y) in recorder.swept:
+        if y.op is not None and recorder.was_swept(y):
             op = make.Spent(getattr(self._f, "__name__", repr(self._f)))
             return source.call(make.spent, array, source.name(op))
         needs = CONSTANT if self._is_recorded(y) else y.needs

@@ -59,6 +59,7 @@ from ..autograd import (
     twin_of,
     unmasked,
 )
+from ..blocks import calls
 from ..level import Level
 from ..memory import handed_out, owner_of
 from ..pool import ALONE, owns_memory
@@ -433,8 +434,9 @@ def _assign(root: Any, op: SetItem, value: Any) -> None:
         after = _next_version(root, before, op, value)
         root.saved, root.needs = after, after.needs
         root.op.hidden = True
-        if (noted := assigned.get()) is not None:
-            noted[id(root)] = weakref.ref(root)
+        noted = assigned.get()
+        for names in (*calls.values(),) if noted is None else (noted,):  # a thread may have been started by any of them
+            names[id(root)] = weakref.ref(root)
         if retains:
             after.retain_grad()
     else:

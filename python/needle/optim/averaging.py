@@ -62,6 +62,7 @@ class EMA:
         for name, p in self._named.items():
             if self._average[name].dtype != _dtype(p):  # the model has another dtype now
                 set_value(self._average[name], self._average[name].numpy().astype(_dtype(p)))
+        passes.begin()
         changes = [Change(self._average[name], latest(p)._array, []) for name, p in self._named.items()]
         passes.add("ema", partial(passes.program, "ema", _average, 0, 1), changes, (weight,))
         passes.run()
