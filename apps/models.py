@@ -71,7 +71,7 @@ class LanguageModel(nn.Module):
         elif seq_model == "transformer":
             heads = next(h for h in (4, 2, 1) if embedding_size % h == 0)
             self.positions = nn.Embedding(seq_len, embedding_size, **kind)
-            self.model = nn.TransformerEncoder(embedding_size, heads, num_layers, hidden_size)
+            self.model = nn.TransformerEncoder(embedding_size, heads, num_layers, hidden_size, **kind)
             width = embedding_size
         else:
             raise ValueError(f"LanguageModel: seq_model must be 'rnn', 'lstm' or 'transformer', got {seq_model!r}")
