@@ -1449,15 +1449,18 @@ def test_a_gradient_within_and_one_outside():
 
 
 def test_a_rule_that_reads_state():
-    weight, factor = Tensor([1.0, 2.0]), [3.0]
+    class Slope:
+        factor_of_the_rule = 3.0
+
+    weight, slope = Tensor([1.0, 2.0]), Slope()
 
     @ndl.custom_gradient
     def scaled(a):
-        return a * 1.0, lambda g: g * factor[0]
+        return a * 1.0, lambda g: g * slope.factor_of_the_rule
 
     g = ndl.compile(lambda x: (scaled(weight) * x).sum())
     for k in (3.0, 3.0, 5.0, 5.0, 2.0):
-        factor[0] = k
+        slope.factor_of_the_rule = k
         g(np.ones(2)).backward()
         np.testing.assert_array_equal(weight.grad.numpy(), [k, k])
 

@@ -1033,7 +1033,7 @@ def class_in_a_weak_dict() -> Place:
         k = FIRST
 
     values: Any = weakref.WeakValueDictionary(config=Config)
-    return lambda: Config and values["config"].k, lambda value: setattr(Config, "k", value)
+    return lambda: values["config"].k, lambda value: setattr(Config, "k", value)
 
 
 @place
