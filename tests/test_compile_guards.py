@@ -14,6 +14,7 @@ import operator
 import random
 import sys
 import types
+import weakref
 from collections import OrderedDict, defaultdict, deque
 from contextvars import ContextVar
 from typing import Any
@@ -21,7 +22,7 @@ from typing import Any
 import needle as ndl
 import numpy as np
 import pytest
-from needle import Tensor
+from needle import CompileWarning, Tensor
 from needle.compile import search as module
 from needle.compile.guards import Guards
 from needle.compile.reads import Reads
@@ -1428,3 +1429,63 @@ def test_a_function_that_raises():
     with pytest.raises(KeyError), reads:
         f()
     assert reads.changed() == "n, which it closes over, went from 1 to 2"
+
+
+def test_a_gradient_within_and_one_outside():
+    """What backward() is called on within is known by itself, not by an id that another Tensor gets after it."""
+    weight = Tensor([1.0, 2.0])
+
+    def f(x):
+        y = x * weight
+        for _ in range(3):
+            y = y + ndl.grad(lambda x: (x * x * 2).sum())(x)
+        return y
+
+    for _ in range(20):
+        g = ndl.compile(f)
+        for _ in range(2):
+            g(Tensor([1.0, 2.0], requires_grad=False)).sum().backward()
+            np.testing.assert_array_equal(weight.grad.numpy(), [1.0, 2.0])
+
+
+def test_a_rule_that_reads_state():
+    class Slope:
+        factor_of_the_rule = 3.0
+
+    weight, slope = Tensor([1.0, 2.0]), Slope()
+
+    @ndl.custom_gradient
+    def scaled(a):
+        return a * 1.0, lambda g: g * slope.factor_of_the_rule
+
+    g = ndl.compile(lambda x: (scaled(weight) * x).sum())
+    for k in (3.0, 3.0, 5.0, 5.0, 2.0):
+        slope.factor_of_the_rule = k
+        g(np.ones(2)).backward()
+        np.testing.assert_array_equal(weight.grad.numpy(), [k, k])
+
+
+def test_a_rule_that_fails_is_nothing_to_the_value():
+    weight = Tensor([1.0, 2.0])
+
+    @ndl.custom_gradient
+    def flat(a):
+        def rule(g):
+            raise NotImplementedError("no rule")
+
+        return a * 2.0, rule
+
+    g = ndl.compile(lambda x: (flat(weight) * x).sum())
+    with pytest.warns(CompileWarning, match="its gradient cannot be computed .*no rule"):
+        assert [g(np.ones(2)).item() for _ in range(3)] == [6.0] * 3
+
+
+def test_a_proxy_of_what_is_gone():
+    """It can be reached, and is not looked at."""
+
+    class Thing: ...
+
+    proxies = [weakref.proxy(Thing())]
+    g = ndl.compile(lambda x: x * len(proxies))
+    with pytest.warns(CompileWarning, match="into an object of class"):
+        assert [g(np.ones(1))[0] for _ in range(3)] == [1.0] * 3

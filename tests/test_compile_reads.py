@@ -7,6 +7,7 @@ listed in the README of needle.compile, and here, in `FROZEN`.
 
 from __future__ import annotations
 
+import abc
 import array
 import builtins
 import collections
@@ -932,6 +933,122 @@ def handler_of_a_signal() -> Place:
 
 
 @place
+def virtual_subclass() -> Place:
+    class Kind(abc.ABC): ...  # noqa: B024
+
+    class Thing: ...
+
+    thing = Thing()
+    return lambda: THEN if isinstance(thing, Kind) else FIRST, lambda value: Kind.register(Thing) and None  # type: ignore[return-value]
+
+
+@place
+def member_that_a_class_gets_later() -> Place:
+    class Config: ...
+
+    config = Config()
+    return lambda: getattr(config, "k", FIRST), lambda value: setattr(Config, "k", value)
+
+
+@place
+def member_that_hides_that_of_a_metaclass() -> Place:
+    class Meta(type):
+        k = FIRST
+
+    class Config(metaclass=Meta): ...
+
+    return lambda: Config.k, lambda value: setattr(Config, "k", value)
+
+
+@place
+def bases_of_a_class() -> Place:
+    class First:
+        k = FIRST
+
+    class Then:
+        k = THEN
+
+    class Config(First): ...
+
+    return lambda: Config.k, lambda value: setattr(Config, "__bases__", (Then,))
+
+
+@place
+def default_in_a_signature() -> Place:
+    def rate(k: Any = FIRST) -> None: ...
+
+    return (
+        lambda: inspect.signature(rate).parameters["k"].default,
+        lambda value: setattr(rate, "__defaults__", (value,)),
+    )
+
+
+@place
+def default_in_the_signature_of_a_method() -> Place:
+    class Config:
+        @staticmethod
+        def rate(k: Any = FIRST) -> None: ...
+
+    return (
+        lambda: inspect.signature(Config.rate).parameters["k"].default,
+        lambda value: setattr(Config.rate, "__defaults__", (value,)),
+    )
+
+
+@place
+def closure_by_inspect() -> Place:
+    k = FIRST
+
+    def change(value: int) -> None:
+        nonlocal k
+        k = value
+
+    def rate() -> Any:
+        return k
+
+    return lambda: inspect.getclosurevars(rate).nonlocals["k"], change
+
+
+@place
+def flags_of_an_array() -> Place:
+    values = np.ones(2)
+    return (
+        lambda: FIRST if values.flags.writeable else THEN,
+        lambda value: setattr(values.flags, "writeable", False),
+    )
+
+
+@place
+def options_of_printing() -> Place:
+    before = np.get_printoptions()["precision"]
+    return (
+        lambda: FIRST if np.get_printoptions()["precision"] == before else THEN,
+        lambda value: np.set_printoptions(precision=value),
+    )
+
+
+@place
+def class_in_a_weak_dict() -> Place:
+    class Config:
+        k = FIRST
+
+    values: Any = weakref.WeakValueDictionary(config=Config)
+    return lambda: values["config"].k, lambda value: setattr(Config, "k", value)
+
+
+@place
+def whether_a_tensor_needs_a_gradient() -> Place:
+    weight = Tensor([1.0])
+    return lambda: FIRST if weight.requires_grad else THEN, lambda value: setattr(weight, "requires_grad", False)
+
+
+@place
+def value_of_a_tensor_that_is_computed_with() -> Place:
+    scale = Tensor([float(FIRST)], requires_grad=False)
+    return lambda: (scale * 1.0, scale.item())[1], lambda value: setattr(scale, "data", Tensor([float(value)]))
+
+
+@place
 def random_generator_that_is_seeded_anew() -> Place:
     random.seed(FIRST)
     return lambda: random.Random(RATE).random(), lambda value: setattr(HERE, "RATE", value)
@@ -948,13 +1065,14 @@ def _as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(os.environ, "NEEDLE_RATE", "0")
     monkeypatch.chdir(os.getcwd())
     limit, collects, numeric = sys.getrecursionlimit(), gc.isenabled(), locale.setlocale(locale.LC_NUMERIC)
-    errors, size = np.geterr(), np.getbufsize()
+    errors, size, shown = np.geterr(), np.getbufsize(), np.get_printoptions()
     with warnings.catch_warnings(), decimal.localcontext():
         warnings.simplefilter("ignore", CompileWarning)
         warnings.simplefilter("ignore", ResourceWarning)
         yield
     np.seterr(**errors)
     np.setbufsize(size)
+    np.set_printoptions(**shown)
     sys.setrecursionlimit(limit)
     locale.setlocale(locale.LC_NUMERIC, numeric)
     (gc.enable if collects else gc.disable)()

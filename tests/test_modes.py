@@ -350,6 +350,85 @@ def test_a_decorated_coroutine_leaves_the_mode_where_it_waits():
     assert recorded()
 
 
+def test_a_block_in_a_decorated_coroutine_goes_on_after_it_waits():
+    @needle.no_grad()
+    async def work() -> list[bool]:
+        seen = [recorded()]
+        with needle.enable_grad():
+            await Pause()
+            seen.append(recorded())
+            await Pause()
+            seen.append(recorded())
+        await Pause()
+        return [*seen, recorded()]
+
+    coroutine = work()
+    for _ in range(3):
+        assert steps(coroutine) == "paused"
+        assert recorded()
+    assert steps(coroutine).value == [False, True, True, False]
+
+
+def test_one_object_for_several_tasks_and_threads():
+    mode = needle.no_grad()
+
+    async def work(waits: int) -> list[bool]:
+        seen = []
+        with mode:
+            for _ in range(waits):
+                await asyncio.sleep(0)
+                seen.append(recorded())
+        return [*seen, not recorded()]
+
+    async def main() -> list[list[bool]]:
+        return await asyncio.gather(*map(work, (4, 1, 3, 2)))
+
+    assert asyncio.run(main()) == [[False] * (n + 1) for n in (4, 1, 3, 2)]
+    entered, left = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with mode:
+            entered.set()
+            left.wait(5)
+            seen.append(recorded())
+        seen.append(recorded())
+
+    seen: list[bool] = []
+    thread = threading.Thread(target=other)
+    with mode:
+        thread.start()
+        entered.wait(5)
+        assert not recorded()
+    assert recorded()
+    left.set()
+    thread.join()
+    assert seen == [False, True]
+    with pytest.raises(RuntimeError, match="no_grad: this block was not entered"):
+        mode.__exit__()
+
+
+def test_an_async_generator_whose_items_are_over():
+    """Python's athrow() returns if they are: the error is raised all the same."""
+
+    @needle.no_grad()
+    async def items() -> Any:
+        yield 1
+        yield 2
+
+    async def main() -> None:
+        g = items()
+        assert await anext(g) == 1
+        await g.ag_frame.f_locals["items"].aclose()
+        with pytest.raises(KeyError):
+            await g.athrow(KeyError())
+        g = items()
+        await anext(g)
+        await g.ag_frame.f_locals["items"].aclose()
+        await g.aclose()
+
+    asyncio.run(main())
+
+
 def test_tasks_do_not_see_each_other():
     @needle.no_grad()
     async def work() -> list[bool]:

@@ -7,6 +7,7 @@ import copy
 import gc
 import pickle
 import re
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -163,6 +164,42 @@ def test_an_outer_transform_follows_what_an_inner_one_assigned():
         assert_allclose(jvp_of(outer), (3 * X**3).sum())
         assert_allclose(needle.hessian(outer)(X), np.diag(6 * X**2), atol=1e-12)
         assert is_plain(work)
+
+
+def test_a_thread_that_the_function_starts():
+    """It knows that what it assigns and copies is differentiated."""
+    work = nnp.zeros(5)
+
+    def in_a_thread(do: Callable[[], Any]) -> None:
+        errors: list[Exception] = []
+
+        def run() -> None:
+            try:
+                do()
+            except TypeError as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+        if errors:
+            raise errors[0]
+
+    def f(x: Any) -> Any:
+        in_a_thread(lambda: work.__setitem__(slice(None), x * x))
+        return (work * x).sum()
+
+    def dropped(x: Any) -> Any:
+        made: list[Any] = []
+        in_a_thread(lambda: made.append(Tensor(x * x, requires_grad=False)))
+        return (made[0] * x).sum()
+
+    for transform, expected in TRANSFORMS.values():
+        for _ in range(2):
+            assert_allclose(np.asarray(transform(f)), expected, atol=1e-12)
+            assert is_plain(work)
+        with pytest.raises(TypeError, match="would drop its derivative silently"):
+            transform(dropped)
 
 
 def test_what_depends_on_other_tensors_stays_recorded():

@@ -187,6 +187,8 @@ def _decorated(function: Any, recording: bool) -> Any:
                 try:
                     step = items.asend((yield item))
                 except BaseException as error:  # of athrow() or aclose()
+                    if items.ag_frame is None:  # it was closed, and its athrow() would return
+                        raise
                     step = items.athrow(error)
 
     elif inspect.iscoroutinefunction(function):

@@ -37,6 +37,10 @@ _CONTEXTS = frozenset(
 """What runs when a function sets how floating-point errors are treated, or which warnings are shown."""
 
 
+_OF_ERRORS = "numpy.ufunc.extobj"
+"""The context variable of how they are treated, which is looked at in another way."""
+
+
 class Reads:
     """What a call of f reads. Create it before the call, and make the call within `with reads:`.
 
@@ -139,7 +143,7 @@ class Reads:
         if name in REFLECTING or name == "globals":
             self._reflects = self._reflects or name not in frame.f_code.co_names  # by another name
         elif isinstance(owner, ContextVar):
-            if not frame.f_code.co_filename.startswith(NEEDLE):
+            if not (frame.f_code.co_filename.startswith(NEEDLE) or owner.name == _OF_ERRORS):
                 self._variables.setdefault(id(owner), (owner, value_here(owner)))
         elif is_pure(function):
             self._harmless[id(whose), name] = whose

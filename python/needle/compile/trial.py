@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -171,8 +172,11 @@ class Trial:
         replay.assigned = [i for i, node in enumerate(inputs) if node in written]
         recorded = [leaves[replay.tensors[place]] for place in replay.recorded]
         if recorded and not self.why:
+            users = any(not node.op.on_arrays for node in recorder.order if node.op is not None)
             try:
-                self._plan_backward(replay, inputs, recorded)
+                with self._reads if users else nullcontext():  # their rules read state, too
+                    self._plan_backward(replay, inputs, recorded)
+                self.give_up(self._reads.changed() if users else "")
             except Exception as error:  # of a rule; the function itself raises it if the gradient is asked for
                 self.give_up(f"its gradient cannot be computed ({error})")
         self.give_up(recorder.why)
