@@ -71,6 +71,8 @@ class Work(NamedTuple):
     result: Callable[[], Sequence[Any]]
     per: int = 1
     """How many operations a step is: times are divided by it."""
+    clock: Callable[[], float] = time.perf_counter
+    """time.process_time for work of one thread: then it does not count when others have its core."""
 
 
 @dataclass(frozen=True)
@@ -111,29 +113,29 @@ class Worker:
 def _work(pipe: Connection, build: Callable[[], Work]) -> None:
     """The life of a worker: one step and its result, warming up, then a turn at each message."""
     try:
-        step, result, per = build()
+        step, result, per, clock = build()
         step()
         first = [np.array(array) for array in result()]
-        _run(step, WARM_UP, 1)
-        steps = max(1, round(0.1 / _run(step, TURN, 1) * TURN))
+        _run(step, WARM_UP, 1, clock)
+        steps = max(1, round(0.1 / _run(step, TURN, 1, clock) * TURN))
         pipe.send((True, first))
         while pipe.recv():
-            _run(step, 0.1 * TURN, 1)
-            pipe.send((True, (_run(step, TURN, steps) / per, time.process_time())))
+            _run(step, 0.1 * TURN, 1, clock)
+            pipe.send((True, (_run(step, TURN, steps, clock) / per, time.process_time())))
     except EOFError:
         pass
     except Exception:
         pipe.send((False, traceback.format_exc()))
 
 
-def _run(step: Callable[[], object], duration: float, at_once: int) -> float:
+def _run(step: Callable[[], object], duration: float, at_once: int, clock: Callable[[], float]) -> float:
     """Seconds per step, over at least this duration; the clock is read after so many steps."""
-    done, elapsed, start = 0, 0.0, time.perf_counter()
+    done, elapsed, start = 0, 0.0, clock()
     while elapsed < duration:
         for _ in range(at_once):
             step()
         done += at_once
-        elapsed = time.perf_counter() - start
+        elapsed = clock() - start
     return elapsed / done
 
 

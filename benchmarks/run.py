@@ -2,6 +2,7 @@
 
 import captured
 import chain
+import convolution
 import deep
 import derivatives
 import import_time
@@ -17,6 +18,7 @@ BENCHMARKS = {
     "mnist_step": mnist_step.run,
     "chain": chain.run,
     "captured": captured.run,
+    "convolution": convolution.run,
     "deep": deep.run,
     "derivatives": derivatives.run,
     "numpy_code": numpy_code.run,

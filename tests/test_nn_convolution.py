@@ -177,7 +177,7 @@ def test_a_net_learns_and_its_second_derivatives_are_right():
     step = 1e-5
     gradient = needle.grad(loss)
     along = (gradient(x + step * v) - gradient(x - step * v)) / (2 * step)
-    assert_allclose(needle.hvp(loss, x, v)[1], along, rtol=1e-6, atol=1e-7)
+    assert_allclose(needle.hvp(loss, (x,), (v,)), along, rtol=1e-6, atol=1e-7)
     first = loss(Tensor(x)).item()
     for _ in range(20):
         loss(Tensor(x)).backward()

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from needle import ops
 from needle.ops.columns import Windows
-from needle.ops.convolution import Layout
-from needle.ops.pooling import Pool
+from needle.ops.layouts import Layout
+from needle.ops.pools import Pool
 
 from .kit import NAN, Sample, numbers, sample, specials
 

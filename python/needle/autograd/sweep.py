@@ -251,7 +251,7 @@ def has_nan(g: Any) -> bool:
         return any(map(has_nan, g))
     array = g._array if type(g) is Tensor else g
     has_floats = type(array) is ndarray and array.dtype.kind in "fc" and array.size > 0
-    return has_floats and isnan(array.item(array.argmax()))  # the first NaN is NumPy's maximum
+    return has_floats and isnan((flat := array.ravel("K")).item(flat.argmax()))  # the first NaN is the maximum
 
 
 def _on_tensors(adjoints: Any, variables: Any, record: Any, see: Any, careful: bool | None = None) -> list[Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from .. import init, ops
 from ..autograd import as_value
 from ..backend import Device
-from ..ops.convolution import each_axis, pairs_of
+from ..ops.layouts import each_axis, pairs_of
 from .images import Images
 from .inputs import as_input
 from .parameter import Parameter, Pending

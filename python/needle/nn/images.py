@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from ..ops.convolution import each_axis
+from ..ops.layouts import each_axis
 from .module import Module
 
 LAYOUTS = {1: ("NCL", "NLC"), 2: ("NCHW", "NHWC")}

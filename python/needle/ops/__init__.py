@@ -135,6 +135,9 @@ from .joining import stack as stack
 from .linear_recurrence import LinearRecurrence as LinearRecurrence
 from .matmul import MatMul as MatMul
 from .matmul import matmul as matmul
+from .maxima import FromMaxima as FromMaxima
+from .maxima import MaxPool as MaxPool
+from .maxima import OfMaxima as OfMaxima
 from .moments import Std as Std
 from .moments import Var as Var
 from .moments import std as std
@@ -153,9 +156,6 @@ from .parts import LdExp as LdExp
 from .parts import Modf as Modf
 from .polynomials import Roots as Roots
 from .polynomials import roots as roots
-from .pooling import FromMaxima as FromMaxima
-from .pooling import MaxPool as MaxPool
-from .pooling import OfMaxima as OfMaxima
 from .pooling import SpreadPool as SpreadPool
 from .pooling import SumPool as SumPool
 from .pooling import adaptive_avg_pool as adaptive_avg_pool

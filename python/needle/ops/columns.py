@@ -39,15 +39,15 @@ class Windows(NamedTuple):
         last = max(first, min(size, self.start + length))
         return length, slice(first, last), slice(first - self.start, last - self.start)
 
-    def meetings(self, size: int) -> Iterator[tuple[slice, slice]]:
-        """For each tap that lies in an axis of this size: the windows in which it does, and its places there."""
+    def meetings(self, size: int) -> Iterator[tuple[int, slice, slice]]:
+        """Each tap that lies in an axis of this size, with the windows in which it does, and its places there."""
         for tap in range(self.taps):
             place = self.start + tap * self.dilation
             first = max(0, -(place // self.stride))
             stop = min(self.outputs, (size - 1 - place) // self.stride + 1)
             if first < stop:
                 start = place + first * self.stride
-                yield slice(first, stop), slice(start, start + (stop - first - 1) * self.stride + 1, self.stride)
+                yield tap, slice(first, stop), slice(start, start + (stop - first - 1) * self.stride + 1, self.stride)
 
     def phases(self, size: int) -> Iterator[tuple[slice, slice, Windows]]:
         """The transposed windows, of the places of an axis of this size in the windows: where these places are, the

@@ -13,37 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..autograd import Tensor, as_value
 from ..pool import empty
-from .base import Bilinear, described, several
+from .base import Bilinear
 from .columns import Windows, correlate, correlate_transposed, correlate_weights
+from .depthwise import scale, scale_transposed, scale_weights
+from .layouts import Layout, each_axis, pairs_of
 from .shape import permute_dims
-
-Pairs = tuple[tuple[int, int], ...]
-
-
-class Layout(NamedTuple):
-    """How windows lie on images; all but the groups along each axis. Padding may be negative: then it crops."""
-
-    stride: tuple[int, ...]
-    padding: Pairs
-    dilation: tuple[int, ...]
-    groups: int
-
-    def __repr__(self) -> str:
-        unusual = {"dilation": set(self.dilation) - {1}, "groups": self.groups > 1}
-        return ", ".join([f"{name}={getattr(self, name)}" for name in self._fields if unusual.get(name, True)])
-
-    def windows(self, sizes: tuple[int, ...], taps: tuple[int, ...]) -> list[Windows]:
-        """The windows along each axis: as many as fit in with the padding."""
-        found = []
-        for n, k, s, (before, after), d in zip(sizes, taps, *self[:3], strict=True):
-            found.append(Windows(-before, s, d, k, (n + before + after - d * (k - 1) - 1) // s + 1))
-        return found
 
 
 class _Convolution(Bilinear):
@@ -75,9 +55,14 @@ class _Convolution(Bilinear):
         if len(windows) == 1:  # a sequence is an image of one row
             windows = [ONE_ROW, *windows]
             arrays = [a[:, None] if place in "ay" else a[None] for a, place in zip(arrays, self.places, strict=True)]
-        for group in range(self.layout.groups):
-            first, second, result = [_part(a, group, self.layout.groups) for a in arrays]
-            function(first, second, *windows, result)
+        (down, across), groups = windows, self.layout.groups
+        if groups > 1 and all(a.shape[-1] == groups for a in arrays):
+            first, second, result = arrays
+            DEPTHWISE[function](first, second, down, across, result)
+        else:
+            for group in range(groups):
+                first, second, result = [_part(a, group, groups) for a in arrays]
+                function(first, second, down, across, result)
         return out.astype(dtype, copy=False)
 
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
@@ -257,38 +242,6 @@ def _layout(name: str, a: Any, w: Any, *, stride: Any, padding: Any, dilation: A
     return Layout(strides, pairs_of(name, padding, reach), dilations, groups)
 
 
-def pairs_of(name: str, padding: Any, reach: list[int]) -> Pairs:
-    """How many zeros come before and after each axis, for windows that reach so far from their first tap."""
-    if isinstance(padding, str):
-        if padding not in ("same", "valid"):
-            raise ValueError(f'{name}: padding must be numbers, "same" or "valid", got {padding!r}')
-        return tuple([(n // 2, n - n // 2) if padding == "same" else (0, 0) for n in reach])
-    if isinstance(padding, (tuple, list)) and any(isinstance(pair, (tuple, list)) for pair in padding):
-        if len(padding) != len(reach) or any(not isinstance(p, (tuple, list)) or len(p) != 2 for p in padding):
-            raise ValueError(
-                f"{name}: padding must have a pair for each of {len(reach)} axes, got {described(padding)}"
-            )
-        return tuple(
-            [(before, after) for before, after in [each_axis(name, "padding", pair, 2, 0) for pair in padding]]
-        )
-    return tuple([(n, n) for n in each_axis(name, "padding", padding, len(reach), 0)])
-
-
-def each_axis(name: str, what: str, given: Any, axes: int, least: int) -> tuple[int, ...]:
-    """One integer for each axis, none below the least."""
-    numbers = several(given)
-    if len(numbers) == 1:
-        numbers = numbers * axes
-    for n in numbers:
-        if isinstance(n, (bool, np.bool)) or not hasattr(n, "__index__"):
-            raise TypeError(f"{name}: {what} must be an integer, or one for each axis, got {described(given)}")
-    found = tuple([int(n) for n in numbers])
-    if len(found) != axes or min(found, default=least) < least:
-        wanted = f"{axes} integers or one" if axes > 1 else "an integer"
-        raise ValueError(f"{name}: {what} must be {wanted}, at least {least}, got {described(given)}")
-    return found
-
-
 def _part(a: Any, group: int, groups: int) -> Any:
     """The channels of one group."""
     n = a.shape[-1] // groups
@@ -322,3 +275,5 @@ def _separated(a: Any, size: int, axis: int, groups: int) -> Any:
 
 
 ONE_ROW = Windows(0, 1, 1, 1, 1)
+DEPTHWISE = {correlate: scale, correlate_transposed: scale_transposed, correlate_weights: scale_weights}
+"""What computes the same where each channel is a group of its own."""

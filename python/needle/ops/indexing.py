@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import watching
 from ..autograd import Axes, Elements, Tensor, TensorOp, as_value, gradient_dtype, value_of
-from .base import Linear, View, normalize_axes
+from .base import Linear, View, given_axes, normalize_axes
 
 
 class GetItem(View):
@@ -150,21 +150,21 @@ class AddAt(Linear):
         return AddAt((size, *self.shape), self.dtype, indices)(*batches)
 
 
-def dilate(a: Any, axes: Axes, dilation: int = 1) -> Tensor:
+def dilate(a: Any, axes: Axes = None, dilation: int = 1, *, axis: Axes = None) -> Tensor:
     """a with `dilation` zeros after each element along axes (None: all). Raises ValueError for a negative number."""
     a = as_value(a, "dilate")
     step = _step("dilate", dilation)
-    spread = normalize_axes("dilate", axes, a.ndim)
+    spread = normalize_axes("dilate", given_axes("dilate", axes, axis), a.ndim)
     index = tuple([slice(None, None, step if axis in spread else None) for axis in range(a.ndim)])
     shape = tuple([n * step if axis in spread else n for axis, n in enumerate(a.shape)])
     return AddAt(shape, a.dtype, [index])(a)
 
 
-def undilate(a: Any, axes: Axes, dilation: int = 1) -> Tensor:
+def undilate(a: Any, axes: Axes = None, dilation: int = 1, *, axis: Axes = None) -> Tensor:
     """Each element along axes (None: all) that is followed by `dilation` others: the inverse of `dilate`."""
     a = a if isinstance(a, Tensor) else as_value(a, "undilate")
     step = _step("undilate", dilation)
-    taken = normalize_axes("undilate", axes, a.ndim)
+    taken = normalize_axes("undilate", given_axes("undilate", axes, axis), a.ndim)
     return getitem(a, tuple([slice(None, None, step if axis in taken else None) for axis in range(a.ndim)]))
 
 
