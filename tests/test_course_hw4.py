@@ -7,6 +7,7 @@ prints for its seeds.
 
 from __future__ import annotations
 
+import inspect
 import os
 import pickle
 import subprocess
@@ -93,6 +94,89 @@ def test_with_the_courses_switch_tensors_hand_out_ndarrays():
     run = [sys.executable, "-W", "error", "-c", "import sys; sys.path.insert(0, '.')\n" + textwrap.dedent(PROGRAM)]
     found = subprocess.run(run, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert found.stdout == "fine\n", found.stderr
+
+
+# ------------------------------------------------------------------------------------------------ names and signatures
+
+KIND = {"device": None, "dtype": "float32"}
+DRAWN = {"requires_grad": False, **KIND}
+TEXT = {"loss_fn": nn.SoftmaxLoss, **KIND}
+SIGNATURES: dict[str, tuple[list[str], dict[str, Any]]] = {
+    "nn.Linear": (["in_features", "out_features"], {"bias": True, **KIND}),
+    "nn.BatchNorm1d": (["dim"], {"eps": 1e-5, "momentum": 0.1, **KIND}),
+    "nn.BatchNorm2d": (["dim"], {"eps": 1e-5, "momentum": 0.1, **KIND}),
+    "nn.LayerNorm1d": (["dim"], {"eps": 1e-5, **KIND}),
+    "nn.Dropout": ([], {"p": 0.5}),
+    "nn.Residual": (["fn"], {}),
+    "nn.Conv": (["in_channels", "out_channels", "kernel_size"], {"stride": 1, "bias": True, **KIND}),
+    "nn.RNNCell": (["input_size", "hidden_size"], {"bias": True, "nonlinearity": "tanh", **KIND}),
+    "nn.LSTMCell": (["input_size", "hidden_size"], {"bias": True, **KIND}),
+    "nn.RNN": (["input_size", "hidden_size"], {"num_layers": 1, "bias": True, "nonlinearity": "tanh", **KIND}),
+    "nn.LSTM": (["input_size", "hidden_size"], {"num_layers": 1, "bias": True, **KIND}),
+    "nn.Embedding": (["num_embeddings", "embedding_dim"], KIND),
+    "optim.SGD": (["params"], {"lr": 0.01, "momentum": 0.0, "weight_decay": 0.0}),
+    "optim.Adam": (["params"], {"lr": 0.001, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}),
+    "init.rand": ([], {"low": 0.0, "high": 1.0, **DRAWN}),
+    "init.randn": ([], {"mean": 0.0, "std": 1.0, **DRAWN}),
+    "init.randb": ([], {"p": 0.5, **DRAWN, "dtype": "bool"}),
+    "init.constant": ([], {"c": 1.0, **DRAWN}),
+    "init.one_hot": (["n", "i"], DRAWN),
+    "init.xavier_uniform": (["fan_in", "fan_out"], {"gain": 1.0}),
+    "init.xavier_normal": (["fan_in", "fan_out"], {"gain": 1.0}),
+    "init.kaiming_uniform": (["fan_in", "fan_out"], {"shape": None, "nonlinearity": "relu"}),
+    "init.kaiming_normal": (["fan_in", "fan_out"], {"nonlinearity": "relu"}),
+    "data.DataLoader": (["dataset"], {"batch_size": 1, "shuffle": False}),
+    "data.MNISTDataset": (["images", "labels"], {"transforms": None}),
+    "data.RandomFlipHorizontal": ([], {"p": 0.5}),
+    "data.RandomCrop": ([], {"padding": 3}),
+    "data.CIFAR10Dataset": (["base_folder", "train"], {"p": 0.5, "transforms": None}),
+    "data.Corpus": (["base_dir"], {"max_lines": None}),
+    "data.batchify": (["data", "batch_size"], KIND),
+    "data.get_batch": (["batches", "i", "bptt"], {"device": None, "dtype": None}),
+    "simple_ml.train_cifar10": (
+        ["model", "dataloader"],
+        {"n_epochs": 1, "optimizer": needle.optim.Adam, "lr": 0.001, "weight_decay": 0.001, "loss_fn": nn.SoftmaxLoss},
+    ),
+    "simple_ml.evaluate_cifar10": (["model", "dataloader"], {"loss_fn": nn.SoftmaxLoss}),
+    "simple_ml.epoch_general_cifar10": (["dataloader", "model"], {"opt": None}),
+    "simple_ml.train_ptb": (
+        ["model", "data"],
+        {
+            "seq_len": 40,
+            "n_epochs": 1,
+            "optimizer": needle.optim.SGD,
+            "lr": 4.0,
+            "weight_decay": 0.0,
+            "clip": None,
+            **TEXT,
+        },
+    ),
+    "simple_ml.evaluate_ptb": (["model", "data"], {"seq_len": 40, **TEXT}),
+    "simple_ml.epoch_general_ptb": (["data", "model"], {"seq_len": 40, "opt": None, "clip": None, **KIND}),
+    "models.ResNet9": ([], KIND),
+    "models.LanguageModel": (
+        ["embedding_size", "output_size", "hidden_size"],
+        {"num_layers": 1, "seq_model": "rnn", "seq_len": 40, **KIND},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_signatures(name):
+    """The arguments without a default come first, by these names and in this order; the others have these defaults."""
+    module, _, attribute = name.rpartition(".")
+    found = inspect.signature(
+        getattr({"models": models, "simple_ml": simple_ml}.get(module) or getattr(needle, module), attribute)
+    )
+    first, defaults = SIGNATURES[name]
+    parameters = found.parameters
+    positional = [key for key, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    assert positional[: len(first)] == first and all(
+        parameters[key].default is inspect.Parameter.empty for key in first
+    )
+    options = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for key, value in defaults.items():
+        assert (key in parameters and parameters[key].default == value) or (key not in parameters and options), key
 
 
 # ---------------------------------------------------------------------------------------------------------- operations

@@ -568,7 +568,10 @@ def CosineEmbeddingLoss(torch: Any, draw: Draw) -> Case:
     options: dict[str, Any] = {"margin": draw.number(-0.5, 0.5), "reduction": reduction(draw)}
     n, dim = draw.int(1, 5), draw.int(2, 6)
     target = draw.rng.integers(0, 2, n) * 2 - 1
-    inputs = [draw.normal(n, dim), draw.normal(n, dim), target]
+    inputs = [draw.normal(n, dim) for _ in range(2)]
+    for x in inputs:  # not short: to the squares of lengths, PyTorch adds 1e-12
+        x *= np.maximum(1, 1 / np.linalg.norm(x, axis=1, keepdims=True))
+    inputs.append(target)
     return Case(nn.CosineEmbeddingLoss(**options), torch.nn.CosineEmbeddingLoss(**options), inputs)
 
 
