@@ -19,7 +19,7 @@ from needle.backend import as_array
 from needle.compile import blocks, fuse
 from needle.compile.blocks import Kernel
 from needle.compile.fuse import Group, groups
-from needle.compile.graph import Node, sort
+from needle.compile.graph import Node, axes_of, sort
 from needle.compile.simplify import simplify
 from needle.ops.arithmetic import add
 from needle.ops.reduction import Summation
@@ -56,14 +56,14 @@ class Graph(Watcher):
     def node(self, a: Any) -> Node:
         array = a._array
         found = self.nodes.get(id(array))
-        return found or self.put(array, Node(None, (), array.shape, array.dtype, array))
+        return found or self.put(array, Node(None, (), array.shape, array.dtype, array, axes=axes_of(array)))
 
     def computed(self, op: Any, inputs: tuple[Any, ...], output: Any, seconds: float) -> None:
         array, nodes = output._array, tuple([self.node(a) for a in inputs])
         if type(array) is tuple:
             self.put(array, Node(op, nodes, None, None))
         elif id(array) not in self.nodes:
-            self.put(array, Node(op, nodes, array.shape, array.dtype))
+            self.put(array, Node(op, nodes, array.shape, array.dtype, axes=axes_of(array)))
 
     def copied(self, array: Any, copy: Any) -> None:
         if id(array) in self.nodes:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from math import isfinite, prod
+from math import isfinite
 from typing import Any
 
 import numpy as np
 
 from .closures import computes_a_tensor, is_tensor
+from .sums import sum_over as sum_over
 
 
 class Device:
@@ -182,44 +183,3 @@ def is_finite(a: Any) -> bool:
     if a.dtype.kind not in "fc":
         return True
     return isfinite(abs(np.vdot(a, a))) or bool(np.isfinite(a).all())  # vdot warns of nothing, unlike dot
-
-
-_RUN = 128
-"""So many numbers are added one by one at most: the longest run in NumPy's sum by pairs."""
-_PARTS = 16
-"""An axis to be summed is laid out in so many parts, which are added to each other first."""
-
-
-def sum_over(a: Any, axes: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False) -> Any:
-    """np.add.reduce over axes that are not negative (None: all), but by pairs along every axis.
-
-    NumPy adds by pairs along the axis of the shortest stride only, and one by one along all others: a float32 sum over
-    millions of rows would lose percents. What is narrower than float32 is summed in float32.
-    """
-    if a.dtype.char == "e" and dtype is None:
-        return sum_over(a, axes, np.float32, out, keepdims).astype(np.float16)  # float16 stops counting at 2048
-    if a.size > _RUN and a.dtype.kind in "fc":
-        order = tuple(range(a.ndim)) if axes is None else axes
-        while order and prod([a.shape[i] for i in order]) > _RUN and not _in_pairs(a, order):
-            a = _halved(a, max(order, key=a.shape.__getitem__), dtype)
-    add: Any = np.add
-    return add.reduce(a, axes, dtype, out, keepdims)
-
-
-def _in_pairs(a: Any, axes: tuple[int, ...]) -> bool:
-    """Whether NumPy itself adds by pairs: what it adds up lies in one piece."""
-    return bool(a.flags.forc if len(axes) == a.ndim else a.flags.c_contiguous and axes[0] + len(axes) == a.ndim)
-
-
-def _halved(a: Any, axis: int, dtype: Any) -> Any:
-    """The sum of the parts of an axis, which is as long afterwards as one part. The rest that fills none is added."""
-    length = a.shape[axis]
-    short = -(-length // _PARTS)
-    count = length // short
-    before, after = a.shape[:axis], a.shape[axis + 1 :]
-    ahead = (slice(None),) * axis
-    parts = a[(*ahead, slice(count * short))].reshape(*before, count, short, *after)  # views
-    total = np.add.reduce(parts, axis, dtype)
-    if count * short < length:
-        total[(*ahead, slice(length - count * short))] += a[(*ahead, slice(count * short, None))]
-    return total

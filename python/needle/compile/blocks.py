@@ -13,19 +13,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import copy
+from functools import partial
 from itertools import count
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from ..backend import sum_over
-from ..ops.arithmetic import EWiseMul
 from ..ops.elementwise import zeros
-from ..ops.power import PowerScalar
 from ..ops.reduction import Summation
 from ..ops.shape import BroadcastTo, Reshape
+from ..ops.softmax import LogSoftmax, Softmax, less_labels, losses_of_rows, mean_of
 from ..ops.tuples import TupleGetItem
+from ..sums import sum_over
 from ..threads import WORTH, get_num_threads, run_on_threads
 from .calls import CALLS, ZEROS, into_out_call, ufunc_call
 from .fuse import (
@@ -33,19 +33,22 @@ from .fuse import (
     RENAMED,
     ROWS,
     SEVERAL_PASSES,
+    SUMS,
     TOTAL,
     TOTALS,
     WHOLE,
     Group,
+    adds_up,
     is_elementwise,
     leading,
     operand,
     row_bytes,
     rows_after,
+    runs_of_sum,
+    together,
     work_of,
 )
 from .graph import Node
-from .rows import are_short, has_blas, into_out, log_sum_exp, loss_of, products_into, sum_of_all, sums_into
 
 BLOCK = 1 << 20
 """Bytes of the longest value in a block: so much fits a third-level cache with its neighbours. With a quarter of that,
@@ -59,6 +62,18 @@ ALIGNMENT = 64
 def _copied_into_out(compute: Any) -> Any:
     def call(*args: Any) -> None:
         np.copyto(args[-1], compute(*args[:-1]))
+
+    return call
+
+
+def _into(compute: Any) -> Any:
+    """A function that passes its last argument to compute as `out`, which may be of use to it."""
+
+    def call(*args: Any) -> None:
+        out = args[-1]
+        result = compute(*args[:-1], out=out)
+        if result is not out:
+            np.copyto(out, result)
 
     return call
 
@@ -77,60 +92,80 @@ def _owned(compute: Any) -> Any:
 
 
 class _Total:
-    """A reduction over all rows: the part of one block, and how the parts combine."""
+    """A reduction over all rows: the parts of a block, and what they are combined to.
+
+    Where numbers are added up, the parts are the sums of runs, or the losses of rows, which do not depend on the
+    blocks; else there is one part for each block."""
 
     def __init__(self, node: Node, rows: int):
         self.op: Any = node.op
         self.node = node
         self.rows = rows
-        self.is_sum = type(self.op) is Summation
-        self.is_loss = type(self.op) in LOSSES
         self.result = node
-        self.axes: tuple[int, ...] | None = None
+        self.is_loss = type(self.op) in LOSSES
+        a = node.inputs[0]
+        self.whole = a.nbytes
+        self.runs = runs_of_sum(self.op, a) if adds_up(self.op, a) and not self.is_loss else None
         self.shape: tuple[int, ...] = ()  # of a part
-        if not self.is_loss:
-            shape = node.inputs[0].shape
-            _, axes = rows_after(self.op, shape, rows) or (TOTAL, ())
-            rest = shape[leading(shape, rows) or 0 :]
+        self.axes: tuple[int, ...] | None = None
+        self.dtype = node.dtype if node.dtype is not None else a.dtype
+        self._every, self._of = 1, 1
+        if self.is_loss:
+            self._every = prod(a.shape[:-1]) // rows
+        elif self.runs is not None:
+            self.shape = (self.runs.columns,)
+            self._every, self._of = self.runs.rows // rows, self.runs.batch
+        else:
+            _, axes = rows_after(self.op, a.shape, rows) or (TOTAL, ())
+            rest = a.shape[leading(a.shape, rows) or 0 :]
             self.shape = tuple([n for i, n in enumerate(rest, 1) if i not in axes])
             self.axes = axes if self.shape else None  # None is faster than all axes
-        dtype = (node if node.dtype is not None else node.inputs[0]).dtype
-        adds = self.is_sum or self.is_loss
-        self.dtype = np.dtype(np.float64 if self.is_loss else _WIDE.get(dtype.char, dtype) if adds else dtype)
+
+    def places(self, block: int, start: int, stop: int) -> slice:
+        """Where the parts of a block, from one row to another, lie among those of all blocks."""
+        if self.is_loss or self.runs is not None:
+            return slice(start * self._every // self._of, -(-stop * self._every // self._of))
+        return slice(block, block + 1)
+
+    def count(self, blocks: int) -> int:
+        return int(self.places(blocks - 1, 0, self.rows).stop)
 
     def store(self) -> Any:
-        """A function that computes and stores a block's part."""
-        axes, op = self.axes, self.op
+        """A function that computes and stores a block's parts."""
+        op, axes, runs = self.op, self.axes, self.runs
         if self.is_loss:
             scale = getattr(op, "scale", None)
 
-            def store_loss(logits: Any, targets: Any, out: Any, part: Any) -> None:
-                part[0] = loss_of(logits, targets, out, scale)
+            def store_losses(logits: Any, targets: Any, out: Any, parts: Any) -> None:
+                losses, values = losses_of_rows(logits, targets, out, self.whole)
+                parts.reshape(losses.shape)[...] = losses
+                if scale is not None and out is not None:
+                    less_labels(values, targets, scale, out, self.whole)
+                elif values is not out and out is not None:
+                    np.copyto(out, values)
 
-            return store_loss
-        if self.is_sum and axes is None and self.node.dtype.char in "fd":
+            return store_losses
+        if runs is not None:
 
-            def store_sum(a: Any, part: Any) -> None:
-                part[0] = sum_of_all(a)
+            def store_runs(a: Any, parts: Any) -> None:
+                runs.parts_into(a.reshape(-1, runs.columns), parts)
 
-            return store_sum
-        reduce = sum_over if self.is_sum else op.of.reduce
-        dtype = np.dtype(np.float32) if self.is_sum and self.node.dtype.char == "e" else None
+            return store_runs
+        reduce: Any = np.add.reduce if type(op) is Summation else op.of.reduce
 
-        def store(a: Any, part: Any) -> None:
-            part[0] = reduce(a, axes, dtype)
+        def store(a: Any, parts: Any) -> None:
+            parts[0] = reduce(a, axes)
 
         return store
 
     def finish(self, parts: Any, out: Any) -> None:
-        total = (np.add if self.is_sum or self.is_loss else self.op.of).reduce(parts, 0)
         if self.is_loss:
-            total = total / prod(self.node.inputs[0].shape[:-1])
+            total = mean_of(parts)
+        elif self.runs is not None:
+            total = self.runs.total(parts)
+        else:
+            total = (np.add if type(self.op) is Summation else self.op.of).reduce(parts, 0)
         np.copyto(out, total.reshape(out.shape), casting="unsafe")
-
-
-_WIDE = {"e": np.float32, "f": np.float64, "F": np.complex128}
-"""The dtype of the parts of a sum, by the character of its own."""
 
 
 # ---------------------------------------------------------------------------------------------------- where values are
@@ -249,6 +284,8 @@ class Kernel:
         self.block = max(-(-rows // max(blocks, 1)), 1)
         if self.block >= 16 * ALIGNMENT:
             self.block += -self.block % ALIGNMENT
+        needs = [together(node.op, node.inputs[0], rows) for node in group.nodes if rows and type(node.op) in SUMS]
+        self.block += -self.block % max(needs, default=1)  # they are powers of two
         self.blocks = -(-rows // self.block)
         self.offsets = []
         self.scratch_bytes = 0
@@ -267,7 +304,7 @@ class Kernel:
             return
         given = outputs
         outputs = [a if a.flags.c_contiguous else np.empty(a.shape, a.dtype) for a in given]
-        parts = [np.empty((self.blocks, *total.shape), total.dtype) for total in self.totals]
+        parts = [np.empty((total.count(self.blocks), *total.shape), total.dtype) for total in self.totals]
         arrays = {"input": inputs, "output": outputs, "whole": inputs, "part": parts}
         turns = count()
 
@@ -317,21 +354,6 @@ class Kernel:
             np.copyto(out, arrays[node])
 
 
-def _adds_rows(node: Node, axes: tuple[int, ...], ndim: int) -> bool:
-    """Whether the node sums a block over a short last axis."""
-    (a,) = node.inputs
-    return type(node.op) is Summation and axes == (ndim - 1,) and are_short(a) and a.dtype == node.dtype
-
-
-def _factors(node: Node) -> tuple[Node, ...]:
-    """The two factors of a product that vecdot can sum; () for other nodes."""
-    op: Any = node.op
-    factors = node.inputs * 2 if type(op) is PowerScalar and op.scalar == 2 else node.inputs
-    if type(op) not in {PowerScalar, EWiseMul} or len(factors) != 2:
-        return ()
-    return factors if all(a.shape[-1:] == node.shape[-1:] and a.dtype == node.dtype for a in factors) else ()
-
-
 class _Planner:
     """Makes the kernel's steps, and decides where each value lies."""
 
@@ -343,18 +365,12 @@ class _Planner:
         self.outputs = {a: k for k, a in enumerate(kernel.group.outputs)}
         self.values = kernel._values
         self.slots = kernel._slots
-        self.products = self._products()
-        """The factors of products that only vecdot computes, by the product and by the sum along its rows."""
 
     def plan(self) -> None:
         ends = self._ends()
         for k, node in enumerate(self.nodes):
             ending = ends.get(k, [])
-            if node in self.products:
-                if type(node.op) is Summation:
-                    factors = self._operands(node.inputs[0], exact=True)
-                    self._step(products_into(node.op.keepdims), [*factors, self._output(node)])
-            elif type(node.op) is Reshape:
+            if type(node.op) is Reshape:
                 value = self.values[node.inputs[0]]
                 self.values[node] = _Value(value.kind, value.index, self._row(node))
             elif type(node.op) is BroadcastTo:
@@ -378,7 +394,7 @@ class _Planner:
                 base[node] = base.get(node.inputs[0], node.inputs[0])
                 continue
             last[node] = k
-            for a in self.products.get(node, node.inputs):
+            for a in node.inputs:
                 last[base.get(a, a)] = k
         ends: dict[int, list[Node]] = {}
         for node, k in last.items():
@@ -403,26 +419,9 @@ class _Planner:
 
     def _operands(self, node: Node, exact: bool = False) -> list[_Argument]:
         found = []
-        for a in self.products.get(node, node.inputs):
+        for a in node.inputs:
             role, shape = operand(a.shape, node.shape, self.rows) or (WHOLE, a.shape)
             found.append(self._argument(a, role, shape, exact))
-        return found
-
-    def _products(self) -> dict[Node, tuple[Node, ...]]:
-        inside, readers = set(self.nodes), dict[Node, int]()
-        for node in self.nodes:
-            for a in node.inputs:
-                readers[a] = readers.get(a, 0) + 1
-        found = {}
-        for node in self.nodes:
-            op: Any = node.op
-            product = node.inputs[0] if type(op) is Summation else None
-            if product not in inside or product in self.outputs or readers[product] != 1:
-                continue
-            factors = _factors(product)
-            after = rows_after(op, product.shape, self.rows)
-            if factors and after and after[0] == ROWS and _adds_rows(node, after[1], 1 + len(self._row(product))):
-                found[product] = found[node] = factors
         return found
 
     def _add(self, node: Node, ending: list[Node]) -> None:
@@ -483,26 +482,24 @@ class _Planner:
         args: list[Any] = [self._argument(a, ROWS, self._row(a), exact=True)]
         op: Any = copy(node.op)
         op.axes = axes
-        ndim = 1 + len(self._row(a))
-        into = into_out(op, axes, ndim)
-        if into is not None:
-            self._step(into, [*args, self._output(node)])
-            return
-        if has_blas(op, axes, ndim):
-            self._computed(node, log_sum_exp(op.keepdims), args)
-            return
-        if _adds_rows(node, axes, ndim):
-            self._step(sums_into(op.keepdims, a.shape[-1], a.dtype), [*args, self._output(node)])
-            return
-        reduce: Any = sum_over if type(op) is Summation else op.of.reduce if type(op) in TOTALS else None
-        if reduce is None or node.dtype.char == "e":
+        if hasattr(op, "of_rows"):
+            function = partial(op.of_rows, whole=a.nbytes)
+            if isinstance(op, (Softmax, LogSoftmax)):
+                self._step(_into(function), [*args, self._output(node)])
+            else:
+                self._computed(node, function, args)
+        elif type(op) in TOTALS:
+            reduce: Any = partial(sum_over, whole=a.nbytes) if type(op) is Summation else op.of.reduce
+
+            def reduced(a: Any, out: Any) -> None:
+                reduce(a, axes, None, out, op.keepdims)
+
+            if node.dtype.char == "e":
+                self._computed(node, op.compute, args)
+            else:
+                self._step(reduced, [*args, self._output(node)])
+        else:
             self._computed(node, op.compute, args)
-            return
-
-        def reduced(a: Any, out: Any) -> None:
-            reduce(a, axes, None, out, op.keepdims)
-
-        self._step(reduced, [*args, self._output(node)])
 
     def _add_total(self, node: Node) -> None:
         kernel = self.kernel
@@ -526,7 +523,8 @@ class _Program:
         self.calls: list[tuple[Any, list[Any]]] = []
         self._places: dict[tuple[str, int, tuple[int, ...]], list[Any]] = {}
         self._bound: list[tuple[Any, list[Any]]] = []
-        self._parts: list[tuple[Any, list[Any]]] = []
+        self._parts: list[tuple[Any, list[Any], _Total]] = []
+        self._totals = kernel.totals
         self._all_rows = kernel.rows
         made: dict[int, list[Any]] = {}
         for step in kernel.steps:
@@ -569,7 +567,7 @@ class _Program:
             if kind == "whole":
                 _put(array.reshape(shape), places)
             elif kind == "part":
-                self._parts.append((array, places))
+                self._parts.append((array, places, self._totals[index]))
             else:
                 if array.shape != (self._all_rows, *shape):
                     array = array.reshape((self._all_rows, *shape))
@@ -588,9 +586,10 @@ class _Program:
             rows = array[start:stop]
             for args, i, change in places:
                 args[i] = rows if change is None else change(rows)
-        for array, places in self._parts:
+        for array, places, total in self._parts:
+            parts = array[total.places(block, start, stop)]
             for args, i, _ in places:
-                args[i] = array[block : block + 1]
+                args[i] = parts
         for function, args in self.calls:
             function(*args)
 

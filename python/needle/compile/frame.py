@@ -32,8 +32,6 @@ class Layout(NamedTuple):
     """The index of the block in which a node lies."""
     fresh: set[Node]
     """Outputs that get new memory in each run."""
-    axes: dict[Node, tuple[int, ...]]
-    """The order of a node's axes in memory, if not C order."""
     checked: dict[Node, None]
     """Nodes that must be finite."""
     asked: list[bool]
@@ -47,8 +45,7 @@ class Frame:
     def __init__(self, plan: Layout):
         blocks = [_aligned(nbytes) for nbytes in plan.blocks]
         self._arrays: dict[Node, Any] = {
-            node: _laid_out(node, blocks[block][: node.nbytes], plan.axes.get(node))
-            for node, block in plan.places.items()
+            node: _laid_out(node, blocks[block][: node.nbytes]) for node, block in plan.places.items()
         }
         self._source = Source()
         self._moving = {node: f"x{i}" for i, node in enumerate(plan.inputs)}
@@ -149,8 +146,9 @@ def _aligned(nbytes: int) -> Any:
     return memory[start : start + nbytes]
 
 
-def _laid_out(node: Node, memory: Any, axes: tuple[int, ...] | None) -> Any:
-    if not axes:
+def _laid_out(node: Node, memory: Any) -> Any:
+    """The memory as an array, in the order of axes in which the node's was recorded."""
+    if not node.axes:
         return memory.view(node.dtype).reshape(node.shape)
-    whole = memory.view(node.dtype).reshape([node.shape[axis] for axis in axes])
-    return whole.transpose(np.argsort(axes))
+    whole = memory.view(node.dtype).reshape([node.shape[axis] for axis in node.axes])
+    return whole.transpose(np.argsort(node.axes))

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import sums
 from ..autograd import GradientOf
 from ..ops.base import reduced_axes
 from ..ops.discrete import Discrete
@@ -30,7 +31,7 @@ from .simplify import LossAndGradient, LossAndProbabilities
 
 ROWS, WHOLE, TOTAL, PAIR = "rows", "whole", "total", "pair"
 
-LARGE = 1 << 17
+LARGE = sums.LARGE
 """Bytes from which on an array is worth running in blocks."""
 WORTH = 1 << 20
 """Bytes that a group's ops read or write, from which on the group pays."""
@@ -40,12 +41,17 @@ LONGEST_ROW = 1 << 18
 """The most bytes of a row, of which a block has at least one."""
 MOST_ALIVE = 24
 """Values that a group may hold at a time; with more, blocks would become too small."""
+TOGETHER = 1 << 20
+"""The most bytes of rows that a sum may need to have together in one block."""
 
 _BY_AXES = (Summation, Max, Min, NanMax, NanMin, Prod, Var, Std, Softmax, LogSoftmax, LogSumExp)
 """Ops over axes that act on each row alone, if their axes come after the rows'."""
-TOTALS = (Summation, Max, Min, NanMax, NanMin)
-"""Reductions whose result over all rows is the same reduction of the blocks' results."""
+EXTREMA = (Max, Min, NanMax, NanMin)
+TOTALS = (Summation, *EXTREMA)
+"""Reductions over all rows that can be put together from those of blocks."""
 LOSSES = (SoftmaxLoss, LossAndProbabilities, LossAndGradient)
+SUMS = (Summation, Var, Std, Softmax, LogSoftmax, LogSumExp, *LOSSES)
+"""Ops that add up numbers."""
 SEVERAL_PASSES = (*LOSSES, Softmax, LogSoftmax, LogSumExp, Var, Std)
 RENAMED = (Reshape, BroadcastTo)
 """Views, which cost a group nothing."""
@@ -127,6 +133,36 @@ def rows_after(op: Any, shape: tuple[int, ...], rows: int) -> tuple[str, tuple[i
     return (TOTAL, (0, *after)) if len(axes) - len(after) == lead and type(op) in TOTALS else None
 
 
+def runs_of_sum(op: Any, a: Node) -> sums.Runs | None:
+    """The runs in which an op adds up a value; None if it adds by pairs."""
+    dtype = np.dtype(np.float32) if a.dtype.char == "e" else a.dtype
+    axes = (len(a.shape) - 1,) if type(op) in LOSSES else reduced_axes(op, op.axes, len(a.shape))
+    return sums.runs_of(a.shape, dtype, axes) if axes and a.nbytes >= sums.LARGE else None
+
+
+def together(op: Any, a: Node, rows: int) -> int:
+    """How many rows of a value must lie in one block, for the op to add up the runs of the whole value."""
+    runs = runs_of_sum(op, a) if adds_up(op, a) else None
+    return 1 if runs is None else runs.together(rows)
+
+
+def adds_up(op: Any, a: Node) -> bool:
+    """Whether an op adds up numbers of this value, so that its last digits depend on the order."""
+    return type(op) in SUMS and (type(op) is not Summation or a.dtype.kind in "fc")
+
+
+def _adds_in_blocks(op: Any, a: Node, role: str, rows: int) -> bool:
+    """Whether blocks of rows give the very digits of the op on the whole value."""
+    if a.axes != ():
+        return False
+    runs = runs_of_sum(op, a)
+    if runs is None:
+        return role == ROWS and (type(op) is Summation or (a.nbytes >= sums.LARGE and a.dtype.kind == "f"))
+    if together(op, a, rows) * a.nbytes // rows > TOGETHER:
+        return False
+    return runs.along_rows if role == ROWS else not (runs.along_rows or runs.other or a.dtype.char == "e")
+
+
 def fits(node: Node, rows: int, made: dict[Node, str]) -> str | None:
     """The node's role in a group of so many rows that has made these values; None if it does not fit."""
     op, shape = node.op, node.shape
@@ -134,6 +170,8 @@ def fits(node: Node, rows: int, made: dict[Node, str]) -> str | None:
         a, b = node.inputs
         lead = leading(a.shape[:-1], rows)
         if lead is None or made.get(a, ROWS) != ROWS or made.get(b, ROWS) != ROWS:
+            return None
+        if not _adds_in_blocks(op, a, ROWS, rows):
             return None
         if not are_labels(b, a) and (a.shape != b.shape or np.result_type(a, b) != a.dtype):
             return None
@@ -149,7 +187,9 @@ def fits(node: Node, rows: int, made: dict[Node, str]) -> str | None:
     if type(op) in _BY_AXES:
         a = node.inputs[0]
         found = rows_after(op, a.shape, rows)
-        return None if found is None or made.get(a, ROWS) != ROWS else found[0]
+        if found is None or made.get(a, ROWS) != ROWS:
+            return None
+        return found[0] if not adds_up(op, a) or _adds_in_blocks(op, a, found[0], rows) else None
     if type(op) is not BroadcastTo and not is_elementwise(node):
         return None
     for a in node.inputs:

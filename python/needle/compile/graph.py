@@ -13,17 +13,28 @@ from ..autograd import Op, find_topo_sort
 class Node:
     """A value: an input (no op and no array), a constant (an array), or the output of an op.
 
-    `shape` and `dtype` are None for the output of an op that makes a tuple; TupleGetItem takes its members.
+    `shape` and `dtype` are None for the output of an op that makes a tuple; TupleGetItem takes its members. `axes` are
+    those of the recorded array from the slowest to the fastest in memory: () for C order, None if there are gaps.
     """
 
-    __slots__ = ("array", "dtype", "inputs", "op", "shape")
+    __slots__ = ("array", "axes", "dtype", "inputs", "op", "shape")
 
-    def __init__(self, op: Op | None, inputs: tuple[Node, ...], shape: Any, dtype: Any, array: Any = None):
+    def __init__(
+        self,
+        op: Op | None,
+        inputs: tuple[Node, ...],
+        shape: Any,
+        dtype: Any,
+        array: Any = None,
+        *,
+        axes: tuple[int, ...] | None = (),
+    ):
         self.op = op
         self.inputs = inputs
         self.shape: Any = shape
         self.dtype: Any = dtype
         self.array = array
+        self.axes = axes
 
     @property
     def nbytes(self) -> int:
@@ -61,14 +72,8 @@ class Recorded(NamedTuple):
     """The computed nodes, in order."""
     values: dict[Node, Any]
     """The values of nodes in that run, without large computed ones."""
-    layouts: dict[Node, tuple[int, ...]]
-    """The order of axes in memory of the values that were not kept."""
     to_check: list[Node]
     """Values that must be finite, or else all that is computed from them must be."""
-
-    def layout(self, node: Node) -> tuple[int, ...]:
-        """The axes from the slowest to the fastest in memory; () if that is their order."""
-        return axes_of(self.values[node]) if node in self.values else self.layouts.get(node, ())
 
 
 def sort(outputs: Iterable[Node]) -> list[Node]:
@@ -84,9 +89,9 @@ def frozen(array: Any) -> Any:
     return np.broadcast_to(once.copy(order="K"), array.shape) if 0 in array.strides else once.copy(order="K")
 
 
-def axes_of(array: Any) -> tuple[int, ...]:
-    """The axes from the slowest to the fastest in memory; () if that is their order."""
-    if type(array) is tuple or array.flags.c_contiguous or array.ndim < 2:
+def axes_of(array: Any) -> tuple[int, ...] | None:
+    """The axes of an array from the slowest to the fastest in memory; () for C order, None if there are gaps."""
+    if type(array) is tuple or array.flags.c_contiguous:
         return ()
     axes = tuple(sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis])))
-    return () if axes == tuple(range(array.ndim)) else axes
+    return axes if array.transpose(axes).flags.c_contiguous else None

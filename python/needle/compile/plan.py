@@ -25,12 +25,11 @@ class Plan:
     """
 
     def __init__(self, inputs: Sequence[Node], outputs: Sequence[Node], recorded: Recorded):
-        given = {node: Node(None, (), node.shape, node.dtype) for node in inputs if node.op is not None}
+        given = {node: Node(None, (), node.shape, node.dtype, axes=node.axes) for node in inputs if node.op is not None}
         self.inputs = [given.get(node, node) for node in inputs]
         checked = _to_check(recorded.order, outputs, recorded.to_check)
         kept, found = simplify(recorded.order, [*outputs, *checked], recorded.values, given)
         self.outputs, self.checked = found[: len(outputs)], dict.fromkeys(found[len(outputs) :])
-        self.layouts = {node: axes for node in kept if (axes := recorded.layout(node))}
         leaves = dict.fromkeys([a for node in kept for a in node.inputs if a.op is None])
         self.units = [unit for unit in groups([*leaves, *kept], set(found)) if unit not in leaves]
         self.calls = [self._call(unit) for unit in self.units]
@@ -44,7 +43,6 @@ class Plan:
             self.blocks,
             self.places,
             self.fresh,
-            self.layouts,
             self.checked,
             [node in inputs for node in outputs],
         )
@@ -124,11 +122,7 @@ class Plan:
     def _may_take_over(self, call: Call, a: Node) -> bool:
         """Whether the call may overwrite this input with its output."""
         node = call.outputs[0]
-        return (
-            may_take_over(call)
-            and (a.shape, a.dtype) == (node.shape, node.dtype)
-            and self.layouts.get(a) == self.layouts.get(node)
-        )
+        return may_take_over(call) and (a.shape, a.dtype, a.axes) == (node.shape, node.dtype, node.axes)
 
 
 def _to_check(order: Sequence[Node], outputs: Sequence[Node], left_in: Sequence[Node]) -> list[Node]:

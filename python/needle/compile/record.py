@@ -60,7 +60,6 @@ class Recorder(Watcher):
         self._nodes: dict[int, Node] = {}
         self._arrays: list[Any] = []  # kept alive, so that no other array gets their id
         self._references: dict[int, Any] = {}  # large computed ones may be freed with the program's
-        self._layouts: dict[Node, tuple[int, ...]] = {}
         self.named: dict[int, tuple[Any, Node]] = {}
         """Tensors that name a leaf, by id; several may name the same."""
 
@@ -89,7 +88,7 @@ class Recorder(Watcher):
     def known_or_constant(self, array: Any) -> Node:
         """The node of an array; a constant for an unknown one."""
         node = self._nodes.get(id(array))
-        return Node(None, (), array.shape, array.dtype, frozen(array)) if node is None else node
+        return Node(None, (), array.shape, array.dtype, frozen(array), axes=axes_of(array)) if node is None else node
 
     def array_of(self, node: Node) -> Any:
         """The array by which a leaf became known, whose memory the program shares."""
@@ -97,7 +96,7 @@ class Recorder(Watcher):
 
     def recorded(self) -> Recorded:
         values = {self._nodes[id(array)]: array for array in reversed(self._arrays)}
-        return Recorded(self.order, values, self._layouts, self._to_check)
+        return Recorded(self.order, values, self._to_check)
 
     def give_up(self, why: str) -> None:
         """The graph cannot stand for the function; the reason names the user's line."""
@@ -111,7 +110,6 @@ class Recorder(Watcher):
             self._arrays.append(array)
         else:
             self._references[key] = ref(array, partial(self._forget, key))
-            self._layouts[node] = axes_of(array)
         return node
 
     def _forget(self, key: int, reference: Any) -> None:
@@ -251,7 +249,7 @@ def _youngest() -> dict[int, ref[Any]]:
 def _node_of(array: Any, op: Op | None, inputs: tuple[Node, ...]) -> Node:
     if type(array) is tuple:
         return Node(op, inputs, None, None)
-    return Node(op, inputs, array.shape, array.dtype)
+    return Node(op, inputs, array.shape, array.dtype, axes=axes_of(array))
 
 
 def _users_line() -> str:

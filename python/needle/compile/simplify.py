@@ -24,7 +24,7 @@ from ..ops.discrete import Discrete
 from ..ops.random import Draw
 from ..ops.selection import Masked
 from ..ops.shape import BroadcastTo, Reshape
-from ..ops.softmax import LessTargets, Softmax, SoftmaxLoss, less_labels, one_hot
+from ..ops.softmax import Softmax, SoftmaxLoss, less_labels
 from ..ops.tuples import TupleGetItem
 from .graph import Node, frozen
 
@@ -46,7 +46,7 @@ def simplify(
             continue
         inputs = tuple([now.get(a, a) for a in node.inputs])
         if node in values and all(a.array is not None for a in inputs) and is_pure(node.op) and node.shape is not None:
-            now[node] = Node(None, (), node.shape, node.dtype, frozen(values[node]))
+            now[node] = Node(None, (), node.shape, node.dtype, frozen(values[node]), axes=node.axes)
         else:
             now[node] = made.node(node.op, inputs, node)
     outputs = [now.get(node, node) for node in outputs]
@@ -71,7 +71,8 @@ class _Made:
         key = _key(op, inputs)
         same = self._shared.get(key)
         if same is None:
-            same = like if (op, inputs) == (like.op, like.inputs) else Node(op, inputs, like.shape, like.dtype)
+            is_like = (op, inputs) == (like.op, like.inputs)
+            same = like if is_like else Node(op, inputs, like.shape, like.dtype, axes=like.axes)
             self.kept.append(same)
             if key is not None:
                 self._shared[key] = same
@@ -145,27 +146,12 @@ class LossAndGradient(TensorTupleOp):
 
 def _gradient_of(loss: Node, softmax: Node, readers: dict[Node, list[Node]]) -> tuple[Node, Any] | None:
     """The node of (softmax - one_hot) * scale, if nothing else reads the softmax, and the scale; else None."""
-    difference = _only_reader(softmax, LessTargets, readers)
-    product = difference and _only_reader(difference, EWiseMul, readers)
-    if difference is None or product is None or difference.inputs[0] is not softmax:
+    by = readers.get(softmax, [])
+    if len(by) != 1 or not isinstance(by[0].op, Discrete) or by[0].op.function is not less_labels:
         return None
-    rows, (scale,) = difference.inputs[1], [a for a in (*product.inputs, product) if a is not difference][:1]
-    if not isinstance(rows.op, Discrete) or rows.op.function is not one_hot or rows.inputs != loss.inputs[1:]:
-        return None
-    if scale.array is None or scale.array.size != 1 or scale.dtype != product.dtype:
-        return None
-    number = scale.array.reshape(())
-    return (product, number) if _TINY < abs(number) < 1 / _TINY else None
-
-
-_TINY = 1e-20
-"""Sums of exponentials divided by a scale between this and its inverse do not come near the smallest numbers."""
-
-
-def _only_reader(node: Node, op: type[Op], readers: dict[Node, list[Node]]) -> Node | None:
-    by = readers.get(node, [])
-    alike = len(by) == 1 and type(by[0].op) is op and (by[0].shape, by[0].dtype) == (node.shape, node.dtype)
-    return by[0] if alike else None
+    _, labels, scale = by[0].inputs
+    alike = (by[0].shape, by[0].dtype) == (softmax.shape, softmax.dtype)
+    return (by[0], scale.array) if alike and scale.array is not None and (labels,) == loss.inputs[1:] else None
 
 
 def _share_softmax(order: list[Node], outputs: list[Node]) -> tuple[list[Node], list[Node]]:
@@ -189,7 +175,7 @@ def _share_softmax(order: list[Node], outputs: list[Node]) -> tuple[list[Node], 
             pair = Node(LossAndProbabilities() if found is None else LossAndGradient(found[1]), loss.inputs, None, None)
             both[loss] = pair
             for i, member in enumerate((loss, node if found is None else found[0])):
-                now[member] = Node(TupleGetItem(i), (pair,), member.shape, member.dtype)
+                now[member] = Node(TupleGetItem(i), (pair,), member.shape, member.dtype, axes=member.axes)
     if not both:
         return order, outputs
     changed: list[Node] = []
@@ -199,7 +185,7 @@ def _share_softmax(order: list[Node], outputs: list[Node]) -> tuple[list[Node], 
         if node not in now:
             inputs = tuple([now.get(a, a) for a in node.inputs])
             if inputs != node.inputs:
-                now[node] = Node(node.op, inputs, node.shape, node.dtype)
+                now[node] = Node(node.op, inputs, node.shape, node.dtype, axes=node.axes)
         changed.append(now.get(node, node))
     return changed, [now.get(node, node) for node in outputs]
 

@@ -25,18 +25,20 @@ class _Moment(Reduction):
     def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
         return type(self)(batch_axes(self, self.axes, depths[0]), self.correction, self.keepdims)(values[0])
 
-    def _variance(self, a: Any) -> Any:
-        """The variance; float16 gives float32, as its sums overflow beyond 65,504."""
+    def _variance(self, a: Any, whole: int) -> Any:
+        """The variance of an array, or of a part with all of the axes, of which the whole array has so many bytes;
+        float16 gives float32, as its sums overflow beyond 65,504."""
         axes = reduced_axes(self, self.axes, a.ndim)
         wide = a.astype(np.float32) if a.dtype == np.float16 else a
         count = count_along(a.shape, axes)
         if a.dtype.kind not in "fc" or count <= self.correction:  # NumPy has warnings for too few elements
             return wide.var(axes, ddof=self.correction, keepdims=self.keepdims)
-        deviation = np.asarray(wide - sum_over(wide, axes, keepdims=True) / count)
+        whole = max(whole, a.nbytes) * wide.itemsize // a.itemsize
+        deviation = np.asarray(wide - sum_over(wide, axes, keepdims=True, whole=whole) / count)
         squares = np.square(deviation.real, out=deviation.real)
         if a.dtype.kind == "c":
             squares = squares + np.square(deviation.imag)
-        return sum_over(squares, axes, keepdims=self.keepdims) / float(count - self.correction)
+        return sum_over(squares, axes, keepdims=self.keepdims, whole=whole) / float(count - self.correction)
 
     def _slope(self, a: Any) -> Any:
         """Half of the variance's gradient: a minus its mean, over the divisor.
@@ -66,7 +68,11 @@ class Var(_Moment):
     __slots__ = ()
 
     def compute(self, a: Any) -> Any:
-        return self._variance(a).astype(_result_dtype(a), copy=False)
+        return self.of_rows(a)
+
+    def of_rows(self, a: Any, out: Any = None, whole: int = 0) -> Any:
+        """Of a part of an array; see `_variance`."""
+        return self._variance(a, whole).astype(_result_dtype(a), copy=False)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a = node.inputs[0]
@@ -86,7 +92,11 @@ class Std(_Moment):
     __slots__ = ()
 
     def compute(self, a: Any) -> Any:
-        return np.sqrt(self._variance(a)).astype(_result_dtype(a), copy=False)
+        return self.of_rows(a)
+
+    def of_rows(self, a: Any, out: Any = None, whole: int = 0) -> Any:
+        """Of a part of an array; see `_variance`."""
+        return np.sqrt(self._variance(a, whole)).astype(_result_dtype(a), copy=False)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, y = node.inputs[0], node.output

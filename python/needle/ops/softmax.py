@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from math import isfinite, prod
-from typing import Any
+from math import prod
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import watching
-from ..autograd import ZERO, Axes, Tensor, TensorOp
-from ..backend import check_labels, cpu, sum_over
+from ..autograd import ZERO, Axes, Tensor, TensorOp, is_recording
+from ..backend import check_labels, cpu
+from ..pool import empty
+from ..sums import LARGE, sum_over
+from ..threads import for_each
 from .base import aligned, batch_axes, given_axes, normalize_axes
 from .discrete import Discrete
+from .memory_order import PIECE
 from .reduction import Summation, with_kept_axes
 
 _NO_SHIFT = np.zeros((), np.int8)
 _SAFE = {4: 60.0, 8: 500.0}
 """Bytes of a float -> the largest magnitude at which exp(), and a sum of many of them, neither over- nor underflows."""
-_MANY = 1 << 16
-"""The size from which sums over all elements are kept in float64: the loss is the small difference of two such sums."""
 _FEW = 1 << 12
 """The size up to which a sum of squares is faster than the extrema."""
+_ENOUGH = 1e-3
+"""A sum of exponentials so large that nothing which counts has come near the smallest numbers."""
 _SHARP = 1 - 2.0**-6
 """Above this, more than six bits of a probability's distance from 1 are lost."""
 _SHORT = 256
@@ -51,11 +56,15 @@ def _shifted(a: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
     if can_skip_shift(a):
         return a, _NO_SHIFT
     top = a.max(axes, keepdims=True)
+    return _less(a, top), top
+
+
+def _less(a: Any, top: Any) -> Any:
     if np.isfinite(top).all():
-        return a - top, top
+        return a - top
     differences = np.zeros(a.shape, np.result_type(a, top))
     np.subtract(a, top, out=differences, where=a != top)
-    return differences, top
+    return differences
 
 
 def can_skip_shift(a: Any) -> bool:
@@ -70,12 +79,39 @@ def _is_small(a: Any, limit: float) -> bool:
     return bool(np.maximum.reduce(a, None) < limit and np.minimum.reduce(a, None) > -limit)
 
 
-def _exp_and_sum(z: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
-    """exp(z), and its sum over the axes, which are kept."""
-    exponential = np.exp(z)
-    if z.ndim == 2 and axes == (1,):
-        return exponential, _row_sums(exponential)
-    return exponential, sum_over(exponential, axes, keepdims=True)
+class Exponentials(NamedTuple):
+    """exp(z), z = a - top, and its sum over axes, which are kept."""
+
+    z: Any
+    top: Any
+    """A shift against overflow, for each row: the maximum, or 0."""
+    values: Any
+    total: Any
+
+
+def exponentials(a: Any, axes: tuple[int, ...], out: Any = None, whole: int = 0) -> Exponentials:
+    """Of an array, or of a part with all of these axes, of which the whole array has so many bytes: rows of a large one
+    do not depend on each other. `out` may receive the exponentials."""
+    z = _wide(a)
+    if out is not None and out.dtype != z.dtype:
+        out = None
+    whole = max(whole, a.nbytes) * z.itemsize // a.itemsize
+    if whole < LARGE or z.dtype.char not in "fd" or not z.size:
+        z, top = _shifted(z, axes)
+        values = np.exp(z, out=out)
+        if z.ndim == 2 and axes == (1,):
+            return Exponentials(z, top, values, _row_sums(values))
+        return Exponentials(z, top, values, sum_over(values, axes, keepdims=True))
+    with np.errstate(over="ignore"):
+        values = np.exp(z, out=out)
+        total = sum_over(values, axes, keepdims=True, whole=whole)
+    if total.min() > _ENOUGH and total.max() < np.inf:
+        return Exponentials(z, _NO_SHIFT, values, total)
+    top = z.max(axes, keepdims=True)
+    top[(total > _ENOUGH) & (total < np.inf)] = 0
+    z = _less(z, top)
+    values = np.exp(z, out=out)
+    return Exponentials(z, top, values, sum_over(values, axes, keepdims=True, whole=whole))
 
 
 def _row_sums(a: Any) -> Any:
@@ -104,6 +140,53 @@ def _has_sharp(a: Any) -> bool:
     return a.size > 0 and a.item(a.argmax()) > _SHARP  # argmax takes half the time of max
 
 
+def _is_plain(*values: Any) -> bool:
+    """Whether a rule is handed arrays, or Tensors of which nothing is recorded. Then it may look at the data within one
+    op, which a captured program repeats on other data."""
+    return not is_recording() and all(type(a) is Tensor or isinstance(a, (np.ndarray, np.generic)) for a in values)
+
+
+def _by_parts(function: Callable[..., Any], g: Any, y: Any, axes: tuple[int, ...]) -> Any:
+    """function(g, y, out) on parts that have all of these axes: of a large array, over the threads."""
+    dtype = np.result_type(g, y)
+    out = empty(y.shape, dtype, y.size * dtype.itemsize)
+    if out.nbytes <= PIECE or 0 in axes:
+        function(g, y, out)
+        return out
+    rows = max(1, PIECE * len(y) // out.nbytes)
+    parts = [slice(start, start + rows) for start in range(0, len(y), rows)]
+    for_each(parts, lambda part: function(g[part], y[part], out[part]), 8 * out.nbytes)
+    return out
+
+
+def _slope_of_softmax(g: Any, y: Any, axes: Axes) -> Any:
+    """The Jacobian of the softmax y, which is symmetric, times g."""
+    over = normalize_axes("Softmax", axes, y.ndim)
+
+    def slope(g: Any, y: Any, out: Any) -> None:
+        np.multiply(g, y, out)
+        if _has_sharp(y):  # what is left near y = 1 is rounding; the mean of the deviations has its digits
+            np.multiply(g - sum_over(out, over, keepdims=True), y, out)
+        np.subtract(out, y * sum_over(out, over, keepdims=True), out)
+
+    return _by_parts(slope, g, y, over)
+
+
+def _slope_of_logsoftmax(g: Any, y: Any, axes: Axes) -> Any:
+    """The transpose of the Jacobian of the logarithms y of a softmax, times g."""
+    over = normalize_axes("LogSoftmax", axes, y.ndim)
+
+    def slope(g: Any, y: Any, out: Any) -> None:
+        p = np.exp(y)
+        is_sharp = _has_sharp(p)
+        p = Softmax(over).compute(y) if is_sharp else p
+        np.subtract(g, p * sum_over(g, over, keepdims=True), out)
+        if is_sharp:  # as in Softmax: this sum is 0 but for rounding
+            np.subtract(out, p * sum_over(out, over, keepdims=True), out)
+
+    return _by_parts(slope, g, y, over)
+
+
 class LogSumExp(TensorOp):
     saves = ("inputs",)
     __slots__ = ("axes", "keepdims")
@@ -113,12 +196,15 @@ class LogSumExp(TensorOp):
         self.keepdims = keepdims
 
     def compute(self, a: Any) -> Any:
+        return self.of_rows(a)
+
+    def of_rows(self, a: Any, out: Any = None, whole: int = 0) -> Any:
+        """Of a part of an array; see `exponentials`."""
         axes = normalize_axes(self, self.axes, a.ndim)
-        z, top = _shifted(_wide(a), axes)
-        _, total = _exp_and_sum(z, axes)
-        log_of_sum = np.log(total) if z.size else np.full(total.shape, -np.inf, total.dtype)
-        out = (log_of_sum + top).astype(_result_dtype(a.dtype), copy=False)
-        return out if self.keepdims else out.squeeze(axes)
+        _, top, _, total = exponentials(a, axes, None, whole)
+        log_of_sum = np.log(total) if a.size else np.full(total.shape, -np.inf, total.dtype)
+        found = (log_of_sum + top).astype(_result_dtype(a.dtype), copy=False)
+        return found if self.keepdims else found.squeeze(axes)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a = node.inputs[0]
@@ -145,16 +231,21 @@ class Softmax(TensorOp):
         self.axes = axes
 
     def compute(self, a: Any) -> Any:
-        axes = normalize_axes(self, self.axes, a.ndim)
-        z, _ = _shifted(_wide(a), axes)
-        out, total = _exp_and_sum(z, axes)
-        out /= total
-        return out.astype(_result_dtype(a.dtype), copy=False)
+        return self.of_rows(a)
+
+    def of_rows(self, a: Any, out: Any = None, whole: int = 0) -> Any:
+        """Of a part of an array, perhaps in `out`; see `exponentials`."""
+        _, _, values, total = exponentials(a, normalize_axes(self, self.axes, a.ndim), out, whole)
+        values /= total
+        return values.astype(_result_dtype(a.dtype), copy=False)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        y, total = node.output, Summation(self.axes, keepdims=True)
+        y = node.output
+        if _is_plain(out_grad, y):
+            return Discrete(_slope_of_softmax, axes=self.axes).on(out_grad, y)
+        total = Summation(self.axes, keepdims=True)
         weighted = out_grad * y
-        if _is_sharp(y):  # what is left near y = 1 is rounding; the mean of the deviations has its digits
+        if _is_sharp(y):
             weighted = (out_grad - total.on(weighted)) * y
         return weighted - y * total.on(weighted)
 
@@ -178,14 +269,17 @@ class LogSoftmax(TensorOp):
         self.axes = axes
 
     def compute(self, a: Any) -> Any:
-        axes = normalize_axes(self, self.axes, a.ndim)
-        z, _ = _shifted(_wide(a), axes)
-        if z.size:
-            _, total = _exp_and_sum(z, axes)
-            z = z - np.log(total)
-        return z.astype(_result_dtype(a.dtype), copy=False)
+        return self.of_rows(a)
+
+    def of_rows(self, a: Any, out: Any = None, whole: int = 0) -> Any:
+        """Of a part of an array, perhaps in `out`; see `exponentials`."""
+        z, _, values, total = exponentials(a, normalize_axes(self, self.axes, a.ndim), out, whole)
+        found = np.subtract(z, np.log(total), out=values) if z.size else z
+        return found.astype(_result_dtype(a.dtype), copy=False)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
+        if _is_plain(out_grad, node.output):
+            return Discrete(_slope_of_logsoftmax, axes=self.axes).on(out_grad, node.output)
         p, is_sharp, total = self._probabilities(node.output)
         found = out_grad - p * total.on(out_grad)
         return found - p * total.on(found) if is_sharp else found  # as in Softmax: this sum is 0 but for rounding
@@ -230,23 +324,8 @@ class SoftmaxLoss(TensorOp):
         if logits.ndim == 0 or not (logits.shape == targets.shape or are_labels(targets, logits)):
             raise ValueError("shapes differ")
         dtype = self._dtype(logits, targets)
-        z, top = _shifted(_wide(logits.astype(dtype, copy=False)), (logits.ndim - 1,))
-        probabilities, total = _exp_and_sum(z, (logits.ndim - 1,))
-        probabilities /= total
-        many = z.size > _MANY
-        if are_labels(targets, logits):
-            check_labels("SoftmaxLoss", logits.shape[-1], targets)
-            hit, top = z.take(places_of(targets, logits)).sum(dtype=np.float64 if many else None), _NO_SHIFT
-        else:
-            hit = np.multiply(targets, z).sum(dtype=np.float64) if many else np.vdot(targets, z)
-            if not isfinite(hit):  # a target of 0 at a logit of -inf costs nothing
-                hit = np.multiply(targets, z, out=np.zeros_like(z), where=targets != 0).sum()
-        loss = np.add.reduce(np.log(total, out=total), None, np.float64 if many else None) - hit
-        if top.ndim:  # the shift cancels only if the targets sum to 1: add what it left out
-            missing = 1 - targets.sum(-1, keepdims=True)
-            loss = loss + np.multiply(missing, top, out=np.zeros_like(top), where=missing != 0).sum()
-        loss = np.array(loss / total.size if total.size else np.nan * loss, dtype)
-        return loss, probabilities if probabilities.dtype is dtype else probabilities.astype(dtype)
+        losses, probabilities = losses_of_rows(logits.astype(dtype, copy=False), targets)
+        return mean_of(losses).astype(dtype), probabilities.astype(dtype, copy=False)
 
     def _dtype(self, logits: Any, targets: Any) -> Any:
         """The result's: that of the logits and the probabilities, as NumPy combines them."""
@@ -275,8 +354,8 @@ class SoftmaxLoss(TensorOp):
                 found = Softmax(-1).on(logits if logits.dtype == dtype else logits.astype(dtype))
             if not labels:
                 return LESS_TARGETS.on(found, targets) * scale
-            if type(found) is np.ndarray:
-                return less_labels(found, targets, scale)
+            if _is_plain(found, scale):
+                return Discrete(less_labels).on(found, targets, scale)
             rows = Discrete(one_hot, classes=logits.shape[-1], dtype=found.dtype).on(targets)
             return LESS_TARGETS.on(found, rows) * scale
 
@@ -303,23 +382,48 @@ def places_of(labels: Any, logits: Any) -> Any:
     return (np.arange(labels.size) * logits.shape[-1]).reshape(labels.shape) + labels.astype(np.intp)
 
 
-def less_labels(probabilities: Any, labels: Any, scale: Any) -> Any:
-    """(probabilities - one_hot(labels)) * scale, without building the one-hot rows."""
+def losses_of_rows(logits: Any, targets: Any, out: Any = None, whole: int = 0) -> tuple[Any, Any]:
+    """The loss of each row, and the softmax, perhaps in `out`. The logits are an array of floats, or a part of one; see
+    `exponentials`."""
+    last = (logits.ndim - 1,)
+    z, top, values, total = exponentials(logits, last, out, whole)
+    values /= total
+    losses = np.log(total)[..., 0]
+    if are_labels(targets, logits):
+        check_labels("SoftmaxLoss", logits.shape[-1], targets)
+        return losses - z.take(places_of(targets, z)), values
+    products = np.multiply(targets, z)
+    hit = sum_over(products, last, whole=whole)
+    if not np.isfinite(hit).all():  # a target of 0 at a logit of -inf costs nothing
+        hit = sum_over(np.where(targets != 0, products, 0), last, whole=whole)
+    losses = losses - hit
+    if top.ndim:  # the shift cancels only if the targets sum to 1: add what it left out
+        missing = 1 - targets.sum(-1)
+        losses = losses + np.multiply(missing, top[..., 0], out=np.zeros_like(losses), where=missing != 0)
+    return losses, values
+
+
+def mean_of(losses: Any) -> Any:
+    """Their mean, added up with more digits than they have."""
+    total = np.add.reduce(losses, None, np.result_type(losses, np.float64))
+    return np.asarray(total / losses.size if losses.size else np.nan * total)
+
+
+def less_labels(probabilities: Any, labels: Any, scale: Any, out: Any = None, whole: int = 0) -> Any:
+    """(probabilities - one_hot(labels)) * scale, without building the one-hot rows; perhaps in `out`, which may be the
+    probabilities' array.
+
+    Where the probability is near 1, the difference is rounding: it is what the rest of the row lacks.
+    """
     places = places_of(labels, probabilities)
     there = probabilities.take(places)
-    found = np.asarray(probabilities * scale)
-    put_difference(found, places, (there - 1) * scale, there)
+    found = np.asarray(np.multiply(probabilities, scale, out=out))
+    difference = ((there - 1) * scale).astype(found.dtype, copy=False)
+    found.put(places, difference)
+    if _has_sharp(there):
+        sums = sum_over(found, (found.ndim - 1,), whole=whole)
+        found.put(places, np.where(there > _SHARP, difference - sums, difference))
     return found
-
-
-def put_difference(a: Any, places: Any, difference: Any, probabilities: Any) -> None:
-    """Put a difference from 1 into one place of each row of a, which then sums to 0.
-
-    Where its probability is near 1, the difference is rounding: it is what the rest of the row lacks.
-    """
-    a.put(places, difference)
-    if _has_sharp(probabilities):
-        a.put(places, difference - _row_sums(a).reshape(places.shape) * (probabilities > _SHARP))
 
 
 class LessTargets(TensorOp):
@@ -332,7 +436,7 @@ class LessTargets(TensorOp):
         if not _has_sharp(a):
             return a - b
         ones = np.rint(a)
-        return a - b - _row_sums(a - ones) * ones
+        return a - b - sum_over(a - ones, (a.ndim - 1,), keepdims=True) * ones
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return out_grad, lambda: -out_grad

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..ops.matmul import MATMUL
+from ..ops.reduction import SUM
 from .adaptive import AdamW
 from .groups import Group, Rate, groups_of
 from .optimizer import Optimizer, Rule, merged
@@ -82,10 +84,11 @@ def orthogonalized(m: Any, steps: int = 5, eps: float = 1e-7) -> Any:
     a, b, c = _COEFFICIENTS
     wide = m.shape[0] > m.shape[1]
     x = m.T if wide else m
-    x = x / np.maximum(np.sqrt((x * x).sum()), eps)
+    x = x / np.maximum(np.sqrt(SUM.on(x * x)), eps)
+    product = MATMUL.on  # as a captured step computes it
     for _ in range(steps):
-        s = x @ x.T
-        x = a * x + (b * s + c * (s @ s)) @ x
+        s = product(x, x.T)
+        x = a * x + product(b * s + c * product(s, s), x)
     return x.T if wide else x
 
 
