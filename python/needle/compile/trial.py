@@ -80,7 +80,7 @@ class Trial:
                 self._names = list(sharing.leaves_in(self.result))
                 leaves, rebuild = flatten(self.result)  # also updates views of what was assigned to
         except (AttributeError, TypeError) as error:
-            if not self._arrays or recorder.changed_tensors or arguments.changed() or self._reads.changed():
+            if not self._arrays or recorder.changed_tensors or arguments.changed() or self._changed():
                 raise
             self.why = f"it takes arrays for what they are ({error})"
             self.result = f(*args, **kwargs)
@@ -92,8 +92,7 @@ class Trial:
         recorder = self._recorder
         wrapped = any(isinstance(y, Wrapped) for y in leaves)
         self._known = {id(t) for t in self._reads.tensors()}
-        draws = [(before, after) for _, before, after in recorder.draws.values()]
-        changed = self._reads.changed(draws) or arguments.changed()
+        changed = self._changed() or arguments.changed()
         self.changes = bool(changed) and not recorder.why
         self.why = recorder.why or changed
         self._state = recorder.state(self._is_outside)
@@ -176,12 +175,17 @@ class Trial:
             try:
                 with self._reads if users else nullcontext():  # their rules read state, too
                     self._plan_backward(replay, inputs, recorded)
-                self.give_up(self._reads.changed() if users else "")
+                self.give_up(self._changed() if users else "")
             except Exception as error:  # of a rule; the function itself raises it if the gradient is asked for
                 self.give_up(f"its gradient cannot be computed ({error})")
         self.give_up(recorder.why)
         replay.plan = Plan(inputs, self._wanted, recorder.recorded())
         return replay
+
+    def _changed(self) -> str:
+        """What has changed of all that the function reads, but for generators that its operations drew from; "" if
+        nothing has."""
+        return self._reads.changed([(before, after) for _, before, after in self._recorder.draws.values()])
 
     def _want_all_draws(self) -> None:
         """Let the plan make all draws, also those that nothing computed is made of: others come after them."""
