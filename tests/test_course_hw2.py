@@ -149,6 +149,20 @@ def test_linear(shape, bias):
     assert_allclose(layer.weight.grad.numpy(), x.numpy().reshape(-1, 7).T @ expected.reshape(-1, 4), rtol=1e-3)
 
 
+def test_a_vector_can_be_assigned_to_a_bias():
+    layer, x = nn.Linear(10, 5), drawn(3, 10)
+    layer.weight.data, layer.bias.data = drawn(10, 5), drawn(5)
+    assert layer.bias.shape == (1, 5) and layer.bias.op is None and type(layer.bias) is nn.Parameter
+    assert_allclose(layer(x).numpy(), x.numpy() @ drawn(10, 5).numpy() + drawn(5).numpy(), rtol=1e-5)
+    layer(x).sum().backward()
+    assert_array_equal(layer.bias.grad.numpy(), np.full((1, 5), 3.0))
+    layer.bias.data = np.zeros(5, np.float32)
+    assert_array_equal(layer.bias.numpy(), np.zeros((1, 5)))
+    for wrong in (drawn(4), drawn(5, 1), drawn(1, 1, 5), Tensor(np.zeros(5))):
+        with pytest.raises(ValueError, match=r"must have shape \(1, 5\) and dtype float32"):
+            layer.bias.data = wrong
+
+
 def test_a_float64_input_comes_to_float32_layers():
     layer = nn.Linear(3, 2)
     assert layer(Tensor(normal(4, 3))).dtype == np.float32

@@ -40,6 +40,18 @@ class Parameter(_Kept):
     def __init__(self, array: Any, requires_grad: bool = True, device: Device | None = None, dtype: Any = None):
         super().__init__(array, device=device, dtype=dtype, requires_grad=requires_grad)
 
+    @property
+    def data(self) -> Tensor:
+        """The detached value. Assigning changes it, as for any Tensor; to a row (1, n), like the bias of a Linear, a
+        vector (n,) may be assigned."""
+        return self.detach()
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        if self.shape == (1, *getattr(value, "shape", ())) and len(self.shape) == 2:
+            value = value.reshape(self.shape)
+        Tensor.data.__set__(self, value)  # type: ignore[attr-defined]
+
 
 class Buffer(_Kept):
     """A tensor that belongs to a Module's state but is not trained, like a running mean. It holds a copy of the array.

@@ -89,7 +89,8 @@ class Elementwise(TensorOp):
 
 
 class ScalarOp(Elementwise):
-    """An element-wise op of one tensor and a Python number, which is part of the op."""
+    """An element-wise op of one tensor and a number, which is part of the op: one of Python, or of NumPy, or the only
+    element of an array, as the course passes it."""
 
     __slots__ = ("scalar",)
     of: Callable[[Any], ScalarOp]
@@ -102,6 +103,8 @@ class ScalarOp(Elementwise):
         cls.of = staticmethod(lambda n: shared(n) if n and type(n) is not complex else cls(n))
 
     def __init__(self, scalar: Any):
+        if isinstance(scalar, np.ndarray) and scalar.size == 1:
+            scalar = scalar.reshape(())[()]
         if not isinstance(scalar, (int, float, complex, np.generic)):
             raise TypeError(
                 f"{type(self).__name__}: needs a number, got {type(scalar).__name__}; + - * / and ** combine two arrays"

@@ -60,7 +60,8 @@ class PowerScalar(ScalarOp):
         return self._power(a, out)
 
     def _power(self, a: Any, out: Any) -> Any:
-        exact = _EXACT.get(self.scalar) if a.dtype.kind in "fc" else None
+        is_weak = type(self.scalar) in (int, float)  # else NumPy's power has the dtype
+        exact = _EXACT.get(self.scalar) if is_weak and a.dtype.kind in "fc" else None
         return np.power(a, self.scalar, out=self.memory(out)) if exact is None else exact(a, out=out)
 
     def hint(self, *arrays: Any) -> str:
