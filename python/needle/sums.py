@@ -40,12 +40,12 @@ def sum_over(  # noqa: PLR0917  (a ufunc's reduce has them in this order, too)
     """
     if a.dtype.char == "e" and dtype is None:  # float16 stops counting at 2048
         return sum_over(a.astype(np.float32), axes, None, out, keepdims, 2 * whole).astype(np.float16)
+    order = tuple(range(a.ndim)) if axes is None else axes
+    if max(whole, a.nbytes) >= LARGE and dtype is None and order and a.flags.c_contiguous:
+        runs = runs_of(a.shape, a.dtype, order)
+        if runs is not None:
+            return _given(runs.sum(a, max(whole, a.nbytes)), a.shape, order, out, keepdims)
     if a.size > _RUN and a.dtype.kind in "fc":
-        order = tuple(range(a.ndim)) if axes is None else axes
-        if max(whole, a.nbytes) >= LARGE and dtype is None and order:
-            runs = runs_of(a.shape, a.dtype, order)
-            if runs is not None and a.flags.c_contiguous:
-                return _given(runs.sum(a, max(whole, a.nbytes)), a.shape, order, out, keepdims)
         while order and prod([a.shape[i] for i in order]) > _RUN and not _in_pairs(a, order):
             a = _halved(a, max(order, key=a.shape.__getitem__), dtype)
     add: Any = np.add

@@ -8,7 +8,7 @@ from abc import ABCMeta, get_cache_token
 from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
-from functools import cached_property, partial, partialmethod
+from functools import cached_property, lru_cache, partial, partialmethod
 from gc import get_referents
 from operator import attrgetter, is_, methodcaller
 from threading import local
@@ -79,7 +79,21 @@ def _registered(_: Any) -> Any:
 
 
 def value_here(variable: ContextVar[Any]) -> Any:
-    return variable.get(MISSING)
+    return _treatment_of_errors() if variable.name == _NUMPYS_SETTINGS else variable.get(MISSING)
+
+
+_NUMPYS_SETTINGS = "numpy.ufunc.extobj"
+"""What `np.errstate` sets: an object that one cannot see into."""
+
+
+def _treatment_of_errors() -> Any:
+    return _once((*np.geterr().items(), np.getbufsize()))
+
+
+@lru_cache(maxsize=64)
+def _once(settings: Any) -> Any:
+    """The same object for equal settings, which guards compare first."""
+    return settings
 
 
 class _Kept:

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import watching
+from .. import sums, watching
 from ..autograd import ZERO, Axes, Tensor, TensorOp, is_recording
 from ..backend import check_labels, cpu
 from ..pool import empty
-from ..sums import LARGE, sum_over
+from ..sums import sum_over
 from ..threads import for_each
 from .base import aligned, batch_axes, given_axes, normalize_axes
 from .discrete import Discrete
@@ -96,7 +96,7 @@ def exponentials(a: Any, axes: tuple[int, ...], out: Any = None, whole: int = 0)
     if out is not None and out.dtype != z.dtype:
         out = None
     whole = max(whole, a.nbytes) * z.itemsize // a.itemsize
-    if whole < LARGE or z.dtype.char not in "fd" or not z.size:
+    if whole < sums.LARGE or z.dtype.char not in "fd" or not z.size:
         z, top = _shifted(z, axes)
         values = np.exp(z, out=out)
         if z.ndim == 2 and axes == (1,):
@@ -274,7 +274,7 @@ class LogSoftmax(TensorOp):
     def of_rows(self, a: Any, out: Any = None, whole: int = 0) -> Any:
         """Of a part of an array, perhaps in `out`; see `exponentials`."""
         z, _, values, total = exponentials(a, normalize_axes(self, self.axes, a.ndim), out, whole)
-        found = np.subtract(z, np.log(total), out=values) if z.size else z
+        found = np.subtract(z, np.log(total), out=values if values.ndim else None) if z.size else z
         return found.astype(_result_dtype(a.dtype), copy=False)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
@@ -421,8 +421,8 @@ def less_labels(probabilities: Any, labels: Any, scale: Any, out: Any = None, wh
     difference = ((there - 1) * scale).astype(found.dtype, copy=False)
     found.put(places, difference)
     if _has_sharp(there):
-        sums = sum_over(found, (found.ndim - 1,), whole=whole)
-        found.put(places, np.where(there > _SHARP, difference - sums, difference))
+        rest = sum_over(found, (found.ndim - 1,), whole=whole)
+        found.put(places, np.where(there > _SHARP, difference - rest, difference))
     return found
 
 
