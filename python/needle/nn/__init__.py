@@ -19,7 +19,7 @@ from .activations import SiLU as SiLU
 from .activations import Softmax as Softmax
 from .activations import Softplus as Softplus
 from .activations import Tanh as Tanh
-from .attention import MultiHeadAttention as MultiHeadAttention
+from .multi_head import MultiHeadAttention as MultiHeadAttention
 from .cells import GRUCell as GRUCell
 from .cells import LSTMCell as LSTMCell
 from .cells import RNNCell as RNNCell

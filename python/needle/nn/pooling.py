@@ -65,6 +65,7 @@ class MaxPool2d(_MaxPool):
     """The largest element of windows over images (n, channels, height, width), or (n, height, width, channels) with
     layout="NHWC". Equal elements share the gradient evenly. The arguments are those of `needle.max_pool`.
 
+    >>> import needle
     >>> from needle import nn
     >>> nn.MaxPool2d(2)(needle.Tensor(np.arange(16.0).reshape(1, 1, 4, 4)))
     needle.Tensor([[[[ 5.  7.]

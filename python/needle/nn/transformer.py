@@ -8,7 +8,7 @@ from typing import Any
 from .. import init
 from ..backend import Device
 from . import activations
-from .attention import MultiHeadAttention
+from .multi_head import MultiHeadAttention
 from .dropout import Dropout
 from .linear import Linear
 from .module import Module
