@@ -65,9 +65,9 @@ class MaxPool2d(_MaxPool):
     """The largest element of windows over images (n, channels, height, width), or (n, height, width, channels) with
     layout="NHWC". Equal elements share the gradient evenly. The arguments are those of `needle.max_pool`.
 
-    >>> nn.MaxPool2d(2)(needle.Tensor(np.arange(16.0).reshape(1, 1, 4, 4)))
-    needle.Tensor([[[[ 5.  7.]
-                     [13. 15.]]]])
+    >>> import needle
+    >>> needle.nn.MaxPool2d(2)(needle.Tensor([[[[1.0, 2.0, 5.0, 0.0], [3.0, 4.0, 6.0, 7.0]]]]))
+    needle.Tensor([[[[4. 7.]]]])
     """
 
     axes = 2
