@@ -67,7 +67,7 @@ class MaxPool2d(_MaxPool):
 
     >>> import needle
     >>> needle.nn.MaxPool2d(2)(needle.Tensor([[[[1.0, 2.0, 5.0, 0.0], [3.0, 4.0, 6.0, 7.0]]]]))
-    needle.Tensor([[[[4. 7.]]]])
+    needle.Tensor([[[[4., 7.]]]])
     """
 
     axes = 2
