@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 
 import needle
@@ -314,7 +315,8 @@ def test_what_is_not_finite_is_null_in_json_and_itself_in_the_history(tmp_path):
         run.log(loss=float("nan"), other=float("inf"))
     assert json.loads((tmp_path / "run" / "history.json").read_text())[0]["values"] == {"loss": None, "other": None}
     assert quiet_run(tmp_path / "run").history[0]["values"]["other"] == float("inf")
-    assert (tmp_path / "run" / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    if find_spec("matplotlib"):
+        assert (tmp_path / "run" / "curves.png").read_bytes()[:4] == b"\x89PNG"
 
 
 @pytest.mark.parametrize("value", ["a", None, [1, 2], np.ones(3), needle.Tensor([1.0, 2.0]), 1j, np.array("x"), {}])
@@ -342,7 +344,7 @@ def test_neither_tqdm_nor_matplotlib_is_needed(tmp_path, monkeypatch, missing, c
     for batch in run:
         run.log(loss=batch)
     assert "epoch 1/1  loss 1.5" in capsys.readouterr().out
-    assert (tmp_path / "run" / "curves.png").exists() is (missing == "tqdm")
+    assert (tmp_path / "run" / "curves.png").exists() is (missing == "tqdm" and find_spec("matplotlib") is not None)
 
 
 def test_the_bar_shows_the_means(tmp_path, monkeypatch, capsys):

@@ -122,9 +122,8 @@ class Conv1d(_Conv):
     in_channels / groups: weight U(-a, a) with a = sqrt(6 / fan_in), bias with a = 1 / sqrt(fan_in). With
     in_channels=None, the first input decides.
 
-    >>> import needle
-    >>> from needle import nn
-    >>> nn.Conv1d(2, 4, 3, padding="same")(needle.Tensor(np.ones((1, 2, 5)))).shape
+    >>> from needle import init, nn
+    >>> nn.Conv1d(2, 4, 3, padding="same")(init.ones(1, 2, 5)).shape
     (1, 4, 5)
     """
 
@@ -160,9 +159,8 @@ class Conv2d(_Conv):
     values, with fan_in = rows * columns * in_channels / groups: weight U(-a, a) with a = sqrt(6 / fan_in), bias with
     a = 1 / sqrt(fan_in). With in_channels=None, the first input decides.
 
-    >>> import needle
-    >>> from needle import nn
-    >>> nn.Conv2d(3, 16, 3, stride=2, padding=1)(needle.Tensor(np.ones((1, 3, 8, 8)))).shape
+    >>> from needle import init, nn
+    >>> nn.Conv2d(3, 16, 3, stride=2, padding=1)(init.ones(1, 3, 8, 8)).shape
     (1, 16, 4, 4)
     """
 
@@ -292,9 +290,8 @@ class ConvTranspose2d(_ConvTranspose):
     The arguments are PyTorch's. `weight` is (rows, columns, out_channels / groups, in_channels): that of the
     convolution from the output's channels to the input's. First values are drawn as in `Conv2d`.
 
-    >>> import needle
-    >>> from needle import nn
-    >>> nn.ConvTranspose2d(16, 3, 3, stride=2, padding=1, output_padding=1)(needle.Tensor(np.ones((1, 16, 4, 4)))).shape
+    >>> from needle import init, nn
+    >>> nn.ConvTranspose2d(16, 3, 3, stride=2, padding=1, output_padding=1)(init.ones(1, 16, 4, 4)).shape
     (1, 3, 8, 8)
     """
 

@@ -66,10 +66,8 @@ class MaxPool2d(_MaxPool):
     layout="NHWC". Equal elements share the gradient evenly. The arguments are those of `needle.max_pool`.
 
     >>> import needle
-    >>> from needle import nn
-    >>> nn.MaxPool2d(2)(needle.Tensor(np.arange(16.0).reshape(1, 1, 4, 4)))
-    needle.Tensor([[[[ 5.  7.]
-                     [13. 15.]]]])
+    >>> needle.nn.MaxPool2d(2)(needle.Tensor([[[[1.0, 2.0, 5.0, 0.0], [3.0, 4.0, 6.0, 7.0]]]]))
+    needle.Tensor([[[[4., 7.]]]])
     """
 
     axes = 2
