@@ -28,6 +28,8 @@ _BATCH = 64
 """The most runs in a batch, which is one call of BLAS."""
 _WORK = 1 << 13
 """The most numbers in a batch: with more, BLAS may start threads of its own."""
+_SHORTEST = 8
+"""The shortest run along columns that a product adds up faster than a sum."""
 
 
 def sum_over(  # noqa: PLR0917  (a ufunc's reduce has them in this order, too)
@@ -132,10 +134,13 @@ class Runs(NamedTuple):
         length, columns = a.shape[1:]
         if columns == 1:
             np.vecdot(a[..., 0], _ones(length, a.dtype), out[:, 0])
-        elif columns * length > _WORK:
+            return
+        at_once = _batch(columns, length)
+        if length % at_once or at_once < _SHORTEST:
             np.add.reduce(a, 1, None, out)
-        else:
-            np.matmul(_ones(length, a.dtype), a, out)
+            return
+        sums = np.matmul(_ones(at_once, a.dtype), a.reshape(-1, at_once, columns))
+        np.add.reduce(sums.reshape(len(a), -1, columns), 1, None, out)
 
     def total(self, parts: Any) -> Any:
         """The sums of columns, from those of all their runs."""
@@ -162,7 +167,7 @@ def runs_of(shape: tuple[int, ...], dtype: Any, axes: tuple[int, ...]) -> Runs |
         n, kept = prod(shape[-last:]), shape[:-last]
         if not 1 < n <= _LONGEST:
             return None
-        return Runs(True, prod(kept), n, _batch(n), kept, axes[: len(axes) - last])
+        return Runs(True, prod(kept), n, _batch(n, _BATCH), kept, axes[: len(axes) - last])
     first = next(i for i in range(ndim) if i not in axes)
     rows, kept = prod(shape[:first]), shape[first:]
     if not first or rows <= _RUN or prod(kept) == 1:
@@ -170,8 +175,8 @@ def runs_of(shape: tuple[int, ...], dtype: Any, axes: tuple[int, ...]) -> Runs |
     return Runs(False, rows, prod(kept), _RUN, kept, tuple([axis - first for axis in axes[first:]]))
 
 
-def _batch(n: int) -> int:
-    batch = _BATCH
+def _batch(n: int, batch: int) -> int:
+    """How many rows of n numbers are one product."""
     while batch * n > _WORK:
         batch //= 2
     return batch

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import sums, watching
 from ..autograd import ZERO, Axes, Tensor, TensorOp, is_recording
-from ..backend import check_labels, cpu
+from ..backend import check_labels, cpu, is_finite
 from ..pool import empty
 from ..sums import sum_over
 from ..threads import for_each
@@ -392,10 +392,10 @@ def losses_of_rows(logits: Any, targets: Any, out: Any = None, whole: int = 0) -
     if are_labels(targets, logits):
         check_labels("SoftmaxLoss", logits.shape[-1], targets)
         return losses - z.take(places_of(targets, z)), values
-    products = np.multiply(targets, z)
-    hit = sum_over(products, last, whole=whole)
-    if not np.isfinite(hit).all():  # a target of 0 at a logit of -inf costs nothing
-        hit = sum_over(np.where(targets != 0, products, 0), last, whole=whole)
+    with np.errstate(invalid="ignore"):  # 0 * inf
+        hit = _products(targets, z, whole)
+    if not is_finite(hit):  # a target of 0 at a logit of -inf costs nothing
+        hit = np.where(np.isfinite(hit), hit, _products(targets, np.where(targets != 0, z, 0), whole))
     losses = losses - hit
     if top.ndim:  # the shift cancels only if the targets sum to 1: add what it left out
         missing = 1 - targets.sum(-1)
@@ -403,9 +403,16 @@ def losses_of_rows(logits: Any, targets: Any, out: Any = None, whole: int = 0) -
     return losses, values
 
 
+def _products(a: Any, b: Any, whole: int) -> Any:
+    """The scalar products of rows."""
+    if max(whole, b.nbytes) < sums.LARGE and a.dtype is b.dtype and a.dtype.char in "fd":
+        return np.vecdot(a, b)
+    return np.asarray(sum_over(np.asarray(a * b), (b.ndim - 1,), whole=whole))
+
+
 def mean_of(losses: Any) -> Any:
     """Their mean, added up with more digits than they have."""
-    total = np.add.reduce(losses, None, np.result_type(losses, np.float64))
+    total = np.add.reduce(losses, None, np.complex128 if losses.dtype.kind == "c" else np.float64)
     return np.asarray(total / losses.size if losses.size else np.nan * total)
 
 
