@@ -19,7 +19,6 @@ from .activations import SiLU as SiLU
 from .activations import Softmax as Softmax
 from .activations import Softplus as Softplus
 from .activations import Tanh as Tanh
-from .multi_head import MultiHeadAttention as MultiHeadAttention
 from .cells import GRUCell as GRUCell
 from .cells import LSTMCell as LSTMCell
 from .cells import RNNCell as RNNCell
@@ -59,6 +58,7 @@ from .losses import SmoothL1Loss as SmoothL1Loss
 from .losses import TripletMarginLoss as TripletMarginLoss
 from .module import Module as Module
 from .module import evaluating as evaluating
+from .multi_head import MultiHeadAttention as MultiHeadAttention
 from .normalization import BatchNorm1d as BatchNorm1d
 from .normalization import BatchNorm2d as BatchNorm2d
 from .normalization import BatchNorm3d as BatchNorm3d

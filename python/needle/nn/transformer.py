@@ -8,10 +8,10 @@ from typing import Any
 from .. import init
 from ..backend import Device
 from . import activations
-from .multi_head import MultiHeadAttention
 from .dropout import Dropout
 from .linear import Linear
 from .module import Module
+from .multi_head import MultiHeadAttention
 from .normalization import LayerNorm
 
 Activation = str | Callable[[Any], Any]
