@@ -1,0 +1,18 @@
+"""The rows: for each op of Needle, the ONNX nodes that compute it. README.md in the folder above says how to write one."""
+
+from . import discrete, elementwise, indexing, layers, products, recurrent, reductions, shapes, windows
+from .table import FUNCTIONS, ROWS
+
+__all__ = [
+    "FUNCTIONS",
+    "ROWS",
+    "discrete",
+    "elementwise",
+    "indexing",
+    "layers",
+    "products",
+    "recurrent",
+    "reductions",
+    "shapes",
+    "windows",
+]

@@ -1,0 +1,212 @@
+"""Recurrent layers as ONNX's RNN, GRU and LSTM.
+
+Needle's ops are given z, the product of the inputs with their weights, and return the states of all steps, the first one
+included. ONNX's nodes take that product themselves and return the later states, and the last ones. So a row looks for
+the product behind z; and what it returns is a History, of which only that is put together which somebody reads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ... import ops
+from ...nn import recurrent
+from ..dims import Length, Repeated
+from ..graph import ExportError, Graph
+from ..program import Value
+from . import indexing
+from .table import row
+
+_KINDS: dict[type[Any], str] = {ops.RNNSequence: "RNN", ops.GRUSequence: "GRU", ops.LSTMSequence: "LSTM"}
+_ORDERS = {"RNN": (0,), "GRU": (1, 0, 2), "LSTM": (0, 3, 1, 2)}
+"""Needle's blocks in ONNX's order: r, u, n as z, r, h; i, f, g, o as i, o, f, c."""
+
+
+@dataclass
+class History:
+    """The states of all steps: one at the start, and those after each of `count` steps. ONNX tells only the last one of
+    an LSTM's cell states: `steps` is None."""
+
+    graph: Graph
+    value: Value
+    start: str
+    steps: str | None
+    last: str
+    count: Length
+    whole: str = ""
+
+    def __call__(self) -> str:
+        """The name of all of it."""
+        if not self.whole:
+            steps = self.graph.unsqueeze(self.last, 0) if self.count == 1 else self.steps
+            if steps is None:
+                raise ExportError(
+                    f"onnx.export: the cell states of all steps of {self.value.place()} are not among ONNX's outputs; "
+                    "the last one is"
+                )
+            self.whole = self.graph.op("Concat", self.graph.unsqueeze(self.start, 0), steps, axis=0)
+        return self.whole
+
+
+@row(ops.GetItem)
+def getitem(graph: Graph, value: Value) -> str:
+    """Parts of a History, and else what indexing.py does."""
+    history, index = graph.names(value.inputs[0]), value.op.index
+    if isinstance(history, History):
+        if isinstance(index, int) and index in (-1, history.count):
+            return history.last
+        if index == slice(1, None) and history.steps is not None:
+            return history.steps
+    return indexing.getitem(graph, value)
+
+
+class _Product(NamedTuple):
+    """x @ w plus biases, which is z."""
+
+    x: Value
+    w: Value
+    biases: list[Value]
+    reversed: bool
+    """Whether x is to be read backward."""
+
+
+@row(ops.RNNSequence, ops.GRUSequence, ops.LSTMSequence)
+def sequence(graph: Graph, value: Value) -> Any:
+    kind = _KINDS[type(value.op)]
+    names = dict(zip(value.op.names + "r", value.inputs, strict=False))
+    z, size = names["z"], names["w"].shape[0]
+    product = _product(z)
+    order = np.concatenate([np.arange(size) + block * size for block in _ORDERS[kind]])
+    batch = (value.shape if kind == "RNN" else names["h"].shape)[:-1]
+    batch = batch[1:] if kind == "RNN" else batch
+    count: Length = z.shape[0]
+    dtype = z.dtype
+    if product is None:  # z itself, times the identity
+        eye = np.eye(len(order), dtype=dtype)
+        x, shape, w = graph.name(z), z.shape, graph.constant(eye[order][None], "identity")
+        biases: list[Value] = []
+    else:
+        x, shape, w = graph.name(product.x), product.x.shape, _matrix(graph, product.w, order)
+        biases = product.biases
+    backward = product is not None and product.reversed
+    x = graph.reshape(x, shape, (count, graph.count(batch), shape[-1]))
+    lengths = _lengths(graph, value, names["r"], backward) if "r" in names else ""
+    zeros = [_is_zero(names[name]) for name in "hc" if name in names]
+    starts = [_state(graph, names[name], batch, dtype) for name in "hc" if name in names]
+    given = ["" if zero else start for zero, start in zip(zeros, starts, strict=True)]
+    found = graph.op(
+        kind,
+        *_without_empty_end([x, w, _matrix(graph, names["w"], order), _biases(graph, biases, names, order), lengths, *given]),
+        outputs=3 if kind == "LSTM" else 2,
+        hidden_size=size,
+        direction="reverse" if backward else "forward",
+        linear_before_reset=1 if kind == "GRU" else None,
+        activations=(["Relu"] if value.op.relu else ["Tanh"]) if kind == "RNN" else None,
+    )
+    steps, *lasts = found
+    steps = graph.reshape(graph.squeeze(steps, 1), (count, graph.count(batch), size), (count, *batch, size))
+    starts = [graph.reshape(graph.squeeze(s, 0), (graph.count(batch), size), (*batch, size)) for s in starts]
+    lasts = [graph.reshape(graph.squeeze(s, 0), (graph.count(batch), size), (*batch, size)) for s in lasts]
+    if lengths:
+        runs = graph.name(names["r"])
+        natural = graph.flip(runs, 0) if backward else runs
+        lasts = [last if zero else _kept(graph, natural, last, start) for zero, last, start in zip(zeros, lasts, starts, strict=True)]
+        if not (backward and zeros[0]):  # where ONNX has 0, the state rests
+            steps = graph.op("Where", natural, steps, starts[0] if backward else lasts[0])
+    steps = graph.flip(steps, 0) if backward else steps
+    histories = [History(graph, value, starts[0], steps, lasts[0], count)]
+    histories += [History(graph, value, start, None, last, count) for start, last in zip(starts[1:], lasts[1:], strict=True)]
+    return histories[0] if kind == "RNN" else [*histories, None]
+
+
+def _without_empty_end(names: list[str]) -> list[str]:
+    while not names[-1]:
+        names = names[:-1]
+    return names
+
+
+def _product(z: Value) -> _Product | None:
+    """The product that z is; None if it is something else."""
+    biases: list[Value] = []
+    if type(z.op) is ops.EWiseAdd:
+        product, bias = z.inputs
+        biases = [bias] if bias.op is None or type(bias.op) is not ops.EWiseAdd else list(bias.inputs)
+        if any(b.ndim != 1 or not isinstance(b.array, np.ndarray) or b.dtype != z.dtype for b in biases):
+            return None
+        z = product
+    if type(z.op) is not ops.MatMul or z.inputs[1].ndim != 2 or any(a.dtype != z.dtype for a in z.inputs):
+        return None
+    x, w = z.inputs
+    if type(x.op) is ops.GetItem and x.op.index == slice(None, None, -1):
+        return _Product(x.inputs[0], w, biases, True)
+    return _Product(x, w, biases, False)
+
+
+def _matrix(graph: Graph, w: Value, order: Any) -> str:
+    """A matrix (in, blocks) as (1, blocks, in), the blocks in ONNX's order."""
+    found = graph.translated(w, lambda array: array.T[order][None])
+    if found is None:
+        rows = graph.op("Gather", graph.transpose(graph.name(w), (1, 0)), graph.constant(order), axis=0)
+        found = graph.unsqueeze(rows, 0)
+    return found
+
+
+def _biases(graph: Graph, biases: list[Value], names: dict[str, Value], order: Any) -> str:
+    """The biases beside the inputs' product and beside the state's, as (1, 2 * blocks); "" if there are none."""
+    by_state = [names["b"]] if "b" in names else biases[1:]
+    by_input = biases if "b" in names else biases[:1]
+    given = [*by_input, *by_state]
+    if not given:
+        return ""
+    dtype = names["z"].dtype
+    if all(isinstance(b.array, np.ndarray) for b in given) and len(by_input) < 2:
+        both = [b[0].array[order] if b else np.zeros(len(order), dtype) for b in (by_input, by_state)]
+        prefix = given[0].name.rpartition(".")[0]
+        return graph.constant(np.concatenate(both)[None].astype(dtype), f"{prefix}.bias" if prefix else "bias")
+    zeros = graph.constant(np.zeros(len(order), dtype), "zeros")
+    both_names = []
+    for some in (by_input, by_state):
+        total = graph.name(some[0]) if some else zeros
+        for b in some[1:]:
+            total = graph.op("Add", total, graph.name(b))
+        both_names.append(graph.op("Gather", total, graph.constant(order), axis=0))
+    return graph.unsqueeze(graph.op("Concat", *both_names, axis=0), 0)
+
+
+def _state(graph: Graph, state: Value, batch: tuple[Length, ...], dtype: Any) -> str:
+    """A state at the start as (1, batch, size)."""
+    size = state.shape[-1]
+    name = graph.cast(graph.name(state), state.dtype, dtype)
+    if state.shape[:-1] != batch:
+        name = graph.op("Expand", name, graph.ints((*batch, size)))
+    return graph.unsqueeze(graph.reshape(name, (*batch, size), (graph.count(batch), size)), 0)
+
+
+def _is_zero(state: Value) -> bool:
+    """Whether it is a constant 0, or a part of one."""
+    while state.op is not None and state.op.view and len(state.inputs) == 1 and state.inputs[0].shape is not None:
+        state = state.inputs[0]
+    array = state.array.array if isinstance(state.array, Repeated) else state.array
+    return isinstance(array, np.ndarray) and not array.any() and not state.name
+
+
+def _lengths(graph: Graph, value: Value, runs: Value, backward: bool) -> str:
+    """The lengths that a mask of steps was made of, as ONNX takes them."""
+    if backward and type(runs.op) is ops.GetItem and runs.op.index == slice(None, None, -1):
+        runs = runs.inputs[0]
+    elif backward:
+        runs = value
+    if type(runs.op) is not ops.Discrete or runs.op.function is not recurrent.running:
+        raise ExportError(f"onnx.export: the mask of {value.place()} must be made of lengths, as the layers do it")
+    (lengths,) = runs.inputs
+    given = graph.cast(graph.name(lengths), lengths.dtype, np.int32)
+    return graph.reshape(given, lengths.shape, (graph.count(lengths.shape),))
+
+
+def _kept(graph: Graph, runs: str, last: str, start: str) -> str:
+    """The last state; that at the start of a sequence without steps."""
+    first = graph.op("Gather", runs, graph.scalar(0, np.int64), axis=0)
+    return graph.op("Where", first, last, start)
