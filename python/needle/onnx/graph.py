@@ -69,8 +69,8 @@ class Graph:
         return found() if callable(found) else found
 
     def names(self, value: Value) -> Any:
-        """What the row of a value returned: a list for a tuple."""
-        return self._names[value]
+        """What the row of a value returned: a list for a tuple. None for a parameter or constant."""
+        return self._names.get(self.aliases.get(value, value))
 
     def inputs(self, value: Value, dtype: Any = None) -> list[str]:
         """The names of a value's inputs, all in one dtype, by default that of its output."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from os import PathLike, fspath, path as paths
+from os import PathLike, fspath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,16 +21,16 @@ def model_of(graph: Graph, output_names: list[str]) -> Any:
     program = graph.program
     outputs = [graph.name(value) for value in program.outputs]
     nodes = _needed(graph, outputs)
-    renamed = _names(graph, nodes, outputs, output_names)
+    renamed, node_names = _names(graph, nodes, outputs, output_names)
     protos = [
         helper.make_node(
             node.kind,
             [renamed.get(name, name) for name in node.inputs],
             [renamed.get(name, name) for name in node.outputs],
-            name=renamed[node.outputs[0]] if node.outputs[0] not in outputs else f"{_clean(node.layer)}{node.kind}",
+            name=node_name,
             **{key: value for key, value in node.attributes.items() if not key.startswith("needle_")},
         )
-        for node in nodes
+        for node, node_name in zip(nodes, node_names, strict=True)
     ]
     for name, wanted in zip(outputs, output_names, strict=True):
         if renamed.get(name, name) != wanted:  # an input, a parameter, or an output that is there twice
@@ -70,33 +70,30 @@ def _clean(layer: str) -> str:
     return f"{name}/" if name else ""
 
 
-def _names(graph: Graph, nodes: list[Any], outputs: list[str], output_names: list[str]) -> dict[str, str]:
-    """What names inside become: parameters keep theirs, the rest are layer/Kind_n."""
+def _names(
+    graph: Graph, nodes: list[Any], outputs: list[str], output_names: list[str]
+) -> tuple[dict[str, str], list[str]]:
+    """What names inside become, and the names of nodes: parameters keep theirs, the rest are layer/Kind_n."""
     taken = {value.name for value in graph.program.inputs} | set(output_names)
-    found: dict[str, str] = {}
     counts: dict[str, int] = {}
 
-    def unique(name: str) -> str:
+    def unique(stem: str) -> str:
+        name = stem
         while name in taken:
-            counts[name] = counts.get(name, 0) + 1
-            stem = re.sub(r"_\d+$", "", name) if counts[name] > 1 else name
-            name = f"{stem}_{counts[name]}"
+            counts[stem] = counts.get(stem, 0) + 1
+            name = f"{stem}_{counts[stem]}"
         taken.add(name)
         return name
 
-    for name, wanted in zip(outputs, output_names, strict=True):
-        is_made = any(name in node.outputs for node in nodes)
-        if is_made and name not in found:
-            found[name] = wanted
     used = {name for node in nodes for name in node.inputs} | set(outputs)
-    for name, wanted in graph.wanted.items():
-        if name in used:
-            found[name] = unique(wanted)
+    found = {name: unique(wanted) for name, wanted in graph.wanted.items() if name in used}
+    of_outputs = dict(zip(reversed(outputs), reversed(output_names), strict=True))  # the first name of one twice there
+    node_names = []
     for node in nodes:
-        for name in node.outputs:
-            if name not in found:
-                found[name] = unique(f"{_clean(node.layer)}{node.kind}")
-    return found
+        node_names.append(unique(f"{_clean(node.layer)}{node.kind}"))
+        for i, name in enumerate(node.outputs):
+            found[name] = of_outputs.get(name) or (node_names[-1] if i == 0 else unique(f"{node_names[-1]}.{i}"))
+    return found, node_names
 
 
 def _info(value: Any, name: str) -> Any:
@@ -116,7 +113,7 @@ def save(model: Any, path: str | PathLike[str] | None, external_data: bool | Non
     if external:
         copy = onnx.ModelProto()
         copy.CopyFrom(model)
-        location = paths.basename(file) + ".data"
+        location = Path(file).name + ".data"
         onnx.save_model(
             copy, file, save_as_external_data=True, all_tensors_to_one_file=True, location=location, size_threshold=1024
         )

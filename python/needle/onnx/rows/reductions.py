@@ -23,8 +23,18 @@ def _reduced(kind: str, graph: Graph, value: Value) -> str:
     return graph.reduce(kind, graph.cast(graph.name(a), a.dtype, dtype), _axes(value), value.op.keepdims)
 
 
+@row(ops.Summation)
+def summation(graph: Graph, value: Value) -> str:
+    """A sum that is divided by the number of its terms is a mean."""
+    reader = graph.only_reader(value)
+    count = graph.count([value.inputs[0].shape[axis] for axis in _axes(value)])
+    if reader is None or type(reader.op) is not ops.DivScalar or reader.op.scalar != count or value.dtype.kind != "f":
+        return _reduced("ReduceSum", graph, value)
+    graph.aliases[reader] = value
+    return _reduced("ReduceMean", graph, value)
+
+
 ROWS |= {
-    ops.Summation: partial(_reduced, "ReduceSum"),
     ops.Max: partial(_reduced, "ReduceMax"),
     ops.Min: partial(_reduced, "ReduceMin"),
     ops.Prod: partial(_reduced, "ReduceProd"),
