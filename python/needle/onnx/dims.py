@@ -81,6 +81,13 @@ def plain(dim: Dim) -> Length:
     return dim.terms.get((), 0) if not dim.terms.keys() - {()} else dim
 
 
+def broadcast(shapes: Sequence[tuple[Length, ...]]) -> tuple[Length, ...]:
+    """The shape that shapes which fit are broadcast to."""
+    ndim = max(map(len, shapes))
+    every = [(1,) * (ndim - len(shape)) + shape for shape in shapes]
+    return tuple([next((n for n in lengths if n != 1), 1) for lengths in zip(*every, strict=True)])
+
+
 class VariesError(ValueError):
     """Something changes with the symbols in a way that cannot be exported."""
 
@@ -192,7 +199,7 @@ class Sampled:
 def _is_same(a: Any, b: Any) -> bool:
     if isinstance(a, np.ndarray):
         return bool(np.array_equal(a, b, equal_nan=a.dtype.kind in "fc"))
-    return bool(a == b) or (a != a and b != b)
+    return bool(a == b) or (isinstance(a, float) and bool(np.isnan(a) and np.isnan(b)))
 
 
 def samples(example: Sizes) -> Iterator[Sampled]:

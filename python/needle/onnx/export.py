@@ -61,7 +61,7 @@ def export(
         raise TypeError("onnx.export: needs example inputs, Tensors or arrays, after the function")
 
     def around(values: Any) -> Any:
-        given = {i: value for i, value in zip(places, values, strict=True)}
+        given = dict(zip(places, values, strict=True))
         return rebuild(iter([given.get(i, leaf) for i, leaf in enumerate(leaves)]))
 
     input_names = _input_names(function, example_inputs, len(arrays), names)
@@ -97,7 +97,9 @@ def _input_names(function: Any, examples: tuple[Any, ...], count: int, names: Se
             raise ValueError(f"onnx.export: needs {count} different names for the inputs, got {found}")
         return found
     try:
-        parameters = list(inspect.signature(function.forward if isinstance(function, Module) else function).parameters.values())
+        parameters = list(
+            inspect.signature(function.forward if isinstance(function, Module) else function).parameters.values()
+        )
     except (TypeError, ValueError):
         parameters = []
     found = []

@@ -47,6 +47,7 @@ class Graph:
         """Values that another one's node computes, too: a bias was added there, say."""
         self._names: dict[Value, Any] = {}
         self._made: dict[str, Node] = {}
+        self._alike: dict[Any, Node] = {}
         self._constants: dict[Any, str] = {}
         self._dims: dict[Any, str] = {}
         for value in program.inputs:
@@ -80,7 +81,9 @@ class Graph:
     def fixed(self, value: Value, what: str, number: Any) -> Any:
         """A number that must not depend on symbols."""
         if isinstance(number, Dim):
-            raise ExportError(f"onnx.export: {what} of {value.place()} is {number}, and must not change with the inputs")
+            raise ExportError(
+                f"onnx.export: {what} of {value.place()} is {number}, and must not change with the inputs"
+            )
         return number
 
     def only_reader(self, value: Value) -> Value | None:
@@ -91,14 +94,16 @@ class Graph:
     # Nodes -------------------------------------------------------------------------------------------------------
 
     def op(self, kind: str, *inputs: str, outputs: int | None = None, **attributes: Any) -> Any:
-        """Add a node, and return the name of its output; a list of names if `outputs` says how many there are."""
-        count = len(self.nodes)
-        names = [f"{self.layer}/{kind}/{count}/{i}" for i in range(outputs or 1)]
-        node = Node(kind, list(inputs), names, {k: v for k, v in attributes.items() if v is not None}, self.layer)
-        self.nodes.append(node)
-        for name in names:
-            self._made[name] = node
-        return names[0] if outputs is None else names
+        """The output of a node, which is added unless there is one like it; a list if `outputs` says how many."""
+        attributes = {k: tuple(v) if isinstance(v, list) else v for k, v in attributes.items() if v is not None}
+        key = kind, inputs, tuple(attributes.items())
+        node = self._alike.get(key)
+        if node is None:
+            names = [f"{kind}/{len(self.nodes)}/{i}" for i in range(outputs or 1)]
+            node = self._alike[key] = Node(kind, list(inputs), names, attributes, self.layer)
+            self.nodes.append(node)
+            self._made |= dict.fromkeys(names, node)
+        return node.outputs[0] if outputs is None else list(node.outputs)
 
     def made_by(self, name: str, kind: str) -> Node | None:
         """The node with this output, if it is of this kind."""
@@ -108,9 +113,7 @@ class Graph:
     def constant(self, array: Any, wanted: str = "") -> str:
         """An initialiser; the same one for the same array."""
         array = np.asarray(array)
-        key = array.dtype.str, array.shape, array.tobytes() if array.nbytes <= 1 << 16 else id(array)
-        if wanted:
-            key = (*key, wanted)
+        key = array.dtype.str, array.shape, array.tobytes() if array.nbytes <= 1 << 16 else id(array), wanted
         if key not in self._constants:
             name = f"initialiser/{len(self.initialisers)}"
             self.initialisers[name] = array

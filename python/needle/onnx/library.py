@@ -2,8 +2,7 @@
 
 try:
     import onnx
-    import onnx.helper as helper
-    import onnx.numpy_helper as numpy_helper
+    from onnx import helper, numpy_helper
 except ImportError as error:
     raise ImportError(f"needle.onnx needs the package onnx: pip install 'needle[onnx]' ({error})") from error
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from .graph import ExportError
-from .library import onnx
 
 TOLERANCES = {2: 1e-2, 4: 1e-4, 8: 1e-8}
 """By the bytes of a float: the largest difference, as a part of the largest output."""
@@ -69,7 +68,9 @@ def runner(model: Any, path: str | PathLike[str] | None = None) -> tuple[Any, st
             return (lambda inputs: session.run(None, inputs)), "ONNX Runtime"
         except missing:
             pass  # for some dtypes, mostly float64 and float16, it lacks operators
-    if any(node.op_type in ("RNN", "GRU", "LSTM") and len(node.input) > 4 and node.input[4] for node in model.graph.node):
+    if any(
+        node.op_type in ("RNN", "GRU", "LSTM") and len(node.input) > 4 and node.input[4] for node in model.graph.node
+    ):
         raise ExportError(
             "onnx.export: onnx.reference does not know the lengths of sequences; install onnxruntime to verify this "
             "model, or pass verify=False"

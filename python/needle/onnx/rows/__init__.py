@@ -1,4 +1,4 @@
-"""The rows: for each op of Needle, the ONNX nodes that compute it. README.md in the folder above says how to write one."""
+"""The rows: for each op of Needle, the ONNX nodes that compute it. ../README.md says how to write one."""
 
 from . import discrete, elementwise, indexing, layers, products, recurrent, reductions, shapes, windows
 from .table import FUNCTIONS, ROWS

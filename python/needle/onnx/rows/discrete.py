@@ -25,7 +25,7 @@ def discrete(graph: Graph, value: Value) -> str:
 def _operands(graph: Graph, value: Value) -> tuple[list[str], Any]:
     """The names of the operands in the dtype that NumPy compares them in, and that dtype."""
     arrays = [np.empty(0, a.dtype) for a in value.inputs]
-    more = [n for n in value.op.more]
+    more = list(value.op.more)
     plain = [1 if not isinstance(n, (int, float)) else n for n in more]
     dtype = np.result_type(*arrays, *plain)
     names = [graph.cast(graph.name(a), a.dtype, dtype) for a in value.inputs]

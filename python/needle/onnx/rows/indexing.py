@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from ... import ops
 from ...ops.indexing import HERE
-from ..dims import Counted, Repeated
+from ..dims import Counted, Length, Repeated, broadcast
 from ..graph import Graph
 from ..program import Value
 from .table import row
@@ -86,7 +85,7 @@ def _sliced(graph: Graph, name: str, parts: list[Any], shape: list[Any]) -> str:
         step = 1 if part.step is None else part.step
         first, last = (0, _LAST) if step > 0 else (_LAST, _FIRST)
         start, stop = first if part.start is None else part.start, last if part.stop is None else part.stop
-        if step != 1 or start != 0 or not (stop == n or stop == _LAST):
+        if step != 1 or start != 0 or stop not in (n, _LAST):
             found.append((start, stop, axis, step))
     if not found:
         return name
@@ -111,26 +110,24 @@ def _ndim(part: Any) -> int:
     return len(part.shape) if isinstance(part, (*_ARRAYS, Value)) else 0
 
 
+def _shape(part: Any) -> tuple[Length, ...]:
+    return tuple(part.shape) if isinstance(part, (*_ARRAYS, Value)) else ()
+
+
 def _at_points(graph: Graph, name: str, parts: list[Any], places: list[int]) -> str:
     """Several arrays, which broadcast: GatherND at the points that they are the coordinates of. Its axes come where the
     arrays stand, or first if these are apart, as in NumPy."""
     rest = [axis for axis in range(len(parts)) if axis not in places]
     name = graph.transpose(name, [*places, *rest])
-    ndim = max(_ndim(parts[axis]) for axis in places)
-    given = [_numbers(graph, parts[axis]) for axis in places]
-    shape = reduce(lambda a, b: graph.op("Max", a, b), [_padded_shape(graph, x, ndim) for x in given]) if ndim else ""
-    points = [graph.unsqueeze(graph.op("Expand", x, shape) if ndim else x, ndim) for x in given]
-    found = graph.op("GatherND", name, graph.op("Concat", *points, axis=ndim))
+    shape = broadcast([_shape(parts[axis]) for axis in places])
+    points = []
+    for axis in places:
+        point = _numbers(graph, parts[axis])
+        point = point if _shape(parts[axis]) == shape else graph.op("Expand", point, graph.ints(shape))
+        points.append(graph.unsqueeze(point, len(shape)))
+    found = graph.op("GatherND", name, graph.op("Concat", *points, axis=len(shape)))
     if places != list(range(places[0], places[0] + len(places))):
         return found
-    before = places[0]
+    ndim, before = len(shape), places[0]
     order = [*range(ndim, ndim + before), *range(ndim), *range(ndim + before, ndim + len(rest))]
     return graph.transpose(found, order)
-
-
-def _padded_shape(graph: Graph, name: str, ndim: int) -> str:
-    """The shape of an array that is broadcast to so many axes."""
-    ones = graph.ints([1] * ndim)
-    return graph.op("Shape", graph.op("Expand", name, ones))
-
-

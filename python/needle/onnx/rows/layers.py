@@ -14,11 +14,11 @@ from .table import row
 
 @row(ops.Normalize)
 def normalize(graph: Graph, value: Value) -> str:
-    """LayerNormalization from opset 17 on, RMSNormalization from 23 on, where the axes are the last ones; else composed.
+    """LayerNormalization from opset 17 on, RMSNormalization from 23 on, where the axes are the last; else composed.
 
     LayerNormalization takes its moments in float32, so that of float64 is composed.
     """
-    settings, (a, *weights) = value.op.settings, value.inputs
+    settings, weights = value.op.settings, value.inputs[1:]
     name, *names = graph.inputs(value)
     axes, first = settings.axes, value.ndim - len(settings.axes)
     lengths = value.shape[first:]

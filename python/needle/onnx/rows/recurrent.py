@@ -1,8 +1,8 @@
 """Recurrent layers as ONNX's RNN, GRU and LSTM.
 
-Needle's ops are given z, the product of the inputs with their weights, and return the states of all steps, the first one
-included. ONNX's nodes take that product themselves and return the later states, and the last ones. So a row looks for
-the product behind z; and what it returns is a History, of which only that is put together which somebody reads.
+Needle's ops are given z, the product of the inputs with their weights, and return the states of all steps, the one at
+the start included. ONNX's nodes take that product themselves, and return the later states and the last ones. So a row
+looks for the product behind z; and what it returns is a History, of which only that is made which somebody reads.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from ... import ops
 from ...nn import recurrent
-from ..dims import Length, Repeated
+from ..dims import Length, Repeated, broadcast
 from ..graph import ExportError, Graph
 from ..program import Value
 from . import indexing
@@ -67,7 +67,7 @@ class _Product(NamedTuple):
     """x @ w plus biases, which is z."""
 
     x: Value
-    w: Value
+    w: Value | None
     biases: list[Value]
     reversed: bool
     """Whether x is to be read backward."""
@@ -76,56 +76,56 @@ class _Product(NamedTuple):
 @row(ops.RNNSequence, ops.GRUSequence, ops.LSTMSequence)
 def sequence(graph: Graph, value: Value) -> Any:
     kind = _KINDS[type(value.op)]
-    names = dict(zip(value.op.names + "r", value.inputs, strict=False))
-    z, size = names["z"], names["w"].shape[0]
-    product = _product(z)
+    given = dict(zip(value.op.names + "r", value.inputs, strict=False))
+    z, size = given["z"], given["w"].shape[0]
     order = np.concatenate([np.arange(size) + block * size for block in _ORDERS[kind]])
-    batch = (value.shape if kind == "RNN" else names["h"].shape)[:-1]
-    batch = batch[1:] if kind == "RNN" else batch
-    count: Length = z.shape[0]
-    dtype = z.dtype
+    product, count = _product(z), z.shape[0]
+    batch = broadcast([z.shape[1:-1], *[given[name].shape[:-1] for name in "hc" if name in given]])
+    rows = graph.count(batch)
+
+    def apart(name: str, *before: Length) -> str:
+        """States of all rows in the shape of the batch."""
+        return graph.reshape(name, (*before, rows, size), (*before, *batch, size))
+
     if product is None:  # z itself, times the identity
-        eye = np.eye(len(order), dtype=dtype)
-        x, shape, w = graph.name(z), z.shape, graph.constant(eye[order][None], "identity")
-        biases: list[Value] = []
-    else:
-        x, shape, w = graph.name(product.x), product.x.shape, _matrix(graph, product.w, order)
-        biases = product.biases
-    backward = product is not None and product.reversed
-    x = graph.reshape(x, shape, (count, graph.count(batch), shape[-1]))
-    lengths = _lengths(graph, value, names["r"], backward) if "r" in names else ""
-    zeros = [_is_zero(names[name]) for name in "hc" if name in names]
-    starts = [_state(graph, names[name], batch, dtype) for name in "hc" if name in names]
-    given = ["" if zero else start for zero, start in zip(zeros, starts, strict=True)]
-    found = graph.op(
+        product = _Product(z, None, [], False)
+    weights = _matrix(graph, product.w, order) if product.w else _identity(graph, order, z.dtype)
+    starts = [_state(graph, given[name], batch, z.dtype) for name in "hc" if name in given]
+    zeros = [_is_zero(given[name]) for name in "hc" if name in given]
+    lengths = _lengths(graph, value, given["r"], product.reversed) if "r" in given else ""
+    inputs = [
+        _rows(graph, product.x, (count, *batch), (count, rows)),
+        weights,
+        _matrix(graph, given["w"], order),
+        _biases(graph, product.biases, given, order),
+        lengths,
+        *["" if zero else graph.unsqueeze(start, 0) for zero, start in zip(zeros, starts, strict=True)],
+    ]
+    while not inputs[-1]:
+        inputs.pop()
+    steps, *lasts = graph.op(
         kind,
-        *_without_empty_end([x, w, _matrix(graph, names["w"], order), _biases(graph, biases, names, order), lengths, *given]),
-        outputs=3 if kind == "LSTM" else 2,
+        *inputs,
+        outputs=1 + len(starts),
         hidden_size=size,
-        direction="reverse" if backward else "forward",
+        direction="reverse" if product.reversed else "forward",
         linear_before_reset=1 if kind == "GRU" else None,
-        activations=(["Relu"] if value.op.relu else ["Tanh"]) if kind == "RNN" else None,
+        activations=("Relu" if value.op.relu else "Tanh",) if kind == "RNN" else None,
     )
-    steps, *lasts = found
-    steps = graph.reshape(graph.squeeze(steps, 1), (count, graph.count(batch), size), (count, *batch, size))
-    starts = [graph.reshape(graph.squeeze(s, 0), (graph.count(batch), size), (*batch, size)) for s in starts]
-    lasts = [graph.reshape(graph.squeeze(s, 0), (graph.count(batch), size), (*batch, size)) for s in lasts]
-    if lengths:
-        runs = graph.name(names["r"])
-        natural = graph.flip(runs, 0) if backward else runs
-        lasts = [last if zero else _kept(graph, natural, last, start) for zero, last, start in zip(zeros, lasts, starts, strict=True)]
-        if not (backward and zeros[0]):  # where ONNX has 0, the state rests
-            steps = graph.op("Where", natural, steps, starts[0] if backward else lasts[0])
-    steps = graph.flip(steps, 0) if backward else steps
-    histories = [History(graph, value, starts[0], steps, lasts[0], count)]
-    histories += [History(graph, value, start, None, last, count) for start, last in zip(starts[1:], lasts[1:], strict=True)]
+    steps = apart(graph.squeeze(steps, 1), count)
+    starts = [apart(start) for start in starts]
+    lasts = [apart(graph.squeeze(last, 0)) for last in lasts]
+    if lengths:  # ONNX has 0 where a sequence has no step; Needle's state rests there
+        runs = graph.flip(graph.name(given["r"]), 0) if product.reversed else graph.name(given["r"])
+        any_run = graph.op("Gather", runs, graph.scalar(0, np.int64), axis=0)
+        lasts = [graph.op("Where", any_run, last, start) for last, start in zip(lasts, starts, strict=True)]
+        steps = graph.op("Where", runs, steps, starts[0] if product.reversed else lasts[0])
+    steps = graph.flip(steps, 0) if product.reversed else steps
+    histories = [
+        History(graph, value, start, steps if i == 0 else None, last, count)
+        for i, (start, last) in enumerate(zip(starts, lasts, strict=True))
+    ]
     return histories[0] if kind == "RNN" else [*histories, None]
-
-
-def _without_empty_end(names: list[str]) -> list[str]:
-    while not names[-1]:
-        names = names[:-1]
-    return names
 
 
 def _product(z: Value) -> _Product | None:
@@ -143,6 +143,10 @@ def _product(z: Value) -> _Product | None:
     if type(x.op) is ops.GetItem and x.op.index == slice(None, None, -1):
         return _Product(x.inputs[0], w, biases, True)
     return _Product(x, w, biases, False)
+
+
+def _identity(graph: Graph, order: Any, dtype: Any) -> str:
+    return graph.constant(np.eye(len(order), dtype=dtype)[order][None], "identity")
 
 
 def _matrix(graph: Graph, w: Value, order: Any) -> str:
@@ -176,13 +180,17 @@ def _biases(graph: Graph, biases: list[Value], names: dict[str, Value], order: A
     return graph.unsqueeze(graph.op("Concat", *both_names, axis=0), 0)
 
 
+def _rows(graph: Graph, a: Value, shape: tuple[Length, ...], flat: tuple[Length, ...]) -> str:
+    """A value (..., n), broadcast to such a shape and then flattened, but for its last axis."""
+    name, last = graph.name(a), a.shape[-1]
+    if a.shape[:-1] != shape:
+        name = graph.op("Expand", name, graph.ints((*shape, last)))
+    return graph.reshape(name, (*shape, last), (*flat, last))
+
+
 def _state(graph: Graph, state: Value, batch: tuple[Length, ...], dtype: Any) -> str:
-    """A state at the start as (1, batch, size)."""
-    size = state.shape[-1]
-    name = graph.cast(graph.name(state), state.dtype, dtype)
-    if state.shape[:-1] != batch:
-        name = graph.op("Expand", name, graph.ints((*batch, size)))
-    return graph.unsqueeze(graph.reshape(name, (*batch, size), (graph.count(batch), size)), 0)
+    """A state at the start as (rows, size)."""
+    return graph.cast(_rows(graph, state, batch, (graph.count(batch),)), state.dtype, dtype)
 
 
 def _is_zero(state: Value) -> bool:
@@ -204,9 +212,3 @@ def _lengths(graph: Graph, value: Value, runs: Value, backward: bool) -> str:
     (lengths,) = runs.inputs
     given = graph.cast(graph.name(lengths), lengths.dtype, np.int32)
     return graph.reshape(given, lengths.shape, (graph.count(lengths.shape),))
-
-
-def _kept(graph: Graph, runs: str, last: str, start: str) -> str:
-    """The last state; that at the start of a sequence without steps."""
-    first = graph.op("Gather", runs, graph.scalar(0, np.int64), axis=0)
-    return graph.op("Where", first, last, start)

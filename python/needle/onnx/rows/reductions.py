@@ -104,6 +104,8 @@ def masked_softmax(graph: Graph, value: Value) -> str:
         return graph.op("Softmax", scores, axis=value.ndim - 1)
     lowest = graph.scalar(np.finfo(value.dtype).min, value.dtype)
     found = graph.op("Softmax", graph.op("Where", seen, scores, lowest), axis=value.ndim - 1)
+    if len(value.inputs) == 1:
+        return found  # each row sees its first score
     return graph.op("Where", seen, found, graph.scalar(0, value.dtype))
 
 
