@@ -20,6 +20,18 @@ class ExportError(ValueError):
     """A program that ONNX cannot express, or for which there is no row yet."""
 
 
+class Parts:
+    """What a row may return instead of a name: a value that is only put together if somebody reads all of it."""
+
+    def whole(self) -> str:
+        """The name of all of it."""
+        raise NotImplementedError
+
+    def part(self, index: Any) -> str | None:
+        """The name of what an index takes of it, if that is there as it is."""
+        raise NotImplementedError
+
+
 class Node:
     """A node of the ONNX graph."""
 
@@ -49,6 +61,7 @@ class Graph:
         self._made: dict[str, Node] = {}
         self._alike: dict[Any, Node] = {}
         self._constants: dict[Any, str] = {}
+        self._translated: dict[Any, str] = {}
         self._dims: dict[Any, str] = {}
         for value in program.inputs:
             self._names[value] = value.name
@@ -67,10 +80,10 @@ class Graph:
         if value not in self._names:
             self._names[value] = self.array(value.array, value.name)
         found = self._names[value]
-        return found() if callable(found) else found
+        return found.whole() if isinstance(found, Parts) else found
 
     def names(self, value: Value) -> Any:
-        """What the row of a value returned: a list for a tuple. None for a parameter or constant."""
+        """What the row of a value returned: a list for a tuple, perhaps Parts. None for a parameter or constant."""
         return self._names.get(self.aliases.get(value, value))
 
     def inputs(self, value: Value, dtype: Any = None) -> list[str]:
@@ -121,11 +134,15 @@ class Graph:
             self._constants[key] = name
         return self._constants[key]
 
-    def translated(self, value: Value, function: Callable[[Any], Any]) -> str | None:
-        """A parameter or constant as ONNX lays it out; None if the value is computed or depends on symbols."""
+    def translated(self, value: Value, layout: Any, function: Callable[[Any], Any]) -> str | None:
+        """A parameter or constant as ONNX lays it out: the function of it, which `layout` names. None if the value is
+        computed or depends on symbols."""
         if not isinstance(value.array, np.ndarray):
             return None
-        return self.constant(np.ascontiguousarray(function(value.array)), value.name)
+        key = value, layout
+        if key not in self._translated:
+            self._translated[key] = self.constant(np.ascontiguousarray(function(value.array)), value.name)
+        return self._translated[key]
 
     def scalar(self, number: Any, dtype: Any) -> str:
         """A number, which may depend on symbols, in a dtype."""

@@ -9,7 +9,7 @@ import numpy as np
 from ... import ops
 from ...ops.indexing import HERE
 from ..dims import Counted, Length, Repeated, broadcast
-from ..graph import Graph
+from ..graph import Graph, Parts
 from ..program import Value
 from .table import row
 
@@ -19,9 +19,9 @@ _ARRAYS = (np.ndarray, Repeated, Counted)
 
 @row(ops.GetItem)
 def getitem(graph: Graph, value: Value) -> str:
-    index = value.op.index
-    parts = list(index) if isinstance(index, tuple) else [index]
-    return _taken(graph, value, parts)
+    index, whole = value.op.index, graph.names(value.inputs[0])
+    found = whole.part(index) if isinstance(whole, Parts) else None
+    return _taken(graph, value, list(index) if isinstance(index, tuple) else [index]) if found is None else found
 
 
 @row(ops.GatherAt)

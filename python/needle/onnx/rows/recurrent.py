@@ -7,7 +7,6 @@ looks for the product behind z; and what it returns is a History, of which only 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,9 +14,8 @@ import numpy as np
 from ... import ops
 from ...nn import recurrent
 from ..dims import Length, Repeated, broadcast
-from ..graph import ExportError, Graph
+from ..graph import ExportError, Graph, Parts
 from ..program import Value
-from . import indexing
 from .table import row
 
 _KINDS: dict[type[Any], str] = {ops.RNNSequence: "RNN", ops.GRUSequence: "GRU", ops.LSTMSequence: "LSTM"}
@@ -25,42 +23,28 @@ _ORDERS = {"RNN": (0,), "GRU": (1, 0, 2), "LSTM": (0, 3, 1, 2)}
 """Needle's blocks in ONNX's order: r, u, n as z, r, h; i, f, g, o as i, o, f, c."""
 
 
-@dataclass
-class History:
+class History(Parts):
     """The states of all steps: one at the start, and those after each of `count` steps. ONNX tells only the last one of
     an LSTM's cell states: `steps` is None."""
 
-    graph: Graph
-    value: Value
-    start: str
-    steps: str | None
-    last: str
-    count: Length
-    whole: str = ""
+    def __init__(self, graph: Graph, value: Value, start: str, steps: str | None, last: str, count: Length):
+        self.graph, self.value = graph, value
+        self.start, self.steps, self.last = start, steps, last
+        self.count = count
 
-    def __call__(self) -> str:
-        """The name of all of it."""
-        if not self.whole:
-            steps = self.graph.unsqueeze(self.last, 0) if self.count == 1 else self.steps
-            if steps is None:
-                raise ExportError(
-                    f"onnx.export: the cell states of all steps of {self.value.place()} are not among ONNX's outputs; "
-                    "the last one is"
-                )
-            self.whole = self.graph.op("Concat", self.graph.unsqueeze(self.start, 0), steps, axis=0)
-        return self.whole
+    def whole(self) -> str:
+        steps = self.graph.unsqueeze(self.last, 0) if self.count == 1 else self.steps
+        if steps is None:
+            raise ExportError(
+                f"onnx.export: the cell states of all steps of {self.value.place()} are not among ONNX's outputs; the "
+                "last one is"
+            )
+        return self.graph.op("Concat", self.graph.unsqueeze(self.start, 0), steps, axis=0)
 
-
-@row(ops.GetItem)
-def getitem(graph: Graph, value: Value) -> str:
-    """Parts of a History, and else what indexing.py does."""
-    history, index = graph.names(value.inputs[0]), value.op.index
-    if isinstance(history, History):
-        if isinstance(index, int) and index in (-1, history.count):
-            return history.last
-        if index == slice(1, None) and history.steps is not None:
-            return history.steps
-    return indexing.getitem(graph, value)
+    def part(self, index: Any) -> str | None:
+        if isinstance(index, int) and index in (-1, self.count):
+            return self.last
+        return self.steps if index == slice(1, None) else None
 
 
 class _Product(NamedTuple):
@@ -151,7 +135,7 @@ def _identity(graph: Graph, order: Any, dtype: Any) -> str:
 
 def _matrix(graph: Graph, w: Value, order: Any) -> str:
     """A matrix (in, blocks) as (1, blocks, in), the blocks in ONNX's order."""
-    found = graph.translated(w, lambda array: array.T[order][None])
+    found = graph.translated(w, order.tobytes(), lambda array: array.T[order][None])
     if found is None:
         rows = graph.op("Gather", graph.transpose(graph.name(w), (1, 0)), graph.constant(order), axis=0)
         found = graph.unsqueeze(rows, 0)

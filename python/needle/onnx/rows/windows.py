@@ -26,7 +26,7 @@ def _channels_last(ndim: int) -> tuple[int, ...]:
 def _weights(graph: Graph, value: Value, order: tuple[int, ...]) -> str:
     """The weights with their axes in this order: an initialiser where they are a parameter."""
     w = value.inputs[1]
-    found = graph.translated(w, lambda array: array.transpose(order).astype(value.dtype))
+    found = graph.translated(w, order, lambda array: array.transpose(order).astype(value.dtype))
     return graph.transpose(graph.cast(graph.name(w), w.dtype, value.dtype), order) if found is None else found
 
 
@@ -34,7 +34,7 @@ def _bias(graph: Graph, value: Value) -> list[str]:
     bias = added_bias(graph, value)
     if bias is None:
         return []
-    found = graph.translated(bias, np.ravel)
+    found = graph.translated(bias, "flat", np.ravel)
     return [] if found is None else [found]
 
 
