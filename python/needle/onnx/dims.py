@@ -63,8 +63,11 @@ class Dim:
         return hash(tuple(self.terms.items()))
 
     def __str__(self) -> str:
-        parts = ["*".join([str(n)] * (n != 1 or not term) + list(term)) for term, n in reversed(self.terms.items())]
-        return " + ".join(parts).replace("+ -", "- ")
+        text = ""
+        for term, n in sorted(self.terms.items(), key=lambda item: (-len(item[0]), item[0])):
+            factors = [*([str(abs(n))] if abs(n) != 1 or not term else []), *term]
+            text += (" - " if n < 0 else " + ") * bool(text) + "-" * (n < 0 and not text) + "*".join(factors)
+        return text
 
     __repr__ = __str__
 
@@ -120,8 +123,8 @@ class Sampled:
     def __init__(self, every: Sequence[Sizes]):
         self.every = list(every)
         """All symbols small, each subset of them larger, and all of them at sizes of their own."""
-        names = list(self.every[0])
-        self._monomials: list[Term] = [t for k in range(len(names) + 1) for t in combinations(sorted(names), k)]
+        names = sorted(self.every[0])
+        self._monomials: list[Term] = [t for k in range(len(names) + 1) for t in combinations(names, k)]
         self._matrix = np.array([[prod(s[name] for name in t) for t in self._monomials] for s in self.every], float)
 
     def length(self, values: Sequence[int]) -> Length:
@@ -203,14 +206,14 @@ def _is_same(a: Any, b: Any) -> bool:
 
 
 def samples(example: Sizes) -> Iterator[Sampled]:
-    """The sizes to trace with: larger ones than the example's; and smaller ones, should those be too large."""
+    """The sizes to trace with: larger ones than the example's; then smaller ones, should those be too large."""
     start = {name: max(n, 2) for name, n in example.items()}
-    names = sorted(start)
-    subsets = [set(chosen) for k in range(len(names) + 1) for chosen in combinations(names, k)]
-    for sign in (1, -1):
-        if sign < 0 and any(n < 5 for n in start.values()):
-            return
-        every = [{name: start[name] + sign * (name in chosen) for name in start} for chosen in subsets]
-        if names:
-            every.append({name: start[name] + sign * (3 if i == 0 else 2) for i, name in enumerate(names)})
+    subsets = [set(chosen) for k in range(len(start) + 1) for chosen in combinations(start, k)]
+    for smaller in subsets:
+        if any(start[name] < 4 for name in smaller):
+            continue
+        step = {name: -1 if name in smaller else 1 for name in start}
+        every = [{name: n + step[name] * (name in chosen) for name, n in start.items()} for chosen in subsets]
+        if start:
+            every.append({name: n + 2 * step[name] for name, n in start.items()})
         yield Sampled(every)

@@ -12,8 +12,9 @@ import numpy as np
 
 from .graph import ExportError
 
-TOLERANCES = {2: 1e-2, 4: 1e-4, 8: 1e-8}
-"""By the bytes of a float: the largest difference, as a part of the largest output."""
+TOLERANCES = {2: 1e-2, 4: 1e-4, 8: 1e-6}
+"""By the bytes of a float: the largest difference, as a part of the largest output. onnx.reference has erf in float32
+only, also for float64."""
 
 
 def verified(
@@ -75,5 +76,11 @@ def runner(model: Any, path: str | PathLike[str] | None = None) -> tuple[Any, st
             "onnx.export: onnx.reference does not know the lengths of sequences; install onnxruntime to verify this "
             "model, or pass verify=False"
         )
-    reference = import_module("onnx.reference").ReferenceEvaluator(model if path is None else fspath(path))
+    try:
+        reference = import_module("onnx.reference").ReferenceEvaluator(model if path is None else fspath(path))
+    except (RuntimeError, NotImplementedError) as error:
+        raise ExportError(
+            f"onnx.export: onnx.reference lacks something in this model ({error}); install onnxruntime to verify it, or "
+            "pass verify=False"
+        ) from error
     return (lambda inputs: reference.run(None, inputs)), "onnx.reference"

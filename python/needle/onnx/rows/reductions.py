@@ -81,7 +81,7 @@ def _softmax(kind: str, graph: Graph, value: Value) -> str:
     if len(axes) == 1:
         return graph.op(kind, name, axis=axes[0])
     if not axes:
-        return graph.op(kind, graph.unsqueeze(name, ndim), axis=ndim)
+        return graph.squeeze(graph.op(kind, graph.unsqueeze(name, ndim), axis=ndim), ndim)
     order = [*[i for i in range(ndim) if i not in axes], *axes]
     moved = [value.shape[i] for i in order]
     flat = [*moved[: ndim - len(axes)], graph.count(moved[ndim - len(axes) :])]
