@@ -4,5 +4,5 @@ What a function computes is noted while it runs, and each operation is one row o
 written. docs/onnx.md shows how to use it.
 """
 
+from .errors import ExportError as ExportError
 from .export import export as export
-from .graph import ExportError as ExportError

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from .errors import VariesError
+
 Sizes = dict[str, int]
 """The size of each symbol."""
 Term = tuple[str, ...]
@@ -89,10 +91,6 @@ def broadcast(shapes: Sequence[tuple[Length, ...]]) -> tuple[Length, ...]:
     ndim = max(map(len, shapes))
     every = [(1,) * (ndim - len(shape)) + shape for shape in shapes]
     return tuple([next((n for n in lengths if n != 1), 1) for lengths in zip(*every, strict=True)])
-
-
-class VariesError(ValueError):
-    """Something changes with the symbols in a way that cannot be exported."""
 
 
 class Repeated:

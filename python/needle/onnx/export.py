@@ -12,8 +12,9 @@ import numpy as np
 from .. import nested
 from ..autograd import Tensor
 from ..nn import Module
-from .dims import Sampled, Sizes, VariesError, samples
-from .graph import ExportError, Graph
+from .dims import Sampled, Sizes, samples
+from .errors import ExportError
+from .graph import Graph
 from .library import onnx
 from .program import Program
 from .rows import ROWS
@@ -67,12 +68,9 @@ def export(
     input_names = _input_names(function, example_inputs, len(arrays), names)
     axes = _dynamic_axes(arrays, input_names, dynamic)
     traces, sampled, inputs = _traces(function, around, arrays, axes)
-    try:
-        program = Program(traces, sampled, input_names)
-        graph = _graph(program, opset)
-        model = model_of(graph, _output_names(output_names, len(program.outputs), input_names))
-    except VariesError as error:
-        raise ExportError(str(error)) from None
+    program = Program(traces, sampled, input_names)
+    outputs = _output_names(output_names, len(program.outputs), input_names)
+    model = model_of(_graph(program, opset), outputs)
     external = save(model, path, external_data)
     if verify:
         verified(model, path if external else None, inputs, [trace.expected for trace in traces])

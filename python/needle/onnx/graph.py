@@ -9,15 +9,12 @@ from typing import Any
 import numpy as np
 
 from .dims import Counted, Dim, Length, Repeated
+from .errors import ExportError
 from .library import onnx
 from .program import Program, Value
 
 Row = Callable[["Graph", Value], Any]
 """Adds the nodes for an operation and returns the name of its output: a list of names for one that makes a tuple."""
-
-
-class ExportError(ValueError):
-    """A program that ONNX cannot express, or for which there is no row yet."""
 
 
 class Parts:

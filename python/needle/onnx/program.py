@@ -8,7 +8,9 @@ from typing import Any
 
 from ..autograd import Op
 from ..compile.graph import Node, sort
-from .dims import Length, Sampled, VariesError
+from ..ops.random import Draw
+from .dims import Length, Sampled
+from .errors import ExportError, VariesError
 from .tracing import Trace
 
 
@@ -87,6 +89,11 @@ class Program:
         layer = self._traces[0].layers[nodes[0]]
         op: Any = nodes[0].op
         where = f"{op!r}" + (f" in layer {layer}" if layer else "")
+        if isinstance(op, Draw):
+            raise ExportError(
+                f"onnx.export: {where} draws random numbers, which a model in use does not; export what is computed "
+                "without it"
+            )
         inputs = tuple([self._value(each, where) for each in zip(*[node.inputs for node in nodes], strict=True)])
         op = _merged_op([node.op for node in nodes], self.samples, where)
         try:
@@ -119,7 +126,9 @@ def _attributes(op: Any) -> Iterable[str]:
 
 def _check_alike(traces: Sequence[Trace]) -> None:
     """ValueError unless all traces have the same operations on the same values."""
-    places = [{node: i for i, node in enumerate(trace.order)} for trace in traces]
+    places = [{node: -2 - i for i, node in enumerate(trace.inputs)} for trace in traces]
+    for place, trace in zip(places, traces, strict=True):
+        place |= {node: i for i, node in enumerate(trace.order)}
     first = traces[0]
     for i, node in enumerate(first.order):
         here = [places[0].get(a, -1) for a in node.inputs]
@@ -135,7 +144,7 @@ def _check_alike(traces: Sequence[Trace]) -> None:
 
 def _raise_unlike(node: Node | None, other: Node | None, layer: str) -> None:
     given, found = [repr(n.op) if n is not None else "nothing" for n in (node, other)]
-    raise ValueError(
+    raise ExportError(
         f"onnx.export: the function takes another way for inputs of another size: {given} or {found}"
         + (f" in layer {layer}" if layer else "")
         + "; an exported graph has one way only. Name the axes that may change with dynamic=, {} for none"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .graph import ExportError
+from .errors import ExportError
 
 TOLERANCES = {2: 1e-2, 4: 1e-4, 8: 1e-6}
 """By the bytes of a float: the largest difference, as a part of the largest output. onnx.reference has erf in float32
@@ -61,7 +61,7 @@ def runner(model: Any, path: str | PathLike[str] | None = None) -> tuple[Any, st
     if find_spec("onnxruntime") is not None:
         runtime = import_module("onnxruntime")
         options = runtime.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level, options.intra_op_num_threads = 3, 1
         given = model.SerializeToString() if path is None else fspath(path)
         missing = import_module("onnxruntime.capi.onnxruntime_pybind11_state").NotImplemented
         try:
@@ -80,7 +80,7 @@ def runner(model: Any, path: str | PathLike[str] | None = None) -> tuple[Any, st
         reference = import_module("onnx.reference").ReferenceEvaluator(model if path is None else fspath(path))
     except (RuntimeError, NotImplementedError) as error:
         raise ExportError(
-            f"onnx.export: onnx.reference lacks something in this model ({error}); install onnxruntime to verify it, or "
-            "pass verify=False"
+            f"onnx.export: onnx.reference cannot run this model: {error}; install onnxruntime to verify it, or pass "
+            "verify=False"
         ) from error
     return (lambda inputs: reference.run(None, inputs)), "onnx.reference"

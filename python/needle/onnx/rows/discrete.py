@@ -9,7 +9,9 @@ import numpy as np
 
 from ... import ops
 from ...nn import classification, embedding, recurrent
-from ..graph import ExportError, Graph
+from ...ops.base import reduced_axes
+from ..errors import ExportError
+from ..graph import Graph
 from ..program import Value
 from .table import FUNCTIONS, function_row, row
 
@@ -52,6 +54,8 @@ FUNCTIONS |= {
 def _logical(kind: str, graph: Graph, value: Value) -> str:
     names, dtype = _operands(graph, value)
     if dtype != np.bool and value.op.function in _OF_BITS:
+        if graph.opset < 18:
+            raise ExportError(f"onnx.export: {value.place()} of integers needs opset 18, got {graph.opset}")
         return graph.op(f"Bitwise{kind}", *names)
     return graph.op(kind, *[graph.cast(name, dtype, np.bool) for name in names])
 
@@ -96,6 +100,32 @@ def _place_of_extremum(kind: str, graph: Graph, value: Value) -> str:
 
 
 FUNCTIONS |= {np.argmax: partial(_place_of_extremum, "ArgMax"), np.argmin: partial(_place_of_extremum, "ArgMin")}
+
+
+def _counted(kind: str, graph: Graph, value: Value) -> str:
+    """What is not 0 along axes: how much of it there is, and whether it is any or all."""
+    (a,), options = value.inputs, value.op.options
+    if not np.all(options.get("where", True)):
+        raise ExportError(f"onnx.export: where= of {value.place()} has no row; use needle.where before it")
+    ones = graph.cast(graph.cast(graph.name(a), a.dtype, np.bool), np.bool, np.int64)
+    axes = reduced_axes(value.op, options.get("axis"), a.ndim)
+    return graph.cast(graph.reduce(kind, ones, axes, bool(options.get("keepdims"))), np.int64, value.dtype)
+
+
+FUNCTIONS |= {
+    np.any: partial(_counted, "ReduceMax"),
+    np.all: partial(_counted, "ReduceMin"),
+    np.count_nonzero: partial(_counted, "ReduceSum"),
+}
+
+
+@function_row(np.sort, np.argsort)
+def in_order(graph: Graph, value: Value) -> str:
+    """TopK of all elements, the smallest first: of equal ones, the earlier."""
+    (a,), axis = value.inputs, value.op.options.get("axis", -1)
+    count = graph.ints([a.shape[axis]])
+    found = graph.op("TopK", graph.name(a), count, axis=axis, largest=0, sorted=1, outputs=2)
+    return found[value.op.function is np.argsort]
 
 
 @function_row(np.ndarray.astype, embedding.row_numbers)

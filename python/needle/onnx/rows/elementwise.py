@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from ... import ops
-from ..graph import ExportError, Graph
+from ...special.op import Special
+from ..errors import ExportError
+from ..graph import Graph
 from ..program import Value
 from .table import ROWS, row
 
@@ -215,12 +217,62 @@ def hypot(graph: Graph, value: Value) -> str:
     return graph.op("Sqrt", graph.op("Add", graph.op("Mul", a, a), graph.op("Mul", b, b)))
 
 
-_STEPS: dict[Any, str] = {np.floor: "Floor", np.ceil: "Ceil", np.rint: "Round"}
+@row(ops.FMax, ops.FMin)
+def extremum_of_numbers(graph: Graph, value: Value) -> str:
+    """The other operand, where one is NaN."""
+    a, b = graph.inputs(value)
+    if value.dtype.kind == "f":
+        a, b = [graph.op("Where", graph.op("IsNaN", x), y, x) for x, y in ((a, b), (b, a))]
+    return graph.op("Max" if isinstance(value.op, ops.FMax) else "Min", a, b)
+
+
+@row(ops.Cbrt)
+def cbrt(graph: Graph, value: Value) -> str:
+    (a,) = graph.inputs(value)
+    return graph.op("Mul", graph.op("Sign", a), graph.op("Pow", graph.op("Abs", a), graph.scalar(1 / 3, value.dtype)))
+
+
+@row(ops.Arctan2)
+def arctan2(graph: Graph, value: Value) -> str:
+    """The arc of y / x, half a turn further where x is negative; where x is 0, a quarter of a turn."""
+    y, x = graph.inputs(value)
+    zero, half = graph.scalar(0, value.dtype), graph.scalar(np.pi, value.dtype)
+    is_zero, side = graph.op("Equal", x, zero), graph.op("Sign", y)
+    is_below = graph.op("Less", graph.op("Reciprocal", y), zero)  # also for -0
+    arc = graph.op("Atan", graph.op("Div", y, graph.op("Where", is_zero, graph.scalar(1, value.dtype), x)))
+    turn = graph.op("Where", is_below, graph.op("Neg", half), half)
+    arc = graph.op("Add", arc, graph.op("Where", graph.op("Less", x, zero), turn, zero))
+    return graph.op("Where", is_zero, graph.op("Mul", side, graph.scalar(np.pi / 2, value.dtype)), arc)
+
+
+@row(ops.Heaviside)
+def heaviside(graph: Graph, value: Value) -> str:
+    a, b = graph.inputs(value)
+    zero = graph.scalar(0, value.dtype)
+    not_zero = graph.op("Max", graph.op("Sign", a), zero)
+    return graph.op("Where", graph.op("Equal", a, zero), b, not_zero)
+
+
+_STEPS: dict[Any, str] = {np.floor: "Floor", np.ceil: "Ceil", np.rint: "Round", np.round: "Round"}
 
 
 @row(ops.Steps)
 def steps(graph: Graph, value: Value) -> str:
-    kind = _STEPS.get(value.op.function)
-    if kind is None or value.op.options:
-        raise ExportError(f"onnx.export: {value.place()} has no row; floor, ceil and rint have")
-    return graph.op(kind, *graph.inputs(value))
+    (a,), function = graph.inputs(value), value.op.function
+    if function in (np.trunc, np.fix):
+        return graph.op("Mul", graph.op("Sign", a), graph.op("Floor", graph.op("Abs", a)))
+    if function not in _STEPS or value.op.options.get("decimals"):
+        raise ExportError(f"onnx.export: the function {value.place()} has no row; floor, ceil, rint and trunc have")
+    return graph.op(_STEPS[function], a)
+
+
+@row(Special)
+def special(graph: Graph, value: Value) -> str:
+    """The functions of SciPy that ONNX has, told by name: SciPy is not imported here."""
+    (a, *more), name = graph.inputs(value), value.op.function.__name__
+    if more or value.op.numbers or name not in ("erf", "erfc", "expit"):
+        raise ExportError(f"onnx.export: the function {value.place()} has no row; erf, erfc and expit have")
+    if name == "expit":
+        return graph.op("Sigmoid", a)
+    found = graph.op("Erf", a)
+    return found if name == "erf" else graph.op("Sub", graph.scalar(1, value.dtype), found)

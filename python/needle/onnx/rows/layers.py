@@ -33,6 +33,18 @@ def normalize(graph: Graph, value: Value) -> str:
     return _weighted(graph, graph.op(kind, name, ones, **options), names)
 
 
+@row(ops.NormalizeWithMoments)
+def normalize_with_moments(graph: Graph, value: Value) -> list[str]:
+    """The moments are those of the batch that the model is given."""
+    settings, dtype = value.op.settings, value.inputs[0].dtype
+    name, *weights = graph.inputs(value, dtype)
+    mean = graph.reduce("ReduceMean", name, settings.axes)
+    off = graph.op("Sub", name, mean)
+    moments = [mean, graph.reduce("ReduceMean", graph.op("Mul", off, off), settings.axes)]
+    y = _weighted(graph, _composed(graph, name, settings, dtype), weights)
+    return [y, *[graph.squeeze(moment, *settings.axes) for moment in moments]]
+
+
 def _weighted(graph: Graph, name: str, weights: list[str]) -> str:
     """Times the weight, plus the bias, as far as there are any."""
     for kind, w in zip(("Mul", "Add"), weights, strict=False):

@@ -14,7 +14,8 @@ import numpy as np
 from ... import ops
 from ...nn import recurrent
 from ..dims import Length, Repeated, broadcast
-from ..graph import ExportError, Graph, Parts
+from ..errors import ExportError
+from ..graph import Graph, Parts
 from ..program import Value
 from .table import row
 
@@ -27,7 +28,7 @@ class History(Parts):
     """The states of all steps: one at the start, and those after each of `count` steps. ONNX tells only the last one of
     an LSTM's cell states: `steps` is None."""
 
-    def __init__(self, graph: Graph, value: Value, start: str, steps: str | None, last: str, count: Length):
+    def __init__(self, graph: Graph, value: Value, count: Length, *, start: str, steps: str | None, last: str):
         self.graph, self.value = graph, value
         self.start, self.steps, self.last = start, steps, last
         self.count = count
@@ -106,7 +107,7 @@ def sequence(graph: Graph, value: Value) -> Any:
         steps = graph.op("Where", runs, steps, starts[0] if product.reversed else lasts[0])
     steps = graph.flip(steps, 0) if product.reversed else steps
     histories = [
-        History(graph, value, start, steps if i == 0 else None, last, count)
+        History(graph, value, count, start=start, steps=steps if i == 0 else None, last=last)
         for i, (start, last) in enumerate(zip(starts, lasts, strict=True))
     ]
     return histories[0] if kind == "RNN" else [*histories, None]
