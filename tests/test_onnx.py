@@ -194,6 +194,27 @@ def test_a_linear_layer_is_one_node_and_so_is_a_convolution_with_its_bias():
     assert kinds(export(nn.AvgPool2d(2), floats(2, 3, 8, 8))) == ["AveragePool"]
     assert kinds(export(nn.GlobalAvgPool2d(), floats(2, 3, 8, 8))) == ["ReduceMean"]
     assert kinds(export(nn.LayerNorm(4), floats(2, 4))) == ["LayerNormalization"]
+    for affine in (True, False):
+        assert kinds(export(nn.BatchNorm2d(3, affine=affine), floats(2, 3, 8, 8))) == ["BatchNormalization"]
+    assert kinds(export(nn.BatchNorm1d(3), floats(2, 3))) == ["BatchNormalization"]
+    assert set(kinds(export(cnn(), floats(2, 3, 16, 16)))) == {
+        *("Conv", "BatchNormalization", "Relu", "MaxPool", "Add", "Reshape", "Gemm")
+    }
+
+
+def test_steps_of_a_batch_normalization_that_something_else_reads_stay():
+    layer = nn.BatchNorm1d(3)
+
+    def function(x):
+        centred = x - layer.running_mean
+        y = centred * (1 / ops.sqrt(layer.running_var + 1e-5))
+        return y + 1, centred
+
+    model = export(function, floats(4, 3))
+    assert "BatchNormalization" not in kinds(model)
+    assert_same(model, function, [floats(5, 3)])
+    for other in (lambda x: (x - x[:, :1]) * 2, lambda x: (x - np.ones(3, "f")) * (1 / ops.sqrt(x + 5)) + x):
+        assert_same(export(other, floats(4, 3)), other, [floats(5, 3)])
 
 
 def test_neither_flags_nor_buffers_nor_random_numbers_change():

@@ -22,7 +22,6 @@ def _same(kind: str, graph: Graph, value: Value) -> str:
 
 SAME: dict[type[Any], str] = {
     ops.EWiseAdd: "Add",
-    ops.EWiseSub: "Sub",
     ops.EWiseMul: "Mul",
     ops.EWisePow: "Pow",
     ops.Negate: "Neg",
