@@ -618,7 +618,7 @@ def test_every_op_of_the_layers_has_a_row():
 # ------------------------------------------------------------------------------------------------------------- options
 
 
-@pytest.mark.parametrize("opset", [13, 15, 18, 20, 21, 23, 24])
+@pytest.mark.parametrize("opset", [13, 15, 18, 20, 21, 23, 25])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_other_opsets(name, opset):
     if opset > onnx.defs.onnx_opset_version():
@@ -761,6 +761,21 @@ def test_weights_in_a_second_file(tmp_path, monkeypatch, forced):
     x = floats(3, 64)
     for found in (ReferenceEvaluator(str(path)).run(None, {"x": x}), verifying.runner(model, path)[0]({"x": x})):
         np.testing.assert_allclose(found[0], network(x).numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_more_weights_than_a_model_holds_need_a_path(monkeypatch):
+    monkeypatch.setattr(needle.onnx.serialize, "LIMIT", 1000)
+    with pytest.raises(ExportError, match="bytes of weights need a path"):
+        export(nn.Linear(64, 32), floats(2, 64))
+
+
+def test_lazy_mode(monkeypatch):
+    network = NETWORKS["mlp"][0]()
+    monkeypatch.setattr(needle.autograd, "LAZY_MODE", True)
+    model = export(network, floats(2, 6))
+    monkeypatch.undo()
+    assert kinds(model) == ["Gemm", "Tanh", "Gemm", "Softmax"]
+    assert_same(model, network, [floats(5, 6)])
 
 
 # -------------------------------------------------------------------------------------------------------------- errors

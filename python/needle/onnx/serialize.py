@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .dims import Dim
+from .errors import ExportError
 from .graph import Graph
 from .library import helper, numpy_helper, onnx
 
@@ -108,6 +109,8 @@ def save(model: Any, path: str | PathLike[str] | None, external_data: bool | Non
     if not external:
         onnx.checker.check_model(model, full_check=True)
     if path is None:
+        if external:
+            raise ExportError(f"onnx.export: {size:,} bytes of weights need a path: a model holds up to 2 GB by itself")
         return False
     file = fspath(path)
     if external:

@@ -29,10 +29,11 @@ class Trace(Recorder):
         self.inputs = [self.add_input(tensor._array) for tensor in tensors]
         with self._calls, no_grad(), self:
             returned = function(*rebuild(iter(tensors)))
-        tree, _ = nested.flatten(returned)
-        for output in tree:
-            if not isinstance(output, Tensor):
-                raise TypeError(f"onnx.export: the function must return Tensors, got {type(output).__name__}")
+            tree, _ = nested.flatten(returned)
+            for output in tree:
+                if not isinstance(output, Tensor):
+                    raise TypeError(f"onnx.export: the function must return Tensors, got {type(output).__name__}")
+                _ = output._array  # in lazy mode it is computed here
         if not tree:
             raise TypeError(f"onnx.export: the function must return Tensors, got {type(returned).__name__}")
         self.outputs = [self.node(output) for output in tree]

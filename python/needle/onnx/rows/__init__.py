@@ -1,6 +1,6 @@
 """The rows: for each op of Needle, the ONNX nodes that compute it. ../README.md says how to write one."""
 
-from . import discrete, elementwise, indexing, layers, products, recurrent, reductions, shapes, windows
+from . import discrete, elementwise, indexing, normalization, products, recurrent, reductions, shapes, windows
 from .table import FUNCTIONS, ROWS
 
 __all__ = [
@@ -9,7 +9,7 @@ __all__ = [
     "discrete",
     "elementwise",
     "indexing",
-    "layers",
+    "normalization",
     "products",
     "recurrent",
     "reductions",
