@@ -28,7 +28,8 @@ def summation(graph: Graph, value: Value) -> str:
     """A sum that is divided by the number of its terms is a mean."""
     reader = graph.only_reader(value)
     count = graph.count([value.inputs[0].shape[axis] for axis in _axes(value)])
-    if reader is None or type(reader.op) is not ops.DivScalar or reader.op.scalar != count or value.dtype.kind != "f":
+    is_mean = reader is not None and type(reader.op) is ops.DivScalar and reader.op.scalar == count
+    if reader is None or not is_mean or reader.dtype != value.dtype or value.dtype.kind != "f":
         return _reduced("ReduceSum", graph, value)
     graph.aliases[reader] = value
     return _reduced("ReduceMean", graph, value)

@@ -78,7 +78,8 @@ def sum_pool(graph: Graph, value: Value) -> str:
     """The mean of each window, with its padding, times its size. Where that is divided by the size, it is the mean."""
     size = prod([windows.taps for windows in value.op.pool.windows])
     mean, reader = _pooled(graph, value, "AveragePool"), graph.only_reader(value)
-    if reader is not None and type(reader.op) is ops.DivScalar and reader.op.scalar == size:
+    is_divided = reader is not None and type(reader.op) is ops.DivScalar and reader.dtype == value.dtype
+    if reader is not None and is_divided and reader.op.scalar == size:
         graph.aliases[reader] = value
         return mean
     return graph.op("Mul", mean, graph.scalar(size, value.dtype))
