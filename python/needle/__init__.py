@@ -153,6 +153,7 @@ if _typing.TYPE_CHECKING:
     from . import init as init
     from . import learn as learn
     from . import nn as nn
+    from . import onnx as onnx
     from . import optim as optim
     from . import scipy as scipy
     from . import special as special
@@ -175,6 +176,7 @@ _LAZY = (
     "init",
     "learn",
     "nn",
+    "onnx",
     "optim",
     "scipy",
     "special",
