@@ -441,6 +441,19 @@ def test_the_reference_that_ignores_lengths_is_not_used_to_verify(monkeypatch):
 
 # ----------------------------------------------------------------------------------------------------------------- ops
 
+
+def assigned(*places):
+    """A function that assigns to elements of a copy."""
+
+    def function(a, b):
+        a = a * 1
+        for place, get in places:
+            a[place] = get(b)
+        return a + 1
+
+    return function
+
+
 A, POSITIVE = lambda n: [floats(n, 3, 4)], lambda n: [np.abs(floats(n, 3, 4)) + 0.1]
 UNIT, TWO = lambda n: [np.tanh(floats(n, 3, 4))], lambda n: [floats(n, 3, 4), floats(n, 4, 4)[:, :3]]
 POINTS = integers(3, 6), integers(4, 6)
@@ -549,6 +562,19 @@ OPS = {
     "computed points": (lambda a, i: a[np.arange(a.shape[0]), i], lambda n: [floats(n, 7), integers(7, n)]),
     "every second of a batch": (lambda a: a[1:] - a[:-1], lambda n: [floats(n + 1, 2)]),
     "the last of a batch": (lambda a: a[a.shape[0] - 1], A),
+    "assignments": (
+        assigned(
+            ((slice(None), 0), lambda b: 0),
+            ((..., slice(1, 3)), lambda b: b[..., :2]),
+            ((slice(None), -1, 3), lambda b: b[:, 0, 0]),
+            ((slice(None), slice(-2, None)), lambda b: b[:1, :1]),
+            ((slice(1, -1), 1, -1), lambda b: 7.0),
+            (0, lambda b: b[None, 1]),
+            (-1, lambda b: b[0, 1, 2]),
+            ((), lambda b: b[0]),
+        ),
+        lambda n: [floats(n + 2, 3, 4), floats(n + 2, 4, 4)[:, :3]],
+    ),
     "constants of the batch": (lambda a: a + np.arange(a.shape[0])[:, None, None] * 2 + np.ones(a.shape), A),
     "the batch as a number": (lambda a: a * a.shape[0] + a / (2 * a.shape[0] - 1) + Tensor(np.array(a.shape[0])), A),
     "a constant": (lambda a: (a, Tensor([1.0, 2.0])), A),
@@ -785,6 +811,12 @@ def test_lazy_mode(monkeypatch):
 # -------------------------------------------------------------------------------------------------------------- errors
 
 
+def assigned_by_steps(a):
+    a = a * 1
+    a[:, ::2] = 0
+    return a
+
+
 class Whitened(nn.Module):
     def forward(self, x):
         return x @ nnp.linalg.inv(x.mT @ x)
@@ -803,6 +835,7 @@ def test_an_op_without_a_row_is_named_with_its_layer():
         "where= of any": lambda x: nnp.any(x > 0, where=np.arange(3) > 0),
         "keeps its axes": lambda x: nnp.argmax(x, keepdims=True),
         "of integers needs opset 18": lambda x: x.astype(int) & 3,
+        "is not to slices": assigned_by_steps,
         "draws random numbers": lambda x: ops.dropout(x, 0.5),
         "slices only": lambda x: ops.AddAt((9, 3), np.dtype("f"), [np.array([1, 1])])(x[:2]),
     }.items():

@@ -35,7 +35,7 @@ def _taken(graph: Graph, value: Value, parts: list[Any]) -> str:
     whole = _only_part(value, parts)
     if whole is not None:
         return graph.name(a) if whole == slice(None) else graph.flip(graph.name(a), 0)
-    parts = _one_an_axis(parts, a.ndim)
+    parts = one_an_axis(parts, a.ndim)
     shape, name = list(a.shape), graph.name(a)
     new = [axis for axis, part in enumerate(parts) if part is None]
     for axis in new:
@@ -62,7 +62,7 @@ def _only_part(value: Value, parts: list[Any]) -> Any:
     return None
 
 
-def _one_an_axis(parts: list[Any], ndim: int) -> list[Any]:
+def one_an_axis(parts: list[Any], ndim: int) -> list[Any]:
     """The parts of an index, one for each axis (None: a new one), without an ellipsis or boolean masks."""
     found: list[Any] = []
     for part in parts:
