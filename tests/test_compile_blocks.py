@@ -125,8 +125,8 @@ def assert_same(got: Any, expected: Any) -> None:
 
 
 def check(function: Callable[..., Any], *given: Any, least: int | None = None, other: Any = None) -> list[Group]:
-    """In groups, it gives what it gives one by one, to the last bit: on the arrays given, or on others. It takes
-    so many groups."""
+    """In groups, it gives what it gives one by one, to the last bit: on the arrays given, or on others. There are so
+    many groups."""
     graph, outputs = captured(function, *given)
     order = sort(outputs)
     items = groups(order, set(outputs))

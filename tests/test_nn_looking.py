@@ -1,5 +1,6 @@
 """Looking into a model: summaries, and what its modules return."""
 
+import models
 import numpy as np
 import pytest
 from needle import Tensor, nn
@@ -74,6 +75,45 @@ def test_a_summary_changes_nothing():
     assert state[2:] == now[2:]
     assert [module.training for module in model.modules()] == flags
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_the_summary_of_a_residual_net_counts_431946_parameters_and_changes_nothing():
+    np.random.seed(2)
+    model = models.ResNet9()
+    model(Tensor(np.random.default_rng(0).random((2, 3, 32, 32)), requires_grad=False))  # running statistics of its own
+    model.layers[3].eval()
+    model.layers[7].requires_grad_(False)
+    buffers = {name: buffer.numpy() for name, buffer in model.named_buffers()}
+    values = {name: (p.numpy(), p.requires_grad, p.grad) for name, p in model.named_parameters()}
+    flags = [module.training for module in model.modules()]
+    before, generator = np.random.get_state(), np.random.default_rng(4)
+    drawn = generator.bit_generator.state
+    summary = nn.summary(model, (1, 3, 32, 32))
+    assert summary.parameters == 431_946 == summary.trainable + summary.frozen
+    assert "431,946" in repr(model).split("\n")[0]
+    assert summary.frozen == 128 * 128 + 128
+    assert "415,434 trainable and 16,512 frozen parameters" in repr(summary)
+    assert summary.rows[0].output == "(1,10)"
+    now = np.random.get_state()
+    assert (before[1] == now[1]).all() and before[2:] == now[2:]
+    assert generator.bit_generator.state == drawn
+    assert [module.training for module in model.modules()] == flags
+    assert len(buffers) == 16
+    for name, buffer in model.named_buffers():
+        np.testing.assert_array_equal(buffer.numpy(), buffers[name])
+    for name, p in model.named_parameters():
+        array, needs, grad = values[name]
+        np.testing.assert_array_equal(p.numpy(), array)
+        assert p.requires_grad is needs
+        assert p.grad is grad is None
+
+
+def test_a_summary_draws_nothing_from_a_models_own_generator():
+    rng = np.random.default_rng(4)
+    model = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5, rng=rng), nn.Linear(3, 2))
+    before = rng.bit_generator.state
+    nn.summary(model, (2, 3))
+    assert rng.bit_generator.state == before
 
 
 def test_a_summary_takes_arrays_and_waiting_layers():

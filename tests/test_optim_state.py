@@ -87,6 +87,51 @@ def test_it_follows_names_where_layers_are_in_another_order():
             np.testing.assert_array_equal(found[key], array)
 
 
+class Renamed(nn.Module):
+    """Layers of different shapes in another order of definition than that of their use."""
+
+    def __init__(self, order: str):
+        sizes = {"a": (3, 6), "b": (6, 5), "c": (5, 2)}
+        for name in order:
+            setattr(self, name, nn.Linear(*sizes[name]))
+
+    def forward(self, x):
+        return self.c(ndl.tanh(self.b(ndl.tanh(self.a(x)))))
+
+
+@pytest.mark.parametrize(
+    "make", [lambda m: optim.Adam(m, 0.01), lambda m: optim.SGD(m, 0.1, momentum=0.9), lambda m: optim.EMA(m, 0.9)]
+)
+@pytest.mark.parametrize("order", ["cab", "bca"])
+def test_moments_are_at_the_right_layers_where_these_are_in_another_order(make, order):
+    """Training that goes on in a class with its layers in another order goes on as it would have."""
+    one, other = Renamed("abc"), Renamed(order)
+    states, steps = [], []
+    for model in (one, other):
+        thing = make(model)
+        opt = thing if isinstance(thing, optim.Optimizer) else optim.Adam(model, 0.01)
+        if model is one:
+            trained(one, opt)
+        else:
+            other.load_state_dict(one.state_dict())
+            opt.load_state_dict(steps[0].state_dict())
+            if thing is not opt:
+                thing.load_state_dict(states[0].state_dict())
+        states.append(thing)
+        steps.append(opt)
+        if thing is not opt and model is one:
+            thing.update()
+    for model, thing, opt in zip((one, other), states, steps, strict=True):
+        trained(model, opt, 3, seed=9)
+        if thing is not opt:
+            thing.update()
+    for first, second in [(one, other), (steps[0], steps[1]), (states[0], states[1])]:
+        found, expected = second.state_dict(), first.state_dict()
+        for key, array in expected.items():
+            if hasattr(array, "shape"):
+                np.testing.assert_array_equal(found[key], array, err_msg=key)
+
+
 def test_a_load_that_fails_changes_nothing_and_reports_everything():
     model, other = model_of(), model_of([(3, 4), (4, 5)])
     opt = trained(model, optim.Adam(model, 0.01))

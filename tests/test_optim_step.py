@@ -12,7 +12,7 @@ from typing import Any
 import needle as ndl
 import numpy as np
 import pytest
-from needle import optim
+from needle import nn, optim
 
 SMALL, LARGE = (4, 3), (120, 100)
 """Shapes of parameters that go through a pass together, and alone."""
@@ -362,6 +362,37 @@ def test_micro_batches_with_scale_grad_equal_the_whole_batch():
         return w.numpy()
 
     np.testing.assert_allclose(trained([1, 5, 6]), trained([]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_four_accumulated_micro_batches_equal_the_whole_batch(compiled):
+    """A net, with the mean loss of each part over the number of parts."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((32, 6)).astype(np.float32), rng.integers(0, 3, 32)
+
+    def trained(parts: int) -> Any:
+        np.random.seed(0)
+        model = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3))
+        opt = optim.AdamW(model, 0.01)
+        loss_of = nn.SoftmaxLoss()
+
+        def step(x: Any, y: Any) -> None:
+            opt.reset_grad()
+            for rows in np.split(np.arange(32), parts):
+                (loss_of(model(x[rows]), y[rows]) / parts).backward(accumulate=True)
+            opt.step()
+
+        take = ndl.compile(step) if compiled else step
+        gradients = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for _ in range(5):
+                take(*[ndl.Tensor(a, requires_grad=False) for a in (x, y)])
+                gradients += [p.grad.numpy() for p in model.parameters()]
+        return [*gradients[:4], *[p.numpy() for p in model.parameters()]]
+
+    for found, expected in zip(trained(4), trained(1), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_scale_grad_by_a_tensor_keeps_the_dtype():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import needle
 import numpy as np
 from needle import ops
 from needle.ops.arithmetic import EWiseSub, RSubScalar
-from needle.ops.softmax import LESS_TARGETS
+from needle.ops.softmax import LESS_TARGETS, SlopeOfSoftmax
 
 from .kit import (
     BROADCAST,
@@ -259,6 +260,27 @@ REDUCTIONS: dict[str, list[Sample]] = {
         specials(ops.logsoftmax, np_logsoftmax, [[-INF, 0.0, 1.0]]),
     ],
 }
+
+
+def np_slope_of_softmax(g: Any, a: Any, axes: Any) -> Any:
+    p = np_softmax(a, axes)
+    return p * (g - np.sum(g * p, axes, keepdims=True))
+
+
+def slopes_of_softmax() -> list[Sample]:
+    """Their derivatives are right where the second input is a softmax."""
+    cases = [(-1, (2, 3), "dd"), (0, (2, 3), "ff"), ((0, 2), (2, 3, 2), "dd"), (-1, (2, 3), "fd"), (-1, (0, 3), "dd")]
+    table = [
+        sample(
+            lambda g, a, axes=axes: SlopeOfSoftmax(axes)(g, ops.softmax(a, axes)),
+            lambda g, a, axes=axes: np_slope_of_softmax(g, a, axes),
+            numbers(shape, codes[0], seed=1),
+            numbers(shape, codes[1]),
+        )
+        for axes, shape, codes in cases
+    ]
+    slope, np_slope = table[0].function, partial(np_slope_of_softmax, axes=-1)
+    return [*table, sample(slope, np_slope, numbers((1, 3), seed=1), 5 * np.array([[0.0, 1.0, -1.0]]), name="sharp")]
 
 
 def np_softmax_loss(logits: Any, targets: Any) -> Any:
@@ -674,6 +696,7 @@ TUPLES: dict[str, list[Sample]] = {
         member(1, (2,), (3,), codes="De"),
     ],
     "SoftmaxLoss": loss_samples(),
+    "SlopeOfSoftmax": slopes_of_softmax(),
     "LessTargets": [
         *[
             sample(LESS_TARGETS, np.subtract, numbers(shape, code) / 8, numbers(shape, code, seed=1))  # none near 1

@@ -28,6 +28,8 @@ _LIBRARY = (
     WRITTEN,
 )
 
+_LAYERS = os.path.join(NEEDLE, "nn", "")
+"""Where only what tells its parts, a Module, is asked for all of its attributes: a search notes them all anyway."""
 PLAIN_SPOKEN = (NEEDLE, os.path.join(os.path.dirname(os.path.abspath(np.__file__)), ""))
 
 
@@ -88,7 +90,7 @@ class Facts:
         self.names = self.strings.union(code.co_names)
         reflecting = REFLECTING.intersection(code.co_names)
         if code.co_filename.startswith(PLAIN_SPOKEN):  # here, getattr and its like name attributes by literal strings
-            reflecting &= {"__dict__", "vars"}
+            reflecting &= frozenset() if code.co_filename.startswith(_LAYERS) else {"__dict__", "vars"}
         self.reflects = bool(reflecting)
         self.globals: dict[str, None] = {}
         self.chains: dict[tuple[str, ...], None] = {}

@@ -33,6 +33,7 @@ from weakref import ProxyTypes, ref
 import numpy as np
 
 from ..autograd import Value
+from ..nested import tells_its_parts
 from ..transforms import Transformed
 from .guards import ATTRIBUTES, CODE, CONTENTS, DEFAULTS, KWDEFAULTS, Guards, get, item
 from .names import (
@@ -340,7 +341,8 @@ class Search:
             return
         self._seen[id(attributes)] = attributes
         self._sequence(attributes, Where(where, ".", "__dict__"))
-        names = None if is_a(value, SimpleNamespace) else self._names  # its repr reads them all
+        asked_for_all = is_a(value, SimpleNamespace) or tells_its_parts(value)  # by its repr, or for its parts
+        names = None if asked_for_all else self._names
         for name in list(attributes):
             if names is None or name in names:
                 self._stands(attributes, name, Where(where, ".", name))

@@ -22,7 +22,7 @@ from types import FrameType, GetSetDescriptorType, MemberDescriptorType, MethodD
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
-from .. import blocks
+from .. import blocks, threads
 from .names import is_library, words
 
 LRU_CACHE = type(lru_cache(len))
@@ -53,6 +53,8 @@ _OUTSIDE = words(
 """Modules whose C functions look outside, even if it is a library that calls them."""
 _DIRECTLY = words("_contextvars.copy_context numpy._get_extobj_dict sys._getframe")
 """C functions that look at what counts only if the user calls the library's function around them: as np.geterr."""
+_OWN = {blocks.__file__, threads.__file__}
+"""Files that look at whose block is entered or left, and that hand work to threads, on which no number depends."""
 _SPEAKING = words("_frozen_importlib _frozen_importlib_external importlib linecache logging traceback warnings")
 """No number is computed from what these modules look at."""
 
@@ -63,7 +65,7 @@ def looks_outside(frame: FrameType, function: Any) -> str:
     The user's code may call pure functions only. A library is taken to know its own C code, but not the files, clocks
     and settings that it looks at for the user.
     """
-    if frame.f_code.co_filename == blocks.__file__:  # whose block it is that is entered or left
+    if frame.f_code.co_filename in _OWN:
         return ""
     name = _full_name(function)
     module, _, short = name.partition(".")

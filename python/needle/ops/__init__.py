@@ -210,6 +210,7 @@ from .shape import transpose as transpose
 from .softmax import LessTargets as LessTargets
 from .softmax import LogSoftmax as LogSoftmax
 from .softmax import LogSumExp as LogSumExp
+from .softmax import SlopeOfSoftmax as SlopeOfSoftmax
 from .softmax import Softmax as Softmax
 from .softmax import SoftmaxLoss as SoftmaxLoss
 from .softmax import logsoftmax as logsoftmax

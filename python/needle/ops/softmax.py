@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import sums, watching
-from ..autograd import ZERO, Axes, Tensor, TensorOp, is_recording
+from ..autograd import ZERO, Axes, Tensor, TensorOp, is_recording, plus, unmasked
 from ..backend import check_labels, cpu, is_finite
 from ..pool import empty
 from ..sums import sum_over
@@ -159,19 +159,6 @@ def _by_parts(function: Callable[..., Any], g: Any, y: Any, axes: tuple[int, ...
     return out
 
 
-def _slope_of_softmax(g: Any, y: Any, axes: Axes) -> Any:
-    """The Jacobian of the softmax y, which is symmetric, times g."""
-    over = normalize_axes("Softmax", axes, y.ndim)
-
-    def slope(g: Any, y: Any, out: Any) -> None:
-        np.multiply(g, y, out)
-        if _has_sharp(y):  # what is left near y = 1 is rounding; the mean of the deviations has its digits
-            np.multiply(g - sum_over(out, over, keepdims=True), y, out)
-        np.subtract(out, y * sum_over(out, over, keepdims=True), out)
-
-    return _by_parts(slope, g, y, over)
-
-
 def _slope_of_logsoftmax(g: Any, y: Any, axes: Axes) -> Any:
     """The transpose of the Jacobian of the logarithms y of a softmax, times g."""
     over = normalize_axes("LogSoftmax", axes, y.ndim)
@@ -241,10 +228,10 @@ class Softmax(TensorOp):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         y = node.output
-        if _is_plain(out_grad, y):
-            return Discrete(_slope_of_softmax, axes=self.axes).on(out_grad, y)
+        if unmasked(out_grad) is out_grad:
+            return SlopeOfSoftmax(self.axes).on(out_grad, y)
         total = Summation(self.axes, keepdims=True)
-        weighted = out_grad * y
+        weighted = out_grad * y  # keeps structural zeros
         if _is_sharp(y):
             weighted = (out_grad - total.on(weighted)) * y
         return weighted - y * total.on(weighted)
@@ -259,6 +246,51 @@ class Softmax(TensorOp):
 def softmax(a: Any, axes: Axes = -1, *, axis: Axes = -1) -> Tensor:
     """exp(a) / sum(exp(a)) over axes, without overflow. Several infinite maxima share the 1 evenly."""
     return Softmax(given_axes("softmax", axes, axis, default=-1))(a)
+
+
+class SlopeOfSoftmax(TensorOp):
+    """The Jacobian of a softmax y, which is symmetric, times g. Right to second order where y sums to 1."""
+
+    saves = ("inputs",)
+    __slots__ = ("axes",)
+
+    def __init__(self, axes: Axes = None):
+        self.axes = axes
+
+    def compute(self, g: Any, y: Any) -> Any:
+        axes = normalize_axes(self, self.axes, y.ndim)
+
+        def slope(g: Any, y: Any, out: Any) -> None:
+            np.multiply(g, y, out)
+            if _has_sharp(y):  # what is left near y = 1 is rounding; the mean of the deviations has its digits
+                np.multiply(g - sum_over(out, axes, keepdims=True), y, out)
+            np.subtract(out, y * sum_over(out, axes, keepdims=True), out)
+
+        return _by_parts(slope, g, y, axes)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        g, y = node.inputs
+        return lambda: self.on(out_grad, y), lambda: self._deviations(out_grad, y) * self._deviations(g, y)
+
+    def tangent(self, tangents: tuple[Any, ...], node: Any) -> Any:
+        (g, y), (s, t) = node.inputs, tangents
+        found = None if s is None else self.on(s, y)
+        if t is None:
+            return found
+        moved = t * self._deviations(g, y)
+        return plus(found, moved - y * Summation(self.axes, keepdims=True).on(moved))
+
+    def _deviations(self, a: Any, y: Any) -> Any:
+        """From the mean weighted by y; twice, as in `compute`."""
+        total = Summation(self.axes, keepdims=True)
+        a = a - total.on(a * y)
+        return a - total.on(a * y)
+
+    def batched(self, values: tuple[Any, ...], depths: tuple[int | None, ...]) -> Any:
+        size, depth = next((len(v), depth) for v, depth in zip(values, depths, strict=True) if depth is not None)
+        pairs = zip(values, depths, strict=True)
+        both = [np.broadcast_to(v, (size, *v.shape)) if depth is None else v for v, depth in pairs]
+        return SlopeOfSoftmax(batch_axes(self, self.axes, depth))(*both)
 
 
 class LogSoftmax(TensorOp):
