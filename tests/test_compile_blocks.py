@@ -417,6 +417,20 @@ class TestGroups:
             for axes in (1, (1, 2), -1, 0):
                 check(lambda x, f=f, axes=axes: f(x * 2, axes) * 3, normal(8, 5, 6))
 
+    @pytest.mark.parametrize("scale", [1.0, 30.0])
+    def test_the_gradient_of_a_softmax_is_in_its_group(self, scale: float) -> None:
+        """Rows with a probability near 1 take another way than those beside them."""
+
+        def function(x: Any, g: Any) -> Any:
+            y = needle.softmax(x * 2)
+            return y.detach(), *adjoints(y, [x], g)
+
+        x = normal(301, 7)
+        x[::5] *= scale
+        (group,) = check(function, x, normal(301, 7, seed=1))
+        assert "SlopeOfSoftmax" in [repr(node.op) for node in group.nodes]
+        check(lambda x, g: adjoints(needle.softmax(x, (1, 2)), [x], g), normal(60, 5, 6), normal(60, 5, 6, seed=1))
+
     def test_views_that_others_need(self) -> None:
         def function(x: Any) -> Any:
             y = (x * 2).sum(1)

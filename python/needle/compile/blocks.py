@@ -23,7 +23,7 @@ import numpy as np
 from ..ops.elementwise import zeros
 from ..ops.reduction import Summation
 from ..ops.shape import BroadcastTo, Reshape
-from ..ops.softmax import LogSoftmax, Softmax, less_labels, losses_of_rows, mean_of
+from ..ops.softmax import LogSoftmax, SlopeOfSoftmax, Softmax, less_labels, losses_of_rows, mean_of
 from ..ops.tuples import TupleGetItem
 from ..sums import sum_over
 from ..threads import WORTH, get_num_threads, run_on_threads
@@ -479,12 +479,12 @@ class _Planner:
     def _add_reduction(self, node: Node, axes: tuple[int, ...]) -> None:
         """An op over axes after the rows'."""
         a = node.inputs[0]
-        args: list[Any] = [self._argument(a, ROWS, self._row(a), exact=True)]
+        args: list[Any] = [self._argument(b, ROWS, self._row(b), exact=True) for b in node.inputs]
         op: Any = copy(node.op)
         op.axes = axes
         if hasattr(op, "of_rows"):
             function = partial(op.of_rows, whole=a.nbytes)
-            if isinstance(op, (Softmax, LogSoftmax)):
+            if isinstance(op, (Softmax, SlopeOfSoftmax, LogSoftmax)):
                 self._step(_into(function), [*args, self._output(node)])
             else:
                 self._computed(node, function, args)

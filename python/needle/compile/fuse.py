@@ -24,7 +24,7 @@ from ..ops.discrete import Discrete
 from ..ops.moments import Std, Var
 from ..ops.reduction import Max, Min, NanMax, NanMin, Prod, Summation
 from ..ops.shape import BroadcastTo, Reshape
-from ..ops.softmax import LogSoftmax, LogSumExp, Softmax, SoftmaxLoss, are_labels
+from ..ops.softmax import LogSoftmax, LogSumExp, SlopeOfSoftmax, Softmax, SoftmaxLoss, are_labels
 from ..ops.tuples import TupleGetItem
 from .graph import Node
 from .simplify import LossAndGradient, LossAndProbabilities
@@ -44,15 +44,15 @@ MOST_ALIVE = 24
 TOGETHER = 1 << 20
 """The most bytes of rows that a sum may need to have together in one block."""
 
-_BY_AXES = (Summation, Max, Min, NanMax, NanMin, Prod, Var, Std, Softmax, LogSoftmax, LogSumExp)
+_BY_AXES = (Summation, Max, Min, NanMax, NanMin, Prod, Var, Std, Softmax, SlopeOfSoftmax, LogSoftmax, LogSumExp)
 """Ops over axes that act on each row alone, if their axes come after the rows'."""
 EXTREMA = (Max, Min, NanMax, NanMin)
 TOTALS = (Summation, *EXTREMA)
 """Reductions over all rows that can be put together from those of blocks."""
 LOSSES = (SoftmaxLoss, LossAndProbabilities, LossAndGradient)
-SUMS = (Summation, Var, Std, Softmax, LogSoftmax, LogSumExp, *LOSSES)
+SUMS = (Summation, Var, Std, Softmax, SlopeOfSoftmax, LogSoftmax, LogSumExp, *LOSSES)
 """Ops that add up numbers."""
-SEVERAL_PASSES = (*LOSSES, Softmax, LogSoftmax, LogSumExp, Var, Std)
+SEVERAL_PASSES = (*LOSSES, Softmax, SlopeOfSoftmax, LogSoftmax, LogSumExp, Var, Std)
 RENAMED = (Reshape, BroadcastTo)
 """Views, which cost a group nothing."""
 
@@ -185,10 +185,13 @@ def fits(node: Node, rows: int, made: dict[Node, str]) -> str | None:
         known = made.get(a) == ROWS and type(a.op) is not BroadcastTo
         return ROWS if known and leading(shape, rows) is not None else None
     if type(op) in _BY_AXES:
-        a = node.inputs[0]
+        a, *others = node.inputs
         found = rows_after(op, a.shape, rows)
         if found is None or made.get(a, ROWS) != ROWS:
             return None
+        for b in others:
+            if (b.shape, b.dtype, b.axes) != (a.shape, a.dtype, a.axes) or made.get(b, ROWS) != ROWS:
+                return None
         return found[0] if not adds_up(op, a) or _adds_in_blocks(op, a, found[0], rows) else None
     if type(op) is not BroadcastTo and not is_elementwise(node):
         return None

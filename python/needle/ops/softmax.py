@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
-from math import prod
+from functools import lru_cache, partial
+from math import isfinite, prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -154,6 +154,8 @@ def _by_parts(function: Callable[..., Any], g: Any, y: Any, axes: tuple[int, ...
         function(g, y, out)
         return out
     rows = max(1, PIECE * len(y) // out.nbytes)
+    runs = sums.runs_of(y.shape, y.dtype, axes)
+    rows += -rows % (1 if runs is None else runs.together(len(y)))
     parts = [slice(start, start + rows) for start in range(0, len(y), rows)]
     for_each(parts, lambda part: function(g[part], y[part], out[part]), 8 * out.nbytes)
     return out
@@ -258,15 +260,16 @@ class SlopeOfSoftmax(TensorOp):
         self.axes = axes
 
     def compute(self, g: Any, y: Any) -> Any:
+        return _by_parts(partial(self.of_rows, whole=y.nbytes), g, y, normalize_axes(self, self.axes, y.ndim))
+
+    def of_rows(self, g: Any, y: Any, out: Any, whole: int) -> Any:
+        """In `out`, of parts of arrays that have so many bytes; rows do not depend on each other."""
         axes = normalize_axes(self, self.axes, y.ndim)
-
-        def slope(g: Any, y: Any, out: Any) -> None:
-            np.multiply(g, y, out)
-            if _has_sharp(y):  # what is left near y = 1 is rounding; the mean of the deviations has its digits
-                np.multiply(g - sum_over(out, axes, keepdims=True), y, out)
-            np.subtract(out, y * sum_over(out, axes, keepdims=True), out)
-
-        return _by_parts(slope, g, y, axes)
+        total = partial(sum_over, axes=axes, keepdims=True, whole=whole)
+        np.multiply(g, y, out)
+        if _has_sharp(y):  # what is left near y = 1 is rounding; the mean of the deviations has its digits
+            np.copyto(out, (g - total(out)) * y, where=y.real.max(axes, keepdims=True) > _SHARP)
+        return np.subtract(out, y * total(out), out)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         g, y = node.inputs
@@ -424,22 +427,25 @@ def losses_of_rows(logits: Any, targets: Any, out: Any = None, whole: int = 0) -
     if are_labels(targets, logits):
         check_labels("SoftmaxLoss", logits.shape[-1], targets)
         return losses - z.take(places_of(targets, z)), values
-    with np.errstate(invalid="ignore"):  # 0 * inf
-        hit = _products(targets, z, whole)
-    if not is_finite(hit):  # a target of 0 at a logit of -inf costs nothing
-        hit = np.where(np.isfinite(hit), hit, _products(targets, np.where(targets != 0, z, 0), whole))
-    losses = losses - hit
+    losses = losses - _products(targets, z, whole)
     if top.ndim:  # the shift cancels only if the targets sum to 1: add what it left out
         missing = 1 - targets.sum(-1)
         losses = losses + np.multiply(missing, top[..., 0], out=np.zeros_like(losses), where=missing != 0)
     return losses, values
 
 
-def _products(a: Any, b: Any, whole: int) -> Any:
-    """The scalar products of rows."""
-    if max(whole, b.nbytes) < sums.LARGE and a.dtype is b.dtype and a.dtype.char in "fd":
-        return np.vecdot(a, b)
-    return np.asarray(sum_over(np.asarray(a * b), (b.ndim - 1,), whole=whole))
+def _products(targets: Any, z: Any, whole: int) -> Any:
+    """The scalar products of rows. A target of 0 at a logit of -inf costs nothing."""
+    last, is_small = (z.ndim - 1,), max(whole, z.nbytes) < sums.LARGE
+    if is_small and targets.dtype is z.dtype and z.dtype.char in "fd" and isfinite(np.vdot(targets, z)):
+        return np.vecdot(targets, z)
+    with np.errstate(invalid="ignore"):  # 0 * inf
+        hit = np.asarray(sum_over(np.asarray(targets * z), last, whole=whole))
+    if is_finite(hit):
+        return hit
+    return np.where(
+        np.isfinite(hit), hit, sum_over(np.asarray(targets * np.where(targets != 0, z, 0)), last, whole=whole)
+    )
 
 
 def mean_of(losses: Any) -> Any:
