@@ -131,7 +131,7 @@ def epoch_general_cifar10(
     np.random.seed(4)  # the course's: its expected numbers depend on it
     loss_fn = nn.SoftmaxLoss() if loss_fn is None else loss_fn
     model.train() if opt else model.eval()
-    right, total, n = 0, 0.0, 0
+    counts = np.zeros(3)
     for images, labels in dataloader:
         logits = model(images)
         loss = loss_fn(logits, labels)
@@ -139,8 +139,8 @@ def epoch_general_cifar10(
             opt.reset_grad()
             loss.backward()
             opt.step()
-        right, total, n = _counted(logits, labels, loss, right, total, n)
-    return right / n, total / n
+        counts += _counts(logits, labels, loss)
+    return _means(counts)
 
 
 def train_cifar10(  # noqa: PLR0917  (the course's signature)
@@ -185,7 +185,7 @@ def epoch_general_ptb(  # noqa: PLR0917  (the course's signature)
     np.random.seed(4)
     loss_fn = nn.SoftmaxLoss() if loss_fn is None else loss_fn
     model.train() if opt else model.eval()
-    right, total, n, state = 0, 0.0, 0, None
+    counts, state = np.zeros(3), None
     for start in range(0, len(data) - 1, seq_len):
         tokens, following = needle.data.get_batch(data, start, seq_len, device=device, dtype=dtype)
         logits, state = model(tokens, state)
@@ -197,8 +197,8 @@ def epoch_general_ptb(  # noqa: PLR0917  (the course's signature)
             if clip is not None:
                 opt.clip_grad_norm(clip)
             opt.step()
-        right, total, n = _counted(logits, following, loss, right, total, n)
-    return right / n, total / n
+        counts += _counts(logits, following, loss)
+    return _means(counts)
 
 
 def train_ptb(  # noqa: PLR0917  (the course's signature)
@@ -235,12 +235,16 @@ def evaluate_ptb(  # noqa: PLR0917  (the course's signature)
     return epoch_general_ptb(data, model, seq_len, loss_fn(), device=device, dtype=dtype)
 
 
-def _counted(  # noqa: PLR0917
-    logits: Tensor, labels: Tensor, loss: Tensor, right: int, total: float, n: int
-) -> tuple[int, float, int]:
-    """The counts after another batch."""
-    hits = int((logits.numpy().argmax(axis=1) == labels.numpy()).sum())
-    return right + hits, total + loss.item() * len(labels), n + len(labels)
+def _counts(logits: Tensor, labels: Tensor, loss: Tensor) -> Array:
+    """Of a batch: how many labels were foretold, the sum of their losses, and how many there are."""
+    hits = (logits.numpy().argmax(axis=1) == labels.numpy()).sum()
+    return np.array([hits, loss.item() * len(labels), len(labels)], np.float64)
+
+
+def _means(counts: Array) -> tuple[float, float]:
+    """Accuracy and mean loss, from the sum of `_counts`."""
+    right, total, n = counts.tolist()
+    return right / n, total / n
 
 
 def _detached(state: Any) -> Any:

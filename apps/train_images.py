@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ import blas_threads  # noqa: F401  (first: NumPy reads the environment when it i
 import mnist_data
 import needle
 import numpy as np
+from command import status_of
 from models import ResNet9
 from needle import Tensor, data, nn, optim
 from needle.data.datasets import cifar10
@@ -177,24 +179,20 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; its exit status: 0, 1 after an error, 130 after Ctrl-C."""
-    try:
-        options = arguments(sys.argv[1:] if argv is None else argv)
-        images = load(getattr(options, "data", None))
-        options.epochs = options.epochs or (40 if len(images.train[1]) < FEW else 12)
-        print(f"Data: {images.source}.")
-        np.random.seed(options.seed)
-        model: Any = ResNet9() if images.shape[-1] == 3 else small_net(images.shape[0])
-        print(f"Net: {type(model).__name__}, {sum(p.size for p in model.parameters()):,} parameters.")
-        run = train(options, images, model)
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return 130
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    """Run the command; its exit status."""
+    return status_of(lambda: _main(arguments(sys.argv[1:] if argv is None else argv)))
+
+
+def _main(options: argparse.Namespace) -> int:
+    images = load(getattr(options, "data", None))
+    options.epochs = options.epochs or (40 if len(images.train[1]) < FEW else 12)
+    print(f"Data: {images.source}.")
+    np.random.seed(options.seed)
+    model: Any = ResNet9() if images.shape[-1] == 3 else small_net(images.shape[0])
+    print(f"Net: {type(model).__name__}, {sum(p.size for p in model.parameters()):,} parameters.")
+    run = train(options, images, model)
     if run.stopped:
-        return 130
+        return 128 + signal.SIGINT
     needle.save(options.out / "model.safetensors", model=model)
     draw(options.out, images, model)
     values = run.history[-1]["values"]

@@ -27,6 +27,7 @@ import blas_threads  # noqa: F401  (first: NumPy reads the environment when it i
 import mnist_data
 import needle
 import numpy as np
+from command import status_of
 from mnist_data import Dataset
 from needle import Tensor
 from needle.aside import written_aside
@@ -328,16 +329,9 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; its exit status: 0, 1 after an error, 130 after Ctrl-C."""
+    """Run the command; its exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    try:
-        return _main(arguments(argv), argv)
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return status_of(lambda: _main(arguments(argv), argv))
 
 
 def _main(options: argparse.Namespace, argv: list[str]) -> int:

@@ -9,7 +9,7 @@ attention.png; Ctrl-C keeps a checkpoint, and the same command goes on from it.
 from __future__ import annotations
 
 import argparse
-import json
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +19,7 @@ import blas_threads  # noqa: F401  (first: NumPy reads the environment when it i
 import needle
 import numpy as np
 import text_data
+from command import status_of
 from models import LanguageModel
 from needle import Tensor, data, nn, optim
 from text_data import Text
@@ -145,32 +146,28 @@ def _defaults(name: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; its exit status: 0, 1 after an error, 130 after Ctrl-C."""
-    try:
-        options = arguments(sys.argv[1:] if argv is None else argv)
-        text = text_data.load(options.data)
-        text.encode(options.start)
-        print(f"Data: {text.source}.")
-        np.random.seed(options.seed)
-        model = LanguageModel(
-            options.embedding, len(text.characters), options.hidden, options.layers, options.model, options.length
-        )
-        count = sum(p.size for p in model.parameters())
-        print(f"Model: {options.model}, {count:,} parameters; {options.steps} steps of {options.batch} windows.")
-        run = train(options, text, model)
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return 130
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    """Run the command; its exit status."""
+    return status_of(lambda: _main(arguments(sys.argv[1:] if argv is None else argv)))
+
+
+def _main(options: argparse.Namespace) -> int:
+    text = text_data.load(options.data)
+    text.encode(options.start)
+    print(f"Data: {text.source}.")
+    np.random.seed(options.seed)
+    model = LanguageModel(
+        options.embedding, len(text.characters), options.hidden, options.layers, options.model, options.length
+    )
+    count = sum(p.size for p in model.parameters())
+    print(f"Model: {options.model}, {count:,} parameters; {options.steps} steps of {options.batch} windows.")
+    run = train(options, text, model)
     if run.stopped:
-        return 130
+        return 128 + signal.SIGINT
     needle.save(options.out / "model.safetensors", model=model, characters=text.characters)
     if options.model == "transformer":
         draw_attention(options.out / "attention.png", model, text, options.length)
-    rows = json.loads((options.out / "history.json").read_text())
-    print(f"{rows[-1]['values']['test_bits']:.3f} bits a character after {run.steps} steps, {run.seconds:.0f} s.")
+    found = run.history[-1]["values"]["test_bits"]
+    print(f"{found:.3f} bits a character after {run.steps} steps, {run.seconds:.0f} s.")
     print(f"In {options.out}: {', '.join(sorted(file.name for file in options.out.iterdir()))}.")
     return 0
 

@@ -8,10 +8,8 @@ import re
 import shutil
 import socket
 import struct
-import threading
 import time
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import mnist_data
 import numpy as np
@@ -160,30 +158,6 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     shutil.copytree(mnist_data.HOME / "digits", tmp_path / "home" / "digits")
     return tmp_path / "home"
-
-
-@pytest.fixture
-def serve():
-    """serve(folder) -> the address of a web server of the files in it."""
-    servers = []
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    def start(folder):
-        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        servers.append((server, thread))
-        return f"http://127.0.0.1:{server.server_port}/"
-
-    yield start
-    for server, thread in servers:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def test_the_digits_that_the_project_carries():

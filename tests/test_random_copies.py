@@ -10,7 +10,6 @@ import collections
 import copy
 import dataclasses
 import pickle
-import sys
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ import needle.numpy as nnp
 import numpy as np
 import pytest
 from needle import Tensor
+from searching import search
 
 
 @dataclasses.dataclass
@@ -205,14 +205,4 @@ def test_a_copy_has_its_own_gradients(block):
 
 
 if __name__ == "__main__":
-    start, end = (0, int(sys.argv[1])) if len(sys.argv) == 2 else map(int, sys.argv[1:3])
-    bad = 0
-    for seed in range(start, end):
-        try:
-            what = wrong(seed)
-        except Exception as error:
-            what = f"seed {seed}: {type(error).__name__}: {error}"
-        if what:
-            bad += 1
-            print(what, flush=True)
-    print(f"{bad} of {end - start} wrong")
+    search(wrong)
