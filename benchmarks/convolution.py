@@ -6,38 +6,18 @@ machine say little.
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from typing import Any
 
 import numpy as np
-from harness import COLUMNS, NEEDLE, Contender, Report, Work, main, ratio_budget, take_turns
+from harness import COLUMNS, NEEDLE, Contender, Report, Work, main, one_core, ratio_budget, take_turns
 
 IMAGES, SIDE, CHANNELS, KERNEL = 64, 16, 64, 3
 """The convolution that budgets are about: 64 images of 16 x 16 x 64, 64 outputs, 3 x 3 taps."""
 BATCH, RATE = 64, 0.05
-
-
-@contextmanager
-def one_core() -> Iterator[None]:
-    """Processes started here have one thread on one core."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-    os.environ.update(dict.fromkeys(names, "1"))
-    if cores:
-        os.sched_setaffinity(0, {max(cores)})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-        if cores:
-            os.sched_setaffinity(0, cores)
 
 
 def channels_first(a: Any) -> Any:
@@ -207,24 +187,24 @@ def torch_cnn(pool_first: bool, last: bool = False) -> Work:
     return Work(step, result, clock=time.process_time)
 
 
+@one_core()
 def run(rounds: int) -> list[Report]:
     size = f"{IMAGES}x{SIDE}x{SIDE}x{CHANNELS} -> {CHANNELS}, {KERNEL}x{KERNEL}, one core"
     reports = []
-    with one_core():
-        for both, limit, what in [(False, 1.2, "forward"), (True, 1.4, "both gradients")]:
-            times = take_turns(contenders(needle_convolution, torch_convolution, both), rounds, tolerance=1e-4)
-            budgets = [ratio_budget(f"{what} / PyTorch", limit, times, "PyTorch")]
-            reports.append(Report(f"convolution {size}: {what}", COLUMNS, times.rows(), budgets, [times.note]))
-        layouts = [Contender(NEEDLE, partial(chain, True)), Contender("Needle, channels first", partial(chain, False))]
-        times = take_turns(layouts, rounds, tolerance=1e-5)
-        budgets = [ratio_budget("channels last / channels first", 1.1, times, "Needle, channels first")]
-        title = f"element-wise on {IMAGES}x{CHANNELS}x32x32 whose channels are last in memory, and gradient"
+    for both, limit, what in [(False, 1.2, "forward"), (True, 1.4, "both gradients")]:
+        times = take_turns(contenders(needle_convolution, torch_convolution, both), rounds, tolerance=1e-4)
+        budgets = [ratio_budget(f"{what} / PyTorch", limit, times, "PyTorch")]
+        reports.append(Report(f"convolution {size}: {what}", COLUMNS, times.rows(), budgets, [times.note]))
+    layouts = [Contender(NEEDLE, partial(chain, True)), Contender("Needle, channels first", partial(chain, False))]
+    times = take_turns(layouts, rounds, tolerance=1e-5)
+    budgets = [ratio_budget("channels last / channels first", 1.1, times, "Needle, channels first")]
+    title = f"element-wise on {IMAGES}x{CHANNELS}x32x32 whose channels are last in memory, and gradient"
+    reports.append(Report(title, COLUMNS, times.rows(), budgets, [times.note]))
+    for first, how in [(False, "conv, relu, pool"), (True, "conv, pool, relu")]:
+        times = take_turns(contenders(needle_cnn, torch_cnn, first), rounds, tolerance=1e-2)
+        budgets = [ratio_budget(f"the step, {how} / PyTorch", 1.15, times, "PyTorch")]
+        title = f"small CNN step, 28x28x1, 16 and 32 channels, {how}, batch {BATCH}, one core"
         reports.append(Report(title, COLUMNS, times.rows(), budgets, [times.note]))
-        for first, how in [(False, "conv, relu, pool"), (True, "conv, pool, relu")]:
-            times = take_turns(contenders(needle_cnn, torch_cnn, first), rounds, tolerance=1e-2)
-            budgets = [ratio_budget(f"the step, {how} / PyTorch", 1.15, times, "PyTorch")]
-            title = f"small CNN step, 28x28x1, 16 and 32 channels, {how}, batch {BATCH}, one core"
-            reports.append(Report(title, COLUMNS, times.rows(), budgets, [times.note]))
     return reports
 
 

@@ -27,7 +27,8 @@ import statistics
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -147,6 +148,32 @@ def _received(pipe: Connection) -> Any:
     if not fine:
         raise RuntimeError(answer)
     return answer
+
+
+ONE_CORE = True
+"""Whether `one_core` holds; --threads lets every contender have its own threads everywhere."""
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Processes started here have one thread on one core; the figures then say how good the kernels are, and not how
+    many processors are free."""
+    if not ONE_CORE:
+        yield
+        return
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    os.environ.update(dict.fromkeys(names, "1"))
+    if cores:
+        os.sched_setaffinity(0, {max(cores)})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+        if cores:
+            os.sched_setaffinity(0, cores)
 
 
 def fresh(function: Callable[..., T], *args: Any) -> T:
@@ -360,7 +387,10 @@ def main(benchmarks: Mapping[str, Callable[[int], list[Report]]]) -> None:
     parser.add_argument("--rounds", metavar="N", type=int, default=ROUNDS, help="turns of each (default %(default)s)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures there, too")
     parser.add_argument("--keep-kernels", action="store_true", help=f"keep what {', '.join(PINS)} are set to")
+    parser.add_argument("--threads", action="store_true", help="where contenders have one core: their own threads")
     options = parser.parse_args()
+    global ONE_CORE  # noqa: PLW0603 - the command line sets it
+    ONE_CORE = not options.threads
     unpinned = [] if options.keep_kernels else [name for name in PINS if os.environ.pop(name, None) is not None]
     if options.rounds < 2:
         parser.error("--rounds: quartiles need at least 2 rounds")

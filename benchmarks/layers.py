@@ -1,42 +1,25 @@
 """Layers next to PyTorch's, eagerly and captured: normalization, GELU, dropout and a Transformer layer, with gradients.
 
-Each contender computes on one thread, so that the figures say how good the kernels are, and not how many processors the
-machine has free; `--threads` lets each have its own.
+Each contender has one core.
 """
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from typing import Any, NamedTuple
 
-THREADS = "--threads" in sys.argv or "NEEDLE_BENCHMARK_THREADS" in os.environ
-if THREADS:
-    os.environ["NEEDLE_BENCHMARK_THREADS"] = "1"  # for the processes that are started from here
-    sys.argv = [a for a in sys.argv if a != "--threads"]
-else:
-    os.environ |= dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-
-import numpy as np  # noqa: E402 - it reads the environment
-from captured import EAGER, TORCH, as_called, keeping  # noqa: E402
-from harness import COLUMNS, NEEDLE, Contender, Report, Work, main, ratio_budget, take_turns  # noqa: E402
+import numpy as np
+from captured import EAGER, TORCH, as_called, keeping
+from harness import COLUMNS, NEEDLE, Contender, Report, Work, main, one_core, ratio_budget, take_turns
 
 GLOBAL = "Needle, global state"
 
 
 def library(who: str) -> Any:
-    """The contender's library, with one thread."""
-    if who == TORCH:
-        torch: Any = import_module("torch")
-        if not THREADS:
-            torch.set_num_threads(1)
-        return torch
-    if not THREADS:
-        import_module("needle.threads").set_num_threads(1)
-    return import_module("needle")
+    """The contender's library."""
+    return import_module("torch" if who == TORCH else "needle")
 
 
 def pulled_back(who: str, function: Callable[..., Any], arrays: list[Any], g: Any, compare: bool = True) -> Work:
@@ -203,6 +186,7 @@ def side_by_side(number: int, rounds: int) -> Report:
     return Report(case.title, COLUMNS, times.rows(), budgets, [times.note])
 
 
+@one_core()
 def run(rounds: int) -> list[Report]:
     return [side_by_side(number, rounds) for number in range(len(CASES))]
 

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
-from harness import COLUMNS, NEEDLE, Budget, Contender, Report, Work, main, ratio_budget, take_turns
+from harness import COLUMNS, NEEDLE, Budget, Contender, Report, Work, main, one_core, ratio_budget, take_turns
 
 SIZES = {"MNIST's rows": (20_000, 784, 100), "small rows": (6_400, 10, 32)}
 """Items, numbers in a row, and rows in a batch."""
@@ -95,6 +95,7 @@ def _torch_data() -> Any:
     return import_module("torch.utils.data")
 
 
+@one_core()
 def run(rounds: int) -> list[Report]:
     reports, contenders = [], tuple[Contender, ...]()
     for name, size in SIZES.items():

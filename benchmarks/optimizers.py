@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
-from harness import COLUMNS, NEEDLE, Contender, Report, Work, main, ratio_budget, take_turns
+from harness import COLUMNS, NEEDLE, Contender, Report, Work, main, one_core, ratio_budget, take_turns
 
 HELD, CAPTURED = "Needle, a loss is alive", "Needle, captured"
 FUSED, FOREACH, DEFAULT = "PyTorch, fused", "PyTorch, foreach", "PyTorch"
@@ -100,6 +100,7 @@ def side_by_side(case: Case, rounds: int) -> Report:
     return Report(case.title, COLUMNS, times.rows(), budgets, [times.note])
 
 
+@one_core()
 def run(rounds: int) -> list[Report]:
     return [side_by_side(case, rounds) for case in CASES]
 

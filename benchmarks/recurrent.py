@@ -1,7 +1,7 @@
 """Recurrent layers over 40 steps of a batch of 16, 128 inputs and states: value and all gradients.
 
-The budget is for one core: `taskset -c 1 python benchmarks/recurrent.py`. On several, PyTorch and OpenBLAS divide the
-small products among threads, which says more about these than about the layers.
+Each contender has one core. On several, PyTorch and OpenBLAS divide the small products among threads, which says more
+about these than about the layers.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
-from harness import COLUMNS, NEEDLE, Contender, Report, Work, main, ratio_budget, take_turns
+from harness import COLUMNS, NEEDLE, Contender, Report, Work, main, one_core, ratio_budget, take_turns
 
 STEPS, BATCH, SIZE = 40, 16, 128
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -130,6 +130,7 @@ def contenders(kind: str) -> list[Contender]:
     return every
 
 
+@one_core()
 def run(rounds: int) -> list[Report]:
     reports = []
     for kind, limit in LIMITS.items():
