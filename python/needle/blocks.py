@@ -66,7 +66,8 @@ def set_recording(value: Any) -> Token[Any]:
 
 def reset_recording(token: Token[Any]) -> None:
     _recording.reset(token)
-    _ask_the_stack()
+    if _open or type(_recording.get()) is _ByStack:
+        _ask_the_stack()
 
 
 def _ask_the_stack() -> None:

@@ -40,6 +40,9 @@ def sum_over(  # noqa: PLR0917  (a ufunc's reduce has them in this order, too)
     What is narrower than float32 is summed in float32. `whole`: the bytes of the array of which this is a part, cut
     along axes that are not summed; its sums are then those of the whole array.
     """
+    add: Any = np.add
+    if a.size <= _RUN and not whole and a.dtype.char != "e":
+        return add.reduce(a, axes, dtype, out, keepdims)
     if a.dtype.char == "e" and dtype is None:  # float16 stops counting at 2048
         return sum_over(a.astype(np.float32), axes, None, out, keepdims, 2 * whole).astype(np.float16)
     order = tuple(range(a.ndim)) if axes is None else axes
@@ -47,10 +50,9 @@ def sum_over(  # noqa: PLR0917  (a ufunc's reduce has them in this order, too)
         runs = runs_of(a.shape, a.dtype, order)
         if runs is not None:
             return _given(runs.sum(a, max(whole, a.nbytes)), a.shape, order, out, keepdims)
-    if a.size > _RUN and a.dtype.kind in "fc":
+    if a.dtype.kind in "fc":
         while order and prod([a.shape[i] for i in order]) > _RUN and not _in_pairs(a, order):
             a = _halved(a, max(order, key=a.shape.__getitem__), dtype)
-    add: Any = np.add
     return add.reduce(a, axes, dtype, out, keepdims)
 
 

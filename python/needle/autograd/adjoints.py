@@ -21,7 +21,7 @@ from numpy import ndarray
 from .. import watching
 from ..backend import as_array, sum_over
 from .errors import wrong_rule
-from .levels import Wrapped
+from .levels import Wrapped, _as_leaf
 from .tensor import Tensor, TensorTuple, constant, gradient_dtype
 
 OUTERMOST = 1 << 62
@@ -51,8 +51,8 @@ class Masked(Wrapped):
     """A boolean Tensor of the shape of `value`; of arrays, an array that broadcasts to it."""
 
     def __init__(self, value: Any, mask: Any):
-        super().__init__(OUTERMOST, value)
-        self.mask = mask
+        self.level, self.value, self.mask = OUTERMOST, value, mask
+        _as_leaf(self)
 
     def process(self, op: Any, inputs: tuple[Any, ...]) -> Any:
         plain = tuple(map(unmasked, inputs))

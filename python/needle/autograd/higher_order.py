@@ -72,14 +72,14 @@ def seed_of(output: Tensor, out_grad: Any) -> Tensor:
 
 def ones_like(array: Any) -> Any:
     """The adjoint of an output by itself."""
-    dtype = gradient_dtype(array.dtype)
-    return np.ones(array.shape, dtype) if array.size > 1024 else _ones(array.shape, dtype)
+    few = array.size <= 1024
+    return _ones(array.shape, array.dtype) if few else np.ones(array.shape, gradient_dtype(array.dtype))
 
 
 @lru_cache(maxsize=64)
 def _ones(shape: tuple[int, ...], dtype: Any) -> Any:
-    """A few ones, kept for the next sweep; read-only."""
-    ones = np.ones(shape, dtype)
+    """A few ones for a value of this dtype, kept for the next sweep; read-only."""
+    ones = np.ones(shape, gradient_dtype(dtype))
     ones.flags.writeable = False
     return ones
 

@@ -57,7 +57,7 @@ def find_topo_sort(
     `inputs_of` says which inputs of a node to pass through, all by default; `differentiable`: those that adjoints pass
     through, which are not constants. It goes no further than the nodes in `stop`. `seen` is filled with the nodes.
     """
-    if names and inputs_of is None:
+    if names.data and inputs_of is None:
         settle(node_list)
     every, ends, seen = not differentiable, set(stop) if stop else (), set() if seen is None else seen
     order: list[Any] = []

@@ -71,7 +71,7 @@ for _name in ["numpy", "item", "tolist", "retain_grad", "backward", "is_leaf"]:
 for _name in "repr str format len bool array float int complex index reduce copy".split():  # noqa: SIM905
     setattr(Assigned, f"__{_name}__", _method_of_latest(f"__{_name}__"))
 
-names: weakref.WeakSet[Any] = weakref.WeakSet()
+names: Any = weakref.WeakSet()
 """The live tensors of the engine's own graph that were assigned to; while there are none, no sweep looks for them."""
 
 

@@ -35,7 +35,7 @@ def sum(
 ) -> Tensor:
     """The sum of the elements over axes, of those where a mask holds, plus `initial`."""
     a = tensor(a, dtype)
-    axes = reduced_axes("sum", axis, a.ndim)
+    axes = axis if axis is None else reduced_axes("sum", axis, a.ndim)
     total = ops.summation(_kept("sum", a, where, 0), axes, keepdims)
     if _is_given(initial, 0):
         total = total + _initial(initial, total.dtype)
