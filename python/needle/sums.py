@@ -117,12 +117,12 @@ class Runs(NamedTuple):
 
     def rows_into(self, a: Any, out: Any) -> None:
         """The sums of rows, from the first one of a batch on."""
-        ones, full = _ones(self.columns, a.dtype), len(a) - len(a) % self.batch
+        column, full = ones(self.columns, a.dtype), len(a) - len(a) % self.batch
         if full:
             batches = a[:full].reshape(-1, self.batch, self.columns)
-            np.matmul(batches, ones, out[:full].reshape(-1, self.batch))
+            np.matmul(batches, column, out[:full].reshape(-1, self.batch))
         if full < len(a):
-            np.matmul(a[full:], ones, out[full:])
+            np.matmul(a[full:], column, out[full:])
 
     def parts_into(self, a: Any, out: Any) -> None:
         """The sums of the runs along columns, from the first row of one on."""
@@ -135,13 +135,13 @@ class Runs(NamedTuple):
     def _add(self, a: Any, out: Any) -> None:
         length, columns = a.shape[1:]
         if columns == 1:
-            np.vecdot(a[..., 0], _ones(length, a.dtype), out[:, 0])
+            np.vecdot(a[..., 0], ones(length, a.dtype), out[:, 0])
             return
         at_once = _batch(columns, length)
         if length % at_once or at_once < _SHORTEST:
             np.add.reduce(a, 1, None, out)
             return
-        sums = np.matmul(_ones(at_once, a.dtype), a.reshape(-1, at_once, columns))
+        sums = np.matmul(ones(at_once, a.dtype), a.reshape(-1, at_once, columns))
         np.add.reduce(sums.reshape(len(a), -1, columns), 1, None, out)
 
     def total(self, parts: Any) -> Any:
@@ -185,7 +185,8 @@ def _batch(n: int, batch: int) -> int:
 
 
 @lru_cache(maxsize=64)
-def _ones(n: int, dtype: Any) -> Any:
-    ones = np.ones(n, dtype)
-    ones.flags.writeable = False
-    return ones
+def ones(n: int, dtype: Any) -> Any:
+    """So many ones, kept; read-only."""
+    kept = np.ones(n, dtype)
+    kept.flags.writeable = False
+    return kept

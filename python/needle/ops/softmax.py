@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 from math import isfinite, prod
 from typing import Any, NamedTuple
 
@@ -117,15 +117,8 @@ def exponentials(a: Any, axes: tuple[int, ...], out: Any = None, whole: int = 0)
 def _row_sums(a: Any) -> Any:
     """The sums over the last axis, which is kept."""
     if a.ndim == 2 and a.shape[1] <= _SHORT:
-        return a.dot(_column_of_ones(a.shape[1], a.dtype))
+        return a.dot(sums.ones(a.shape[1], a.dtype))[:, None]
     return sum_over(a, (a.ndim - 1,), keepdims=True)
-
-
-@lru_cache(maxsize=64)
-def _column_of_ones(n: int, dtype: Any) -> Any:
-    ones = np.ones((n, 1), dtype)
-    ones.flags.writeable = False
-    return ones
 
 
 def _is_sharp(probabilities: Any) -> bool:
