@@ -249,9 +249,22 @@ def test_another_dtype_keeps_the_objects_and_their_gradients():
         assert_array_equal(p.grad.numpy(), gradient)
     assert model(np.ones((1, 4))).dtype == np.float64
     assert model.to("float32")(np.ones((1, 4))).dtype == np.float32
-    assert model.to(needle.cpu()) is model
-    with pytest.raises(TypeError, match="floating dtype, got int32"):
-        model.to("int32")
+    assert model.to(needle.cpu()) is model is model.to(dtype="float64", device=needle.cpu())
+    assert model(np.ones((1, 4))).dtype == np.float64
+
+
+def test_what_is_no_dtype_and_no_device_changes_nothing():
+    model = Nested()
+    model.complex = nn.Parameter(np.ones(2) * 1j)
+    for given, error, says in [
+        ("int32", TypeError, "floating dtype, got int32"),
+        ("float64", TypeError, "a complex parameter has no real dtype float64"),
+        ("cpu", TypeError, r"Nested\.to: 'cpu' is neither a dtype like \"float64\" nor a device like needle\.cpu\(\)"),
+        (needle.cuda(), ValueError, r"needle\.cuda\(\) is not on this machine"),
+    ]:
+        with pytest.raises(error, match=says):
+            model.to(given)
+        assert model.layers[0].weight.dtype == np.float32
 
 
 def test_what_was_recorded_before_a_change_of_dtype_keeps_its_values():

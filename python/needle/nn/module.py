@@ -130,19 +130,32 @@ class Module:
                 p.requires_grad = flag
         return self
 
-    def to(self, target: Any) -> Any:
+    def to(self, dtype: Any = None, device: Device | None = None) -> Any:
         """All floating (and complex) parameters and buffers in another dtype; they stay the same objects, so an
-        optimizer goes on with them. A device is accepted, too, if it is this machine's. Returns the module.
+        optimizer goes on with them. A device, which may come first, must be this machine's. Returns the module.
+
+        TypeError, before anything changes, for a dtype that cannot hold them.
         """
-        if isinstance(target, Device):
-            if target != default_device():
-                raise ValueError(f"{type(self).__name__}.to: device {target!r} is not on this machine")
+        what = f"{type(self).__name__}.to"
+        if isinstance(dtype, Device):
+            dtype, device = None, dtype
+        if device not in (None, default_device()):
+            raise ValueError(f"{what}: device {device!r} is not on this machine; needle.all_devices() lists them")
+        if dtype is None:
             return self
-        dtype = np.dtype(target)
-        if dtype.kind not in "fc":
-            raise TypeError(f"{type(self).__name__}.to: parameters need a floating dtype, got {dtype}")
-        for place in of_kind(self, "parameter", "buffer"):
-            _convert(place.value, dtype)
+        try:
+            wanted = np.dtype(dtype)
+        except TypeError as error:
+            raise TypeError(
+                f'{what}: {dtype!r} is neither a dtype like "float64" nor a device like needle.cpu()'
+            ) from error
+        tensors = [place.value for place in of_kind(self, "parameter", "buffer") if place.value.dtype.kind in "fc"]
+        if wanted.kind not in "fc":
+            raise TypeError(f"{what}: parameters need a floating dtype, got {wanted}")
+        if wanted.kind != "c" and any(tensor.dtype.kind == "c" for tensor in tensors):
+            raise TypeError(f"{what}: a complex parameter has no real dtype {wanted}")
+        for tensor in tensors:
+            _convert(tensor, wanted)
         return self
 
     def float(self) -> Any:
@@ -280,11 +293,9 @@ def _lines(module: Any, label: str, around: tuple[Any, ...] = ()) -> list[str]:
 
 
 def _convert(tensor: Any, dtype: Any) -> None:
-    """Let a floating tensor have this dtype, and its gradient likewise."""
-    if tensor.dtype.kind not in "fc" or tensor.dtype == dtype:
+    """Let a tensor have this dtype, and its gradient likewise."""
+    if tensor.dtype == dtype:
         return
-    if tensor.dtype.kind == "c" and dtype.kind != "c":
-        raise TypeError(f"Module.to: a complex parameter has no real dtype {dtype}")
     gradient = tensor.grad
     set_value(tensor, tensor.numpy().astype(dtype))
     tensor.grad = None if gradient is None else Tensor(gradient.numpy(), dtype=dtype, requires_grad=False)

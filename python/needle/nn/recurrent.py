@@ -39,7 +39,6 @@ class _Recurrent(Module):
         bidirectional: bool = False,
         dropout: float = 0.0,
         rng: init.Rng = None,
-        **more: Any,
     ):
         if num_layers < 1:
             raise ValueError(f"{type(self).__name__}: num_layers must be at least 1, got {num_layers}")
@@ -54,10 +53,14 @@ class _Recurrent(Module):
         for layer in range(num_layers):
             size = input_size if layer == 0 else hidden_size * directions
             for cells in made:
-                cells.append(self.cell(size, hidden_size, bias, device=device, dtype=dtype, rng=rng, **more))
+                cells.append(self._cell(size, bias, device=device, dtype=dtype, rng=rng))
         setattr(self, self.cells, made[0])
         if bidirectional:
             self.reverse_cells = made[1]
+
+    def _cell(self, size: int, bias: bool, **options: Any) -> Cell:
+        """A cell for inputs of this size."""
+        return self.cell(size, self.hidden_size, bias, **options)
 
     def forward(self, x: Any, state: Any = None, lengths: Any = None) -> Any:
         x = self._time_first(x)
@@ -150,10 +153,20 @@ class RNN(_Recurrent):
         nonlinearity: str = "tanh",
         device: Device | None = None,
         dtype: Any = "float32",
-        **options: Any,
+        *,
+        batch_first: bool = False,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        rng: init.Rng = None,
     ):
-        options["nonlinearity"] = self.nonlinearity = nonlinearity
-        super().__init__(input_size, hidden_size, num_layers, bias, device, dtype, **options)
+        self.nonlinearity = nonlinearity
+        super().__init__(
+            input_size, hidden_size, num_layers, bias, device, dtype,
+            batch_first=batch_first, bidirectional=bidirectional, dropout=dropout, rng=rng,
+        )  # fmt: skip
+
+    def _cell(self, size: int, bias: bool, **options: Any) -> Cell:
+        return RNNCell(size, self.hidden_size, bias, self.nonlinearity, **options)
 
 
 class GRU(_Recurrent):
