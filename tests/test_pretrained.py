@@ -25,6 +25,11 @@ def expected(name: str) -> tuple[Any, Any]:
     return EXPECTED[f"{name}.x"], EXPECTED[f"{name}.y"]
 
 
+def state_in(file: str) -> Any:
+    """What a carried file holds."""
+    return (read_safetensors if file.endswith(".safetensors") else read_torch)(CARRIED / file)
+
+
 def assert_same(model: Any, name: str) -> None:
     x, y = expected(name)
     found = model.eval()(x)
@@ -50,9 +55,10 @@ def cnn() -> Any:
     )
 
 
-def test_a_net_for_images():
+@pytest.mark.parametrize("file", ["cnn.pt", "cnn.safetensors"])
+def test_a_net_for_images(file):
     model = cnn()
-    report = nn.load_torch(model, read_torch(CARRIED / "cnn.pt"))
+    report = nn.load_torch(model, state_in(file))
     assert report.complete and len(report.loaded) == len(model.state_dict())
     assert_same(model, "cnn")
 
@@ -120,11 +126,14 @@ class Text(nn.Module):
         return self.head(self.lstm(self.embedding(x))[0])
 
 
-def test_a_recurrent_language_model():
-    checkpoint = read_torch(CARRIED / "lstm.pt")
-    assert checkpoint["epoch"] == 3 and checkpoint["config"] == {"width": 7}
+@pytest.mark.parametrize("file", ["lstm.pt", "lstm.safetensors"])
+def test_a_recurrent_language_model(file):
+    state = state_in(file)
+    if file == "lstm.pt":  # a whole checkpoint
+        assert state["epoch"] == 3 and state["config"] == {"width": 7}
+        state = state["model"]
     model = Text()
-    nn.load_torch(model, checkpoint["model"])
+    nn.load_torch(model, state)
     assert model.lstm.lstm_cells[1].W_ih.shape == (7, 28)
     assert_same(model, "lstm")
 
@@ -216,13 +225,13 @@ def translated(name: str) -> str | None:
     return found
 
 
-FILES = {"gpt2.safetensors": read_safetensors, "gpt2.bin": read_torch}
+FILES = ["gpt2.safetensors", "gpt2.bin"]
 
 
 @pytest.mark.parametrize("file", FILES)
 def test_gpt2_by_its_own_names(file):
     model = GPT2()
-    report = nn.load_torch(model, FILES[file](CARRIED / file), rename=plain, input_first=OF_CONV1D)
+    report = nn.load_torch(model, state_in(file), rename=plain, input_first=OF_CONV1D)
     assert report.complete and len(report.loaded) == 28
     assert_same(model, "gpt2")
 
@@ -230,7 +239,7 @@ def test_gpt2_by_its_own_names(file):
 @pytest.mark.parametrize("file", FILES)
 def test_gpt2_in_parts_of_ours(file):
     model = Encoder()
-    nn.load_torch(model, FILES[file](CARRIED / file), rename=translated, input_first=OF_ENCODER)
+    nn.load_torch(model, state_in(file), rename=translated, input_first=OF_ENCODER)
     assert_same(model, "gpt2")
 
 
