@@ -311,12 +311,44 @@ def test_means_survive_an_interruption(tmp_path):
 
 def test_what_is_not_finite_is_null_in_json_and_itself_in_the_history(tmp_path):
     run = quiet_run(tmp_path / "run", epochs=1)
-    for _ in run:
-        run.log(loss=float("nan"), other=float("inf"))
+    with pytest.warns(RuntimeWarning) as caught:
+        for _ in run:
+            run.log(loss=float("nan"), other=float("inf"))
+    said = [str(warning.message) for warning in caught]
+    assert [text.split(";")[0] for text in said] == [
+        f"Run.log: {name} in epoch 1, batch 1" for name in ("loss is nan", "other is inf")
+    ]
+    assert all(warning.filename == __file__ for warning in caught)
     assert json.loads((tmp_path / "run" / "history.json").read_text())[0]["values"] == {"loss": None, "other": None}
     assert quiet_run(tmp_path / "run").history[0]["values"]["other"] == float("inf")
     if find_spec("matplotlib"):
         assert (tmp_path / "run" / "curves.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_model_that_became_nan_is_not_saved_over_the_one_of_before(tmp_path):
+    """The loss is NaN from the second batch of the second epoch on."""
+    model = nn.Sequential(nn.Linear(3, 4, rng=0), nn.Linear(4, 2, rng=1))
+    opt = needle.optim.SGD(model, lr=0.01)
+    run = needle.Run(
+        tmp_path / "run", model=model, opt=opt, loader=DataLoader(NDArrayDataset(X, Y), 25), epochs=3, quiet=True
+    )
+    with pytest.warns(RuntimeWarning, match=r"loss is nan in epoch 2, batch 2; .*detect_anomaly") as caught:  # noqa: SIM117
+        with pytest.raises(
+            FloatingPointError, match=r"the model's '0\.weight' has NaN after 4 batches, and .* as it was"
+        ):
+            for x, y in run:
+                loss = nn.SoftmaxLoss()(model(x), y) * (np.nan if run.steps == 3 else 1.0)
+                opt.reset_grad()
+                loss.backward()
+                opt.step()
+                run.log(loss=loss)
+                if run.epoch_ends and run.epoch == 0:
+                    before = model.state_dict()
+    assert len(caught) == 1
+    saved = needle.load(run.path)
+    assert saved["run"]["steps"] == 2 and len(json.loads((tmp_path / "run" / "history.json").read_text())) == 1
+    for name, array in before.items():
+        assert_array_equal(saved["model"][name], array)
 
 
 @pytest.mark.parametrize("value", ["a", None, [1, 2], np.ones(3), needle.Tensor([1.0, 2.0]), 1j, np.array("x"), {}])

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 
 from ..aside import written_aside
 from ..autograd import Tensor
+from ..backend import is_finite
 from ..files import load, save
 from ..files.saving import GlobalRandom, fill
 from ..files.structure import has_state
@@ -51,7 +53,8 @@ class Run:
     The folder gets `checkpoint.safetensors` (see `needle.load`), after each epoch and every `save_seconds`;
     `history.json`; and `curves.png`, with matplotlib. `resume=False` starts anew. `loader` is anything with a length
     that can be iterated over again and again. One without `state_dict` is resumed by going through the batches that
-    were had. Other objects to save are given by name. Raises ValueError where the checkpoint does not fit the objects.
+    were had. Other objects to save are given by name. Raises ValueError where the checkpoint does not fit the objects;
+    FloatingPointError, instead of overwriting it, where a parameter of the model has become NaN.
     """
 
     def __init__(
@@ -95,6 +98,8 @@ class Run:
         self.stopped = False
         """Whether the loop ended before its last epoch, by Ctrl-C or `stop()`."""
         self._sums: dict[str, tuple[float, int]] = {}
+        self._not_finite: set[str] = set()
+        """The names of values of which it was said that they are not finite."""
         given = {"model": model, "opt": opt, "ema": ema} | objects
         self._objects = {name: value for name, value in given.items() if value is not None}
         for name, value in self._objects.items():
@@ -215,10 +220,18 @@ class Run:
         """Note values: of this batch, or of the whole epoch where `run.epoch_ends`.
 
         An epoch's row has the mean of all that were logged under a name in it. Numbers, and arrays and Tensors of one
-        element. TypeError for others.
+        element. TypeError for others. The first that is NaN or infinite, of a name, is warned of.
         """
         numbers = {name: _number(name, value) for name, value in values.items()}
         for name, number in numbers.items():
+            if not math.isfinite(number) and name not in self._not_finite:
+                self._not_finite.add(name)
+                warnings.warn(
+                    f"Run.log: {name} is {number} in epoch {self.epoch + 1}, batch {self.batch + 1}; "
+                    "`with needle.detect_anomaly():` around the step finds the operation",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
             total, count = self._sums.get(name, (0.0, 0))
             self._sums[name] = total + number, count + 1
 
@@ -237,7 +250,11 @@ class Run:
 
     def save(self) -> None:
         """Write the checkpoint and history.json, each whole or not at all. Within the loop, call it after the step:
-        the batch under way counts as done when it is resumed."""
+        the batch under way counts as done when it is resumed.
+
+        FloatingPointError, which leaves the files as they are, if a parameter of the model has a NaN.
+        """
+        self._refuse_nan()
         own = {name: getattr(self, name) for name in _KEPT}
         own |= {"batch": self.batch + self._under_way, "steps": self.steps + self._under_way}
         own |= {"seconds": time.monotonic() - self._began}
@@ -245,6 +262,17 @@ class Run:
         with written_aside(self.folder / "history.json") as file:
             file.write(json.dumps([_finite(row) for row in self.history], indent=1, allow_nan=False).encode() + b"\n")
         self._saved_at = time.monotonic()
+
+    def _refuse_nan(self) -> None:
+        for name, p in self.model.named_parameters() if hasattr(self.model, "named_parameters") else ():
+            array = p.numpy()
+            if not is_finite(array) and np.isnan(array).any():
+                kept = f", and {self.path} is left as it was" if self.path.is_file() else ""
+                raise FloatingPointError(
+                    f"Run.save: the model's {name!r} has NaN after {self.steps + self._under_way} batches{kept}. Give "
+                    "a lower rate, or call opt.clip_grad_norm before the step, which refuses such a gradient; `with "
+                    "needle.detect_anomaly():` around the step finds the operation that made the first one"
+                )
 
     def _saved(self) -> dict[str, Any]:
         return self._objects | ({"loader": self.loader} if has_state(self.loader) else {})
