@@ -188,3 +188,19 @@ def test_numpys_assertions_on_tensors():
     with assert_.assert_raises(ZeroDivisionError):
         _ = 1 / 0
     assert assert_.suppress_warnings is np.testing.suppress_warnings
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (((4, -1),), r"takes a dtype, as NumPy's does, got \(4, -1\); write t\.reshape\(shape\)"),
+        ((4, -1), r"takes a dtype, as NumPy's does, got 4; write t\.reshape"),
+        (("float32",), r"dtype must be float64.*write t\.astype"),
+        ((np.matrix,), r"type must be np\.ndarray.*t\.numpy\(\)\.view\(matrix\)"),
+    ],
+)
+def test_a_view_of_other_bits_or_shape_is_refused_with_the_fix(given, says):
+    t = Tensor(np.ones((2, 4)))
+    assert t.view().shape == t.view("float64").shape == t.view(np.ndarray).shape == (2, 4)
+    with pytest.raises(TypeError, match=says):
+        t.view(*given)

@@ -58,6 +58,8 @@ def view(a: Tensor, dtype: Any = None, type: Any = None) -> Tensor:
     """
     if isinstance(dtype, builtins.type) and not issubclass(dtype, np.generic):  # a type, given first as NumPy allows
         dtype, type = None, dtype
+    if isinstance(dtype, (int, tuple)):
+        raise TypeError(f"Tensor.view: takes a dtype, as NumPy's does, got {dtype!r}; write t.reshape(shape)")
     if type not in (None, Tensor, np.ndarray):
         raise TypeError(f"Tensor.view: type must be np.ndarray, got {type!r}; write t.numpy().view({type.__name__})")
     if dtype is not None and np.dtype(dtype) != a.dtype:
