@@ -127,13 +127,16 @@ def warped(img: Any, matrix: Any, moved: Any, fill: float = 0.0) -> Any:
     sources = np.round(sources, 9)  # a turn by 90 degrees hits pixels, not 1e-16 beside them
     corner = np.floor(sources)
     after = (sources - corner).astype(img.dtype if img.dtype.kind == "f" else np.float64)
-    padded = np.pad(img, ((1, 1), (1, 1)) + ((0, 0),) * (img.ndim - 2), constant_values=fill)
-    rows, columns = corner.astype(np.intp) + 1
+    padded = np.full((height + 2, width + 2, *img.shape[2:]), fill, img.dtype)
+    padded[1:-1, 1:-1] = img
+    (up, down), (left, right) = [
+        [np.minimum(np.maximum(index + i, 0), length + 1) for i in (1, 2)]
+        for index, length in zip(corner.astype(np.intp), (height, width), strict=True)
+    ]
     result: Any = 0
-    for i, by_row in enumerate((1 - after[0], after[0])):
-        for j, by_column in enumerate((1 - after[1], after[1])):
-            part = padded[np.clip(rows + i, 0, height + 1), np.clip(columns + j, 0, width + 1)]
-            result = result + (by_row * by_column).reshape(-1, *[1] * (img.ndim - 2)) * part
+    for by_row, row in zip((1 - after[0], after[0]), (up, down), strict=True):
+        for by_column, column in zip((1 - after[1], after[1]), (left, right), strict=True):
+            result = result + (by_row * by_column).reshape(-1, *[1] * (img.ndim - 2)) * padded[row, column]
     result = result.reshape(img.shape)
     return (np.rint(result) if img.dtype.kind in "iu" else result).astype(img.dtype, copy=False)
 
