@@ -2,6 +2,10 @@
 
     python apps/train_images.py
 
+The digits' net was chosen on the images to train on alone, in five parts, each left out in turn: MNIST's net, with
+shifts by a pixel, errs on 1.1 % of them, this one, with 16 or 32 channels and small affine maps, on 0.6 % or 0.35 %.
+After that choice, the ten seeds from 0 to 9 erred on 0 to 3 of the 360 test images, 0.31 % on average.
+
 Says which data it took. Writes model.safetensors, history.json, curves.png, filters.png and mistakes.png; Ctrl-C keeps
 a checkpoint, and the same command goes on from it.
 """
@@ -22,13 +26,15 @@ import mnist_data
 import needle
 import numpy as np
 from command import status_of
-from models import ResNet9
+from models import ResNet9, conv_bn
 from needle import Tensor, data, nn, optim
 from needle.data.datasets import cifar10
 from numpy.lib.stride_tricks import sliding_window_view
 
 FEW = 5000
 """Of fewer images than that, a net needs more epochs."""
+SMALL = 20
+"""Images of fewer rows have a net and an augmentation of their own: of 8 pixels, one is far to move."""
 EVALUATED_AT_ONCE = 1000
 """Images: bounds the memory that an evaluation takes."""
 
@@ -67,9 +73,21 @@ def load(folder: str | Path | None = None) -> Images:
 
 
 def small_net(side: int) -> nn.Module:
-    """(n, 1, side, side) -> logits (n, 10): two convolutions, each normalized, cut off and pooled, and two layers."""
+    """(n, 1, side, side) -> logits (n, 10): convolutions, each normalized and cut off, pooled twice, and one or two
+    linear layers. Of small images, whose strokes are two pixels wide, two convolutions see all pixels."""
+    if side < SMALL:
+        return nn.Sequential(
+            conv_bn(1, 32, 3, 1),
+            conv_bn(32, 32, 3, 1),
+            nn.MaxPool2d(2),
+            conv_bn(32, 64, 3, 1),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Dropout(0.3),
+            nn.Linear(64 * (side // 4) ** 2, 10),
+        )
     return nn.Sequential(
-        nn.Conv2d(1, 16, 5 if side >= 20 else 3, padding="same"),
+        nn.Conv2d(1, 16, 5, padding="same"),
         nn.BatchNorm2d(16),
         nn.ReLU(),
         nn.MaxPool2d(2),
@@ -109,6 +127,17 @@ class Shifted(data.Dataset):
         return x, self.labels[index]
 
 
+def augmented(images: Any, labels: Any) -> data.Dataset:
+    """The images, changed at random whenever one is asked for, as a dataset of (channels, height, width) and labels."""
+    side, is_colour = images.shape[1], images.shape[-1] == 3
+    if side >= SMALL:
+        return Shifted(images, labels, 4 if is_colour else side // 14, mirrored=is_colour)
+    move = data.RandomAffine(degrees=10, translate=0.09, scale=(0.9, 1.1), shear=6)
+    return data.MappedDataset(
+        data.ArrayDataset(images, labels), lambda item: (np.moveaxis(move(item[0]), -1, 0), item[1])
+    )
+
+
 def logits_of(model: nn.Module, images: Any) -> Any:
     """Logits of images (n, height, width, channels), as an array."""
     with nn.evaluating(model), needle.no_grad():
@@ -121,9 +150,7 @@ def logits_of(model: nn.Module, images: Any) -> Any:
 
 def train(options: argparse.Namespace, images: Images, model: nn.Module) -> needle.Run:
     """Train to the last epoch, or until Ctrl-C."""
-    is_colour = images.shape[-1] == 3
-    padding = 4 if is_colour else max(1, images.shape[0] // 14)
-    loader = data.DataLoader(Shifted(*images.train, padding, mirrored=is_colour), options.batch, shuffle=True)
+    loader = data.DataLoader(augmented(*images.train), options.batch, shuffle=True)
     steps = options.epochs * len(loader)
     opt = optim.AdamW(model, lr=optim.schedules.one_cycle(options.lr, steps), weight_decay=0.01)
     run = needle.Run(options.out, model=model, opt=opt, loader=loader, epochs=options.epochs)

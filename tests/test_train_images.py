@@ -91,3 +91,16 @@ def test_cifar_is_taken_where_it_is(tmp_path, capsys):
 def test_what_cannot_be_done_is_said(digits, tmp_path, capsys):
     assert train_images.main(["--epochs", "0", "--out", str(tmp_path)]) == 1
     assert "--epochs must be 1 or more, got 0" in capsys.readouterr().err
+
+
+def test_small_images_are_turned_moved_and_scaled_a_little(digits):
+    images = train_images.load()
+    dataset = train_images.augmented(*images.train)
+    assert len(dataset) == len(images.train[1])
+    np.random.seed(0)
+    (first, label), (again, _) = dataset[7], dataset[7]
+    assert first.shape == (1, 8, 8) and first.dtype == np.float32 and label == images.train[1][7]
+    assert not np.array_equal(first, again)
+    plain = images.train[0][7, ..., 0]
+    for x in (first, again):
+        assert np.corrcoef(x.ravel(), plain.ravel())[0, 1] > 0.7
